@@ -1,0 +1,68 @@
+//! What user space tells the eBPF programs while they run, and what they keep for each mm.
+
+/// The one element of the `CONTROL` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Control {
+    /// Not 0: the reader sleeps without a tick; the next record wakes it and sets this to 0.
+    pub idle: u32,
+    /// The thread of the tracer whose next read release of a foreign mmap lock asks for a picture
+    /// of that address space; 0: none. Set to 0 when the picture is taken.
+    pub seed_tid: u32,
+    /// The process that picture is of, for the record; the kernel's side does not check it.
+    pub seed_pid: u32,
+    /// Not 0: a [`NAMES`](crate::record::kind::NAMES) record was sent and not yet dealt with.
+    pub names: u32,
+    /// The name of that process, for the record.
+    pub seed_comm: [u8; 16],
+}
+
+/// What went wrong that no record can tell, the one element of the `FAULTS` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Records that found no room in the ring, of any mm.
+    pub lost: u64,
+    /// Address spaces or processes that found no room in the maps, and are not followed.
+    pub unfollowed: u64,
+}
+
+/// What is kept for each address space, the value of the `SPACES` map (key: the mm's address).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Space {
+    /// The last commit id sent.
+    pub id: u64,
+    /// Records that found no room.
+    pub lost: u64,
+    /// `mm->total_vm` when last looked at, in pages.
+    pub total_vm: u64,
+    /// `mm->stack_vm` when last looked at, in pages.
+    pub stack_vm: u64,
+    /// `mm->brk` when last looked at.
+    pub brk: u64,
+    /// `mm->start_brk` when last looked at.
+    pub start_brk: u64,
+    /// `mm->start_stack` when last looked at.
+    pub start_stack: u64,
+    /// Where the kernel last found room in this space, under the lock now held ...
+    pub found_lo: u64,
+    /// ... and the end of it; 0: it has not looked.
+    pub found_hi: u64,
+    /// The room it found before that, in the same lock section.
+    pub earlier_lo: u64,
+    /// The end of it, or 0.
+    pub earlier_hi: u64,
+    /// The thread of the last commit.
+    pub tid: u32,
+    /// The call of the last commit.
+    pub nr: i32,
+}
+
+/// What is kept for each followed process, the value of the `PROCESSES` map (key: its PID).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Process {
+    /// Zero: being there is what it tells.
+    pub pad: u32,
+}

@@ -1,0 +1,314 @@
+//! The records, as they lie in the ring buffer.
+//!
+//! Every record starts with a [`Header`]. Records of one mm leave the ring in the order in which
+//! its lock was held, because those that tell of its regions are written under that lock; records
+//! of one thread leave it in the order in which the thread ran.
+
+#[cfg(feature = "user")]
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Kinds of records, the value of [`Header::kind`].
+pub mod kind {
+    /// [`Commit`](super::Commit), then [`Commit::count`](super::Commit::count) times
+    /// [`Region`](super::Region).
+    pub const COMMIT: u16 = 1;
+    /// [`Path`](super::Path), then [`Path::len`](super::Path::len) bytes: the path's components,
+    /// the last one first, each ended by a NUL.
+    pub const PATH: u16 = 2;
+    /// [`Name`](super::Name), then [`Name::len`](super::Name::len) bytes, without a NUL.
+    pub const NAME: u16 = 3;
+    /// [`Call`](super::Call): a system call of the table has returned. Then
+    /// [`Call::len`](super::Call::len) bytes of text: the file name of a failed execve.
+    pub const CALL: u16 = 4;
+    /// [`Exec`](super::Exec), then [`Exec::path_len`](super::Exec::path_len) bytes of the file
+    /// name and [`Exec::argv_len`](super::Exec::argv_len) of the arguments, each ended by a NUL.
+    pub const EXEC: u16 = 5;
+    /// [`Fork`](super::Fork): a task was created.
+    pub const FORK: u16 = 6;
+    /// [`Exit`](super::Exit): a task has ended.
+    pub const EXIT: u16 = 7;
+    /// A bare [`Header`]: the last user of `mm` is gone, and with it all its regions.
+    pub const END: u16 = 8;
+    /// A bare [`Header`]: a file was unlinked or renamed, or a mount changed, somewhere; names of
+    /// mapped files may print otherwise from now on. `mm` is 0.
+    pub const NAMES: u16 = 9;
+}
+
+/// The start of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+pub struct Header {
+    /// One of [`kind`].
+    pub kind: u16,
+    /// A union of [`flag`].
+    pub flags: u16,
+    /// Length of the whole record, in bytes, this header and what follows the fixed part included.
+    pub size: u32,
+    /// When it was written: ns of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// The address space: the kernel's `struct mm_struct *`. Reused after an [`kind::END`].
+    pub mm: u64,
+    /// The acting task's thread group id, in the initial PID namespace.
+    pub pid: u32,
+    /// The acting task's thread id, in the initial PID namespace.
+    pub tid: u32,
+    /// How many records of this mm found no room in the ring, since it was first followed.
+    pub lost: u64,
+}
+
+/// Flags of records, the bits of [`Header::flags`].
+pub mod flag {
+    /// Commit: the lock was held for writing (else it is a read lock, a downgraded one mostly).
+    pub const WRITE: u16 = 1 << 0;
+    /// Commit: another part of the same commit follows; apply them together.
+    pub const MORE: u16 = 1 << 1;
+    /// Commit: the regions were not all read; the model must be healed.
+    pub const TRUNCATED: u16 = 1 << 2;
+    /// Commit: the parts together are the whole address space, whatever was known before.
+    pub const WHOLE: u16 = 1 << 3;
+    /// Commit: `total_vm` is that of the regions, as `map_count` always is. Not set where another
+    /// thread's unmapping may be half accounted: `map_count` falls before the lock is downgraded,
+    /// `total_vm` after.
+    pub const COUNTED: u16 = 1 << 4;
+    /// Commit, call: `nr` is of the 32-bit (ia32) table.
+    pub const COMPAT: u16 = 1 << 5;
+    /// Commit: the address space has the `[vsyscall]` page, which is no region.
+    pub const VSYSCALL: u16 = 1 << 6;
+    /// Path: the file has no name any more; `/proc/PID/maps` appends ` (deleted)`.
+    pub const DELETED: u16 = 1 << 7;
+    /// Path: the file system names its files itself (`d_dname`), and the only component is that
+    /// name's variable part; see [`Path::magic`](super::Path::magic).
+    pub const SYNTHETIC: u16 = 1 << 8;
+    /// Path, exec: cut short.
+    pub const CUT: u16 = 1 << 9;
+    /// Exit: the last thread of its group.
+    pub const GROUP: u16 = 1 << 10;
+    /// Fork: the new task shares its parent's address space (a thread, or vfork's child).
+    pub const SHARED_MM: u16 = 1 << 11;
+    /// Commit: the ids are the kernel's own (`mm_lock_seq`) and rise by 2, so that a hole is a lost
+    /// commit. Else they are counted by the hook.
+    pub const SEQUENCED: u16 = 1 << 12;
+}
+
+/// Why a commit happened, the value of [`Commit::cause`].
+pub mod cause {
+    /// A system call of a thread of this address space: `nr` and `args` are that call's.
+    pub const CALL: u32 = 1;
+    /// A page fault or another exception of a thread of this address space, outside any call.
+    pub const FAULT: u32 = 2;
+    /// Stack growth on a page fault; `nr` is the call it happened in, or -1.
+    pub const GROWTH: u32 = 3;
+    /// A kernel thread.
+    pub const KERNEL: u32 = 4;
+    /// An `io_uring` worker.
+    pub const WORKER: u32 = 5;
+    /// A task of another address space.
+    pub const REMOTE: u32 = 6;
+    /// The tracer read the whole space, to seed or to heal the model: nothing changed.
+    pub const SEED: u32 = 7;
+    /// A fork made this address space.
+    pub const FORK: u32 = 8;
+    /// An exec made this address space.
+    pub const EXEC: u32 = 9;
+}
+
+/// What the kernel says of an address space at the moment its lock is released, and the regions as
+/// they now are in `[lo, hi)`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+pub struct Commit {
+    /// `kind` is [`kind::COMMIT`].
+    pub header: Header,
+    /// The commit id: even, and 2 more from commit to commit where [`flag::SEQUENCED`] is set.
+    pub id: u64,
+    /// The regions that follow are all there is from this address ...
+    pub lo: u64,
+    /// ... up to this one. Page-aligned both, and on an edge of a region or in a hole. `lo == hi`
+    /// where nothing was read.
+    pub hi: u64,
+    /// `mm->total_vm`, in pages.
+    pub total_vm: u64,
+    /// `mm->map_count`.
+    pub map_count: u32,
+    /// The number of regions that follow.
+    pub count: u32,
+    /// `mm->start_brk`, an address.
+    pub start_brk: u64,
+    /// `mm->brk`, an address, not page-aligned.
+    pub brk: u64,
+    /// `mm->start_stack`, an address.
+    pub start_stack: u64,
+    /// One of [`cause`].
+    pub cause: u32,
+    /// The number of the system call the task is in, or -1.
+    pub nr: i32,
+    /// The call's argument registers.
+    pub args: [u64; 6],
+    /// The acting task's name, NUL-padded.
+    pub comm: [u8; 16],
+}
+
+/// One region (`struct vm_area_struct`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+pub struct Region {
+    /// First address.
+    pub start: u64,
+    /// First address after it.
+    pub end: u64,
+    /// `vm_flags`, as in the kernel's `include/linux/mm.h`.
+    pub flags: u64,
+    /// `vm_pgoff`, in pages.
+    pub pgoff: u64,
+    /// Inode number of the mapped file, or 0.
+    pub ino: u64,
+    /// Key of the [`Path`] or [`Name`] record sent before the first region that has it; 0: none.
+    pub name: u64,
+    /// `s_dev` of the mapped file: `major << 20 | minor`, or 0.
+    pub dev: u32,
+    /// One of [`backing`].
+    pub backing: u32,
+}
+
+/// What is behind a region, the value of [`Region::backing`].
+pub mod backing {
+    /// Private anonymous memory, without a name of its own.
+    pub const ANON: u32 = 0;
+    /// A file: `name` is the key of a [`Path`](super::Path).
+    pub const FILE: u32 = 1;
+    /// A special mapping of the kernel (`[vdso]`): `name` is the key of a [`Name`](super::Name).
+    pub const SPECIAL: u32 = 2;
+    /// Anonymous memory named with `PR_SET_VMA_ANON_NAME`: `name` is the key of a
+    /// [`Name`](super::Name).
+    pub const NAMED: u32 = 3;
+    /// Shared anonymous memory named so; it has `dev` and `ino` as well.
+    pub const NAMED_SHARED: u32 = 4;
+}
+
+/// The path of a mapped file; the components follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+pub struct Path {
+    /// `kind` is [`kind::PATH`].
+    pub header: Header,
+    /// What [`Region::name`] will hold. Never 0.
+    pub key: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// `s_magic` of the file system, as in `include/uapi/linux/magic.h`.
+    pub magic: u64,
+    /// Bytes that follow.
+    pub len: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// The name of a special or named anonymous mapping; its bytes follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+pub struct Name {
+    /// `kind` is [`kind::NAME`].
+    pub header: Header,
+    /// What [`Region::name`] will hold. Never 0.
+    pub key: u64,
+    /// Bytes that follow.
+    pub len: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A system call that returned.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+pub struct Call {
+    /// `kind` is [`kind::CALL`].
+    pub header: Header,
+    /// Its argument registers.
+    pub args: [u64; 6],
+    /// What it returned: a value, or `-errno` from -4095 to -1.
+    pub result: i64,
+    /// Its number; the table is [`flag::COMPAT`]'s.
+    pub nr: i32,
+    /// Bytes that follow.
+    pub len: u32,
+    /// The thread's name, NUL-padded.
+    pub comm: [u8; 16],
+}
+
+/// A new image. The [`Commit`] parts with [`cause::EXEC`] that follow are its regions.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+pub struct Exec {
+    /// `kind` is [`kind::EXEC`]; `mm` is the new address space.
+    pub header: Header,
+    /// The thread's id before the call: a thread that is not the leader takes the leader's.
+    pub old_tid: u32,
+    /// Bytes of the file name that follow.
+    pub path_len: u32,
+    /// Bytes of the arguments that follow it.
+    pub argv_len: u32,
+    /// Zero.
+    pub pad: u32,
+    /// The new name of the task, NUL-padded.
+    pub comm: [u8; 16],
+}
+
+/// A new task. If it has an address space of its own, the [`Commit`] parts with [`cause::FORK`]
+/// that follow, whose `mm` is this record's, are its regions.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+pub struct Fork {
+    /// `kind` is [`kind::FORK`]; `pid` and `tid` are the parent's, `mm` is the child's.
+    pub header: Header,
+    /// The child's thread group id.
+    pub child_pid: u32,
+    /// The child's thread id.
+    pub child_tid: u32,
+    /// The child's name, NUL-padded.
+    pub comm: [u8; 16],
+}
+
+/// A task that ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+pub struct Exit {
+    /// `kind` is [`kind::EXIT`]; `mm` is 0 where the kernel had let go of it already.
+    pub header: Header,
+    /// The status as `wait` tells it: signal in the low 7 bits, exit status in bits 8 to 15.
+    pub status: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+const _: () = {
+    assert!(size_of::<Header>() == 40);
+    assert!(size_of::<Commit>() == 176);
+    assert!(size_of::<Region>() == 56);
+    assert!(size_of::<Path>() == 72);
+    assert!(size_of::<Name>() == 56);
+    assert!(size_of::<Call>() == 120);
+    assert!(size_of::<Exec>() == 72);
+    assert!(size_of::<Fork>() == 64);
+    assert!(size_of::<Exit>() == 48);
+    assert!(core::mem::offset_of!(Header, mm) == 16);
+    assert!(core::mem::offset_of!(Commit, args) == 112);
+};
+
+/// The most regions in one [`Commit`] part. The record is built in a per-CPU buffer, and per-CPU
+/// memory comes in pieces of 32 KiB at most (`PCPU_MIN_UNIT_SIZE`).
+pub const REGIONS_PER_PART: usize = 256;
+
+/// The most bytes of a path's components, of an exec's arguments and of other text in one record.
+pub const TEXT_MAX: usize = 4096;
+
+/// The most bytes of one component or name, its NUL included (`NAME_MAX` + 1).
+pub const NAME_MAX: usize = 256;

@@ -1,0 +1,344 @@
+//! What to send when the lock of an address space is released, or when a new one is complete.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::task_struct;
+use mmaptrace_common::{
+    control::Space,
+    record::{Commit, cause, flag, kind},
+    syscalls::Range,
+};
+
+use crate::{
+    emit,
+    kernel::{
+        ABSENT, Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, current, ids,
+        layout, load,
+    },
+    maps::{CONTROL, SPACES, Walk},
+    range::Ranges,
+    walk,
+};
+
+/// What an `mm_struct` says of itself.
+#[derive(Clone, Copy)]
+struct Counters {
+    /// The id of the commit that ends with this release.
+    id: u64,
+    total_vm: u64,
+    stack_vm: u64,
+    map_count: u32,
+    start_brk: u64,
+    brk: u64,
+    start_stack: u64,
+    vsyscall: bool,
+}
+
+impl Counters {
+    /// # Safety
+    /// `mm` is a BTF pointer to an `mm_struct`.
+    #[inline(always)]
+    unsafe fn of(mm: *const c_void, last_id: u64) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            let id = if layout!(mm_lock_seq) == ABSENT {
+                last_id + 2
+            } else {
+                // Odd while the lock is held for writing, and raised again when it is let go.
+                (u64::from(load::<u32>(mm, layout!(mm_lock_seq))) + 1) & !1
+            };
+            Self {
+                id,
+                total_vm: load(mm, layout!(mm_total_vm)),
+                stack_vm: load(mm, layout!(mm_stack_vm)),
+                map_count: load(mm, layout!(mm_map_count)),
+                start_brk: load(mm, layout!(mm_start_brk)),
+                brk: load(mm, layout!(mm_brk)),
+                start_stack: load(mm, layout!(mm_start_stack)),
+                vsyscall: layout!(vsyscall) != 0
+                    && load::<u64>(mm, layout!(mm_context_flags)) & HAS_VSYSCALL != 0,
+            }
+        }
+    }
+
+    /// Whether what `/proc/PID/maps` derives names from is other than `space` knows.
+    #[inline(always)]
+    fn moved(&self, space: &Space) -> bool {
+        self.brk != space.brk
+            || self.start_brk != space.start_brk
+            || self.start_stack != space.start_stack
+    }
+
+    #[inline(always)]
+    fn note(&self, space: &mut Space) {
+        space.id = self.id;
+        space.total_vm = self.total_vm;
+        space.stack_vm = self.stack_vm;
+        space.brk = self.brk;
+        space.start_brk = self.start_brk;
+        space.start_stack = self.start_stack;
+    }
+}
+
+/// Who releases the lock, and why.
+struct Actor {
+    ids: (u32, u32),
+    comm: [u8; 16],
+    cause: u32,
+    nr: i32,
+    compat: bool,
+    args: [u64; 6],
+}
+
+impl Actor {
+    /// The current task, as one that acts on `mm`.
+    ///
+    /// # Safety
+    /// `task` is the current task's BTF pointer.
+    #[inline(always)]
+    unsafe fn current(task: *mut task_struct, mm: u64) -> Self {
+        let base: *const c_void = task.cast();
+        // SAFETY: as above.
+        let (flags, own, comm) = unsafe {
+            (load::<u32>(base, layout!(task_flags)), load::<u64>(base, layout!(task_mm)), comm(base))
+        };
+        let nowhere = Entry { nr: -1, compat: false, args: [0; 6] };
+        let (cause, entry) = if flags & PF_KTHREAD != 0 {
+            (cause::KERNEL, nowhere)
+        } else if flags & (PF_IO_WORKER | PF_USER_WORKER) != 0 {
+            // Its registers are a copy of its creator's.
+            (cause::WORKER, nowhere)
+        } else {
+            // SAFETY: a user task has registers.
+            let entry = unsafe { Entry::of(task) };
+            let cause = match (own == mm, entry.nr >= 0) {
+                (false, _) => cause::REMOTE,
+                (true, true) => cause::CALL,
+                (true, false) => cause::FAULT,
+            };
+            (cause, entry)
+        };
+        Self { ids: ids(), comm, cause, nr: entry.nr, compat: entry.compat, args: entry.args }
+    }
+}
+
+/// The release of the lock of `mm`.
+///
+/// # Safety
+/// `mm` is the BTF pointer the tracepoint was given.
+#[inline(always)]
+pub(crate) unsafe fn released(mm: *const c_void, write: bool) {
+    let key = mm as u64;
+    if !write {
+        let (pid, tid) = ids();
+        if pid == layout!(tracer) {
+            // SAFETY: as above.
+            unsafe { asked(mm, tid) };
+            return;
+        }
+    }
+    let Some(space) = SPACES.get_ptr_mut(key) else {
+        return;
+    };
+    // SAFETY: elements stay valid for the length of a run, and a writer is alone. Readers that get
+    // here at once may overwrite each other's notes: that costs a record too many, not one too few.
+    let space = unsafe { &mut *space };
+    // SAFETY: as above.
+    if unsafe { load::<u32>(mm, layout!(mm_users)) } == 0 {
+        end(key);
+        return;
+    }
+    // SAFETY: as above.
+    let now = unsafe { Counters::of(mm, space.id) };
+    let task = current();
+    // SAFETY: it is the current task.
+    let mut actor = unsafe { Actor::current(task, key) };
+    let rule = crate::kernel::rule(actor.nr, actor.compat);
+    let mut flags = if write { flag::WRITE | flag::COUNTED } else { 0 };
+    let ranges = if write {
+        match actor.cause {
+            cause::CALL => Ranges::of(rule, &entry_of(&actor), space, now.brk),
+            // khugepaged and the like rebuild page tables, and leave the regions alone.
+            cause::KERNEL if now.total_vm == space.total_vm => Ranges::default(),
+            _ => Ranges::ALL,
+        }
+    } else if now.stack_vm > space.stack_vm {
+        // A fault grew a stack, which one nobody tells. Before 6.5 that is done under the read
+        // lock, beside an unmapping that may be half accounted.
+        if layout!(growth_locked) != 0 {
+            flags |= flag::COUNTED;
+        }
+        if actor.cause == cause::CALL || actor.cause == cause::FAULT {
+            actor.cause = cause::GROWTH;
+        }
+        Ranges::ALL
+    } else if actor.cause == cause::CALL
+        && downgrades(rule)
+        && (now.id != space.id || space.tid != actor.ids.1)
+    {
+        // The end of an unmapping whose write lock was downgraded. That of another thread may be
+        // under way while this one only failed and then faulted: then this record is one too
+        // many, and true all the same.
+        flags |= flag::COUNTED;
+        Ranges::of(rule, &entry_of(&actor), space, now.brk)
+    } else if now.moved(space) {
+        // PR_SET_MM changes the layout under the read lock.
+        Ranges::default()
+    } else {
+        return;
+    };
+    now.note(space);
+    space.tid = actor.ids.1;
+    space.nr = actor.nr;
+    if write {
+        (space.found_lo, space.found_hi, space.earlier_lo, space.earlier_hi) = (0, 0, 0, 0);
+    }
+    // SAFETY: as above.
+    let root = unsafe { load::<u64>(mm, layout!(mm_root)) };
+    send(key, root, &now, &actor, flags, &ranges);
+}
+
+/// Whether calls of this rule may end with a downgraded lock: munmap, brk, mremap.
+#[inline(always)]
+fn downgrades(rule: u8) -> bool {
+    let range = rule & 15;
+    range == Range::First as u8 || range == Range::Brk as u8 || range == Range::Mremap as u8
+}
+
+#[inline(always)]
+fn entry_of(actor: &Actor) -> Entry {
+    Entry { nr: actor.nr, compat: actor.compat, args: actor.args }
+}
+
+/// The tracer let go of a lock: if it asked for a picture, takes it.
+///
+/// # Safety
+/// `mm` is the BTF pointer the tracepoint was given.
+#[inline(always)]
+unsafe fn asked(mm: *const c_void, tid: u32) {
+    let Some(control) = CONTROL.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the element is there, and no other thread changes it while `seed_tid` is this one's.
+    let control = unsafe { &mut *control };
+    let task: *const c_void = current().cast();
+    // SAFETY: it is the current task; its own address space is not what it asked for.
+    let own: u64 = unsafe { load(task, layout!(task_mm)) };
+    if control.seed_tid != tid || own == mm as u64 {
+        return;
+    }
+    control.seed_tid = 0;
+    // SAFETY: as above.
+    if unsafe { load::<u32>(mm, layout!(mm_users)) } == 0 {
+        return;
+    }
+    let ids = (control.seed_pid, control.seed_pid);
+    // SAFETY: as above.
+    unsafe { whole(mm, cause::SEED, ids, control.seed_comm) };
+}
+
+/// Sends all of an address space, and follows it from here on.
+///
+/// # Safety
+/// `mm` is a BTF pointer to an `mm_struct` that nobody changes now.
+#[inline(always)]
+pub(crate) unsafe fn whole(mm: *const c_void, cause: u32, ids: (u32, u32), comm: [u8; 16]) {
+    let key = mm as u64;
+    if SPACES.get_ptr(key).is_none() && !emit::follow(key) {
+        return;
+    }
+    let Some(space) = SPACES.get_ptr_mut(key) else {
+        return;
+    };
+    // SAFETY: as in `released`.
+    let space = unsafe { &mut *space };
+    // SAFETY: as above. A picture is no commit: without ids of the kernel's own it takes the last.
+    let now = unsafe { Counters::of(mm, space.id.wrapping_sub(2)) };
+    now.note(space);
+    // At a seed, an unmapping of another thread may be half accounted.
+    let flags = flag::WHOLE | if cause == cause::SEED { 0 } else { flag::COUNTED };
+    let actor = Actor { ids, comm, cause, nr: -1, compat: false, args: [0; 6] };
+    // SAFETY: as above.
+    let root = unsafe { load::<u64>(mm, layout!(mm_root)) };
+    send(key, root, &now, &actor, flags, &Ranges::ALL);
+}
+
+/// The last user of an address space is gone.
+#[inline(always)]
+fn end(mm: u64) {
+    let size = size_of::<mmaptrace_common::record::Header>() as u32;
+    let mut header = emit::header(kind::END, 0, size, mm, ids());
+    header.lost = emit::lost(mm);
+    // SAFETY: the record is on the stack.
+    unsafe { emit::send((&raw const header).cast(), size, mm) };
+    let _ = SPACES.remove(mm);
+}
+
+/// Sends the commit with the regions of `ranges`.
+#[inline(always)]
+fn send(mm: u64, root: u64, now: &Counters, actor: &Actor, flags: u16, ranges: &Ranges) {
+    let Some((walk, commit)) = walk::begin(mm, root) else {
+        return;
+    };
+    let sequenced = layout!(mm_lock_seq) != ABSENT;
+    let flags = flags
+        | if sequenced { flag::SEQUENCED } else { 0 }
+        | if actor.compat { flag::COMPAT } else { 0 }
+        | if now.vsyscall { flag::VSYSCALL } else { 0 }
+        | if ranges.all { flag::WHOLE } else { 0 };
+    // SAFETY: `begin` gave them to this run alone.
+    unsafe {
+        (*walk).flags = flags.into();
+        (*commit) = Commit {
+            header: emit::header(kind::COMMIT, flags, 0, mm, actor.ids),
+            id: now.id,
+            lo: 0,
+            hi: 0,
+            total_vm: now.total_vm,
+            map_count: now.map_count,
+            count: 0,
+            start_brk: now.start_brk,
+            brk: now.brk,
+            start_stack: now.start_stack,
+            cause: actor.cause,
+            nr: actor.nr,
+            args: actor.args,
+            comm: actor.comm,
+        };
+    }
+    send_ranges(walk, ranges);
+    walk::finish(walk);
+}
+
+/// The parts, the last one without `MORE`.
+#[inline(always)]
+fn send_ranges(walk: *mut Walk, ranges: &Ranges) {
+    if ranges.all {
+        walk::send_range(0, u64::MAX, 0);
+        return;
+    }
+    let Ranges { first, second, third, fourth, .. } = *ranges;
+    let given = |range: (u64, u64)| range.0 != range.1;
+    let mut left =
+        u32::from(given(first)) + u32::from(given(second)) + u32::from(given(third)) + u32::from(given(fourth));
+    if left == 0 {
+        walk::send_nothing(walk);
+        return;
+    }
+    if given(first) {
+        left -= 1;
+        walk::send_range(first.0, first.1, left);
+    }
+    if given(second) {
+        left -= 1;
+        walk::send_range(second.0, second.1, left);
+    }
+    if given(third) {
+        left -= 1;
+        walk::send_range(third.0, third.1, left);
+    }
+    if given(fourth) {
+        left -= 1;
+        walk::send_range(fourth.0, fourth.1, left);
+    }
+}

@@ -1,0 +1,196 @@
+//! The kernel's structures, at the offsets that user space found in its BTF.
+
+use core::{arch::asm, ffi::c_void};
+
+use aya_ebpf::{
+    bindings::task_struct,
+    helpers::generated::{
+        bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs,
+    },
+};
+pub(crate) use mmaptrace_common::layout::{ABSENT, Layout};
+
+/// Filled in before loading; constant for the verifier.
+#[unsafe(no_mangle)]
+pub(crate) static LAYOUT: Layout = Layout::NONE;
+
+/// A field of [`LAYOUT`].
+macro_rules! layout {
+    ($field:ident) => {
+        $crate::kernel::constant(&$crate::kernel::LAYOUT.$field)
+    };
+}
+
+/// A field of [`LAYOUT`]. Volatile, for the compiler must not believe the initial value.
+#[inline(always)]
+pub(crate) fn constant(field: &'static u32) -> u32 {
+    // SAFETY: it is a reference.
+    unsafe { core::ptr::read_volatile(field) }
+}
+
+pub(crate) use layout;
+
+/// Bits of `task_struct.flags` (`include/linux/sched.h`).
+pub(crate) const PF_KTHREAD: u32 = 0x0020_0000;
+/// See [`PF_KTHREAD`].
+pub(crate) const PF_IO_WORKER: u32 = 0x10;
+/// Tells threads made by `create_io_thread` and vhost, since 6.4; see [`PF_KTHREAD`].
+pub(crate) const PF_USER_WORKER: u32 = 0x4000;
+/// The call in progress is a 32-bit one (`arch/x86/include/asm/thread_info.h`).
+pub(crate) const TS_COMPAT: u32 = 2;
+/// `arch/x86/include/asm/mmu.h`: the number of the bit `MM_CONTEXT_HAS_VSYSCALL`, as a mask.
+pub(crate) const HAS_VSYSCALL: u64 = 2;
+
+/// Loads a field through a pointer the verifier knows as a BTF pointer: a plain load, and one that
+/// cannot fault.
+///
+/// # Safety
+/// `base` is such a pointer (or one into a map) and `offset` is of a `T` in what it points to.
+#[inline(always)]
+pub(crate) unsafe fn load<T: Copy>(base: *const c_void, offset: u32) -> T {
+    // SAFETY: as above; the verifier checks it.
+    unsafe { core::ptr::read_volatile(base.byte_add(offset as usize).cast()) }
+}
+
+/// Reads a `T` at any kernel address; `None` where nothing is mapped.
+#[inline(always)]
+pub(crate) fn read<T: Copy + Default>(address: u64) -> Option<T> {
+    let mut value = T::default();
+    // SAFETY: the helper checks the source, and the destination is a local of that size.
+    let status = unsafe {
+        bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, address as *const _)
+    };
+    (status == 0).then_some(value)
+}
+
+/// `value & MASK`, where the verifier sees it: the compiler drops a mask that a comparison made
+/// idle, and then compares another register than it uses.
+#[inline(always)]
+pub(crate) fn mask<const MASK: usize>(mut value: usize) -> usize {
+    // SAFETY: it changes the register it is given.
+    unsafe { asm!("{0} &= {1}", inout(reg) value, const MASK) };
+    value
+}
+
+/// The current task, as a BTF pointer.
+#[inline(always)]
+pub(crate) fn current() -> *mut task_struct {
+    // SAFETY: it has no requirements.
+    unsafe { bpf_get_current_task_btf() }
+}
+
+/// PID (thread group id) and TID of the current task, in the initial PID namespace.
+#[inline(always)]
+pub(crate) fn ids() -> (u32, u32) {
+    // SAFETY: it has no requirements.
+    let both = unsafe { bpf_get_current_pid_tgid() };
+    ((both >> 32) as u32, both as u32)
+}
+
+/// A task's name, NUL-padded, as its two halves.
+///
+/// # Safety
+/// `task` is a BTF pointer to a `task_struct`.
+#[inline(always)]
+pub(crate) unsafe fn comm(task: *const c_void) -> [u8; 16] {
+    // SAFETY: as above. Two loads, for the verifier takes none of 16 bytes.
+    unsafe {
+        let low: u64 = load(task, layout!(task_comm));
+        let high: u64 = load(task, layout!(task_comm) + 8);
+        core::mem::transmute([low, high])
+    }
+}
+
+/// The registers with which the current task entered the kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    /// The number of its system call, or -1: it came by an exception.
+    pub(crate) nr: i32,
+    /// Whether that is a 32-bit call.
+    pub(crate) compat: bool,
+    /// The call's arguments.
+    pub(crate) args: [u64; 6],
+}
+
+/// x86-64: `struct pt_regs` is what the entry code pushes (`arch/x86/include/asm/ptrace.h`), the
+/// same in every kernel.
+mod regs {
+    pub(super) const R10: u32 = 56;
+    pub(super) const R9: u32 = 64;
+    pub(super) const R8: u32 = 72;
+    pub(super) const DX: u32 = 96;
+    pub(super) const SI: u32 = 104;
+    pub(super) const DI: u32 = 112;
+    pub(super) const ORIG_AX: u32 = 120;
+    pub(super) const BP: u32 = 32;
+    pub(super) const BX: u32 = 40;
+    pub(super) const CX: u32 = 88;
+}
+
+impl Entry {
+    /// Of a task that is no kernel thread.
+    ///
+    /// # Safety
+    /// `task` is the current task's BTF pointer.
+    #[inline(always)]
+    pub(crate) unsafe fn of(task: *mut task_struct) -> Self {
+        // SAFETY: every user task has its registers there.
+        unsafe { Self::from_regs(bpf_task_pt_regs(task) as *const c_void, task.cast()) }
+    }
+
+    /// From registers at hand.
+    ///
+    /// # Safety
+    /// Both are BTF pointers, and `regs` is the current task's.
+    #[inline(always)]
+    pub(crate) unsafe fn from_regs(regs: *const c_void, task: *const c_void) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            let nr = load::<u64>(regs, regs::ORIG_AX) as i32;
+            let compat = load::<u32>(task, layout!(task_status)) & TS_COMPAT != 0;
+            let register = |offset: u32| load::<u64>(regs, offset);
+            let args = if compat {
+                let half = |offset: u32| u64::from(register(offset) as u32);
+                [
+                    half(regs::BX),
+                    half(regs::CX),
+                    half(regs::DX),
+                    half(regs::SI),
+                    half(regs::DI),
+                    half(regs::BP),
+                ]
+            } else {
+                [
+                    register(regs::DI),
+                    register(regs::SI),
+                    register(regs::DX),
+                    register(regs::R10),
+                    register(regs::R8),
+                    register(regs::R9),
+                ]
+            };
+            Self { nr, compat, args }
+        }
+    }
+
+    /// The byte of [`mmaptrace_common::syscalls::Rules`] of this call; 0: not in the table.
+    #[inline(always)]
+    pub(crate) fn rule(&self) -> u8 {
+        rule(self.nr, self.compat)
+    }
+}
+
+/// See [`Entry::rule`].
+#[inline(always)]
+pub(crate) fn rule(nr: i32, compat: bool) -> u8 {
+    use mmaptrace_common::syscalls::{IA32, NUMBERS, X32_BIT, X86_64};
+    static NATIVE: mmaptrace_common::syscalls::Rules = X86_64;
+    static COMPAT: mmaptrace_common::syscalls::Rules = IA32;
+    let nr = (nr & !X32_BIT) as u32 as usize;
+    if nr >= NUMBERS {
+        return 0;
+    }
+    let table = if compat { &raw const COMPAT } else { &raw const NATIVE };
+    // SAFETY: the index is within the table.
+    unsafe { core::ptr::read_volatile(table.cast::<u8>().add(mask::<{ NUMBERS - 1 }>(nr))) }
+}

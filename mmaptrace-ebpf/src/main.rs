@@ -1,0 +1,41 @@
+//! The eBPF programs of mmaptrace.
+//!
+//! - [`programs::release_2`]: under the mmap lock, when it is released: what the regions now are.
+//! - [`programs::unmapped_area`]: where the kernel found room for a mapping, a moment before.
+//! - [`programs::call_exit`]: what calls returned.
+//! - [`programs::task_fork`], [`programs::task_exec`], [`programs::task_exit`]: the lifecycle.
+//!
+//! On the host this crate is an empty program, so that `cargo build --workspace` passes over it.
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+
+#[cfg(target_arch = "bpf")]
+mod commit;
+#[cfg(target_arch = "bpf")]
+mod emit;
+#[cfg(target_arch = "bpf")]
+mod kernel;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod name;
+#[cfg(target_arch = "bpf")]
+mod programs;
+#[cfg(target_arch = "bpf")]
+mod range;
+#[cfg(target_arch = "bpf")]
+mod walk;
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // No program panics: every index is masked. The verifier refuses one that could get here.
+    loop {}
+}
+
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

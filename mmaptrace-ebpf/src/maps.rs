@@ -1,0 +1,141 @@
+//! The maps: what the programs share with user space, and their scratch.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, CgroupArray, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use mmaptrace_common::{
+    control::{Control, Faults, Process, Space},
+    record::{Commit, Exec, NAME_MAX, Name, Path, REGIONS_PER_PART, Region, TEXT_MAX},
+};
+
+/// All records. User space sets its size.
+#[map]
+pub(crate) static RING: RingBuf = RingBuf::with_byte_size(1 << 26, 0);
+
+/// Followed address spaces, by the address of their `mm_struct`. Not LRU: nothing may push one out.
+#[map]
+pub(crate) static SPACES: HashMap<u64, Space> = HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
+
+/// Followed processes, by PID: what they exec is followed, and their children if so asked.
+#[map]
+pub(crate) static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
+
+/// Keys of paths and names that were sent. User space keeps what it was sent, so that forgetting
+/// here costs a repeated record and no more.
+#[map]
+pub(crate) static NAMES: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1 << 14, 0);
+
+/// One [`Control`].
+#[map]
+pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+
+/// One [`Faults`].
+#[map]
+pub(crate) static FAULTS: Array<Faults> = Array::with_max_entries(1, 0);
+
+/// The cgroup whose processes are followed, if `follow_cgroup` is set.
+#[map]
+pub(crate) static CGROUP: CgroupArray = CgroupArray::with_max_entries(1, 0);
+
+/// The record under construction.
+#[map]
+pub(crate) static PART: PerCpuArray<Part> = PerCpuArray::with_max_entries(1, 0);
+
+/// The walk in progress.
+#[map]
+pub(crate) static WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
+
+/// A path under construction.
+#[map]
+pub(crate) static PATH_TEXT: PerCpuArray<PathText> = PerCpuArray::with_max_entries(1, 0);
+
+/// A name under construction.
+#[map]
+pub(crate) static NAME_TEXT: PerCpuArray<NameText> = PerCpuArray::with_max_entries(1, 0);
+
+/// An exec record under construction.
+#[map]
+pub(crate) static EXEC_TEXT: PerCpuArray<ExecText> = PerCpuArray::with_max_entries(1, 0);
+
+/// Allocate elements when they are needed: a full table of spaces would be 10 MiB.
+const BPF_F_NO_PREALLOC: u32 = 1;
+
+/// A commit record with its regions.
+#[repr(C)]
+pub(crate) struct Part {
+    pub(crate) commit: Commit,
+    pub(crate) regions: [Region; REGIONS_PER_PART],
+}
+
+/// A path record with its text, and room for one more component than [`TEXT_MAX`] takes.
+#[repr(C)]
+pub(crate) struct PathText {
+    pub(crate) path: Path,
+    pub(crate) text: [u8; TEXT_MAX + NAME_MAX],
+}
+
+/// A name record with its text.
+#[repr(C)]
+pub(crate) struct NameText {
+    pub(crate) name: Name,
+    pub(crate) text: [u8; NAME_MAX],
+}
+
+/// An exec record with its text: the file name, then the arguments.
+#[repr(C)]
+pub(crate) struct ExecText {
+    pub(crate) exec: Exec,
+    pub(crate) text: [u8; 2 * TEXT_MAX],
+}
+
+/// The state of a walk over the maple tree of an mm, in a map for two reasons: it is too large for
+/// the stack, and the verifier would follow counts on the stack through every iteration.
+#[repr(C)]
+pub(crate) struct Walk {
+    /// Not 0: in use. A nested use, from an interrupt, is refused and counted as a loss.
+    pub(crate) busy: u32,
+    /// Not 0: `node` is a leaf, and `slot` the entry to look at next.
+    pub(crate) leaf: u32,
+    pub(crate) slot: u32,
+    /// Not 0: the walk came to its end.
+    pub(crate) done: u32,
+    /// Flags for the parts sent, see `mmaptrace_common::record::flag`.
+    pub(crate) flags: u32,
+    /// Regions in the part under construction.
+    pub(crate) count: u32,
+    /// The mm.
+    pub(crate) mm: u64,
+    /// Its `SPACES` entry's losses when the record was begun.
+    pub(crate) lost: u64,
+    /// The root of its tree.
+    pub(crate) root: u64,
+    /// The encoded node to descend into.
+    pub(crate) entry: u64,
+    /// The addresses that node covers.
+    pub(crate) min: u64,
+    pub(crate) max: u64,
+    /// The address looked for.
+    pub(crate) address: u64,
+    /// The last address wanted.
+    pub(crate) last: u64,
+    /// The first address of the entry at `slot`.
+    pub(crate) lower: u64,
+    /// The edges of what was seen and not yet sent; `from` is `u64::MAX` at first.
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// The node, as the kernel lays it out (`include/linux/maple_tree.h`): 256 bytes.
+    pub(crate) node: [u64; 32],
+    /// The region, as the kernel lays it out.
+    pub(crate) vma: [u64; 32],
+    /// A file's path, to be named.
+    pub(crate) mnt: u64,
+    pub(crate) dentry: u64,
+    pub(crate) key: u64,
+    pub(crate) ino: u64,
+    pub(crate) superblock: u64,
+    /// Bytes of its text so far.
+    pub(crate) length: u32,
+    /// Not 0: the text is whole.
+    pub(crate) complete: u32,
+}

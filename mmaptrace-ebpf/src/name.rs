@@ -1,0 +1,220 @@
+//! Names of what is mapped, sent once, before the first region that has them.
+//!
+//! The kernel's own `d_path` may not be called here, so the way up the dentries is walked as
+//! `prepend_path` (`fs/d_path.c`) does it; user space puts the components together.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel_str};
+use mmaptrace_common::record::{NAME_MAX, Name, Path, TEXT_MAX, flag, kind};
+
+use crate::{
+    emit,
+    kernel::{ids, layout, mask, read},
+    maps::{NAME_TEXT, NAMES, PATH_TEXT, WALK, Walk},
+};
+
+/// Components of one path, crossings of mounts included.
+const COMPONENTS: u32 = 256;
+
+/// Mixes a value into a key.
+#[inline(always)]
+pub(crate) fn mix(key: u64, value: u64) -> u64 {
+    (key ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+}
+
+/// Sees that the path at `walk.mnt` and `walk.dentry` is known as `walk.key`.
+#[inline(always)]
+pub(crate) fn path(walk: &mut Walk, deleted: bool) {
+    if NAMES.get_ptr(walk.key).is_none() {
+        send_path(u32::from(deleted));
+    }
+}
+
+/// Sends the path.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn send_path(deleted: u32) -> i32 {
+    let (Some(walk), Some(out)) = (WALK.get_ptr_mut(0), PATH_TEXT.get_ptr_mut(0)) else {
+        return 0;
+    };
+    // SAFETY: elements of per-CPU arrays; the walk is this program's.
+    let (walk, out) = unsafe { (&mut *walk, &mut *out) };
+    walk.length = 0;
+    walk.complete = 0;
+    let mut flags = if deleted == 0 { 0 } else { flag::DELETED };
+    if synthetic(walk) {
+        flags |= flag::SYNTHETIC;
+        let text: u64 = read(name_of(walk.dentry)).unwrap_or(0);
+        append(walk, &mut out.text, text);
+    } else {
+        // SAFETY: the callback is of the type the helper wants.
+        unsafe { bpf_loop(COMPONENTS, component as *mut c_void, core::ptr::null_mut(), 0) };
+        if walk.complete == 0 {
+            flags |= flag::CUT;
+        }
+    }
+    let length = walk.length.min(TEXT_MAX as u32 + NAME_MAX as u32);
+    let size = size_of::<Path>() as u32 + length;
+    let mut header = emit::header(kind::PATH, flags, size, walk.mm, ids());
+    header.lost = emit::lost(walk.mm);
+    out.path = Path {
+        header,
+        key: walk.key,
+        ino: walk.ino,
+        magic: read(walk.superblock + u64::from(layout!(sb_magic))).unwrap_or(0),
+        len: length,
+        pad: 0,
+    };
+    // SAFETY: the element is of at least that size.
+    if unsafe { emit::send((&raw const *out).cast(), size, walk.mm) } {
+        let key = walk.key;
+        let _ = NAMES.insert(key, 0, 0);
+    }
+    0
+}
+
+/// Whether the file system names the file itself, as `d_path` decides it.
+#[inline(always)]
+fn synthetic(walk: &Walk) -> bool {
+    let op: u64 = read(walk.dentry + u64::from(layout!(dentry_op))).unwrap_or(0);
+    if op == 0 || read::<u64>(op + u64::from(layout!(dop_dname))).unwrap_or(0) == 0 {
+        return false;
+    }
+    let parent: u64 = read(walk.dentry + u64::from(layout!(dentry_parent))).unwrap_or(0);
+    let root: u64 = read(walk.mnt + u64::from(layout!(vfsmount_root))).unwrap_or(0);
+    parent != walk.dentry || root != walk.dentry
+}
+
+/// Where a dentry's pointer to its name is.
+#[inline(always)]
+fn name_of(dentry: u64) -> u64 {
+    dentry + u64::from(layout!(dentry_name)) + u64::from(layout!(qstr_name))
+}
+
+/// One component, or one crossing of a mount.
+unsafe extern "C" fn component(_: u32, _: *mut c_void) -> i64 {
+    let (Some(walk), Some(out)) = (WALK.get_ptr_mut(0), PATH_TEXT.get_ptr_mut(0)) else {
+        return 1;
+    };
+    // SAFETY: as in `send_path`.
+    let (walk, out) = unsafe { (&mut *walk, &mut *out) };
+    let (dentry, mnt) = (walk.dentry, walk.mnt);
+    let Some(root) = read::<u64>(mnt + u64::from(layout!(vfsmount_root))) else {
+        return 1;
+    };
+    if dentry == root {
+        // Up to the mount below. `mnt` lies within a `struct mount`.
+        let mount = mnt - u64::from(layout!(mount_mnt));
+        let (Some(parent), Some(point)) = (
+            read::<u64>(mount + u64::from(layout!(mount_parent))),
+            read::<u64>(mount + u64::from(layout!(mount_mountpoint))),
+        ) else {
+            return 1;
+        };
+        if parent == mount {
+            walk.complete = 1;
+            return 1;
+        }
+        walk.mnt = parent + u64::from(layout!(mount_mnt));
+        walk.dentry = point;
+        return 0;
+    }
+    let (Some(parent), Some(text)) =
+        (read::<u64>(dentry + u64::from(layout!(dentry_parent))), read::<u64>(name_of(dentry)))
+    else {
+        return 1;
+    };
+    if parent == dentry {
+        // The root of a tree that is mounted nowhere.
+        walk.complete = 1;
+        return 1;
+    }
+    walk.dentry = parent;
+    i64::from(!append(walk, &mut out.text, text))
+}
+
+/// Appends the string at a kernel address, and its NUL. `false`: there is no room, or no string.
+#[inline(always)]
+fn append(walk: &mut Walk, text: &mut [u8; TEXT_MAX + NAME_MAX], from: u64) -> bool {
+    let at = walk.length as usize;
+    if at >= TEXT_MAX {
+        return false;
+    }
+    // SAFETY: `at` leaves room for one name; the mask is for the verifier.
+    let length = unsafe {
+        bpf_probe_read_kernel_str(
+            text.as_mut_ptr().add(mask::<{ TEXT_MAX - 1 }>(at)).cast(),
+            NAME_MAX as u32,
+            from as *const c_void,
+        )
+    };
+    if length <= 0 {
+        return false;
+    }
+    walk.length = at as u32 + (mask::<{ 2 * NAME_MAX - 1 }>(length as usize) as u32);
+    true
+}
+
+/// Sees that the name of a special mapping, a constant of the kernel at `text`, is known; its key.
+#[inline(always)]
+pub(crate) fn special(walk: &mut Walk, text: u64) -> u64 {
+    walk.key = mix(text, u64::from(kind::NAME)) | 1;
+    if NAMES.get_ptr(walk.key).is_none() {
+        send_name(text, 0);
+    }
+    walk.key
+}
+
+/// Sees that the name of anonymous memory at `text` is known; its key. The memory of the text is
+/// reused for other names, so that the key is of its contents.
+#[inline(always)]
+pub(crate) fn anonymous(walk: &mut Walk, text: u64) -> u64 {
+    send_name(text, 1);
+    walk.key
+}
+
+/// Sends a name under `walk.key`, or, if `hash` is not 0, under a key made of it, and only if that
+/// is not known.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn send_name(text: u64, hash: u32) -> i32 {
+    let (Some(walk), Some(out)) = (WALK.get_ptr_mut(0), NAME_TEXT.get_ptr_mut(0)) else {
+        return 0;
+    };
+    // SAFETY: as in `send_path`.
+    let (walk, out) = unsafe { (&mut *walk, &mut *out) };
+    // SAFETY: the helper checks the source, and the destination is of that size.
+    let length = unsafe {
+        bpf_probe_read_kernel_str(out.text.as_mut_ptr().cast(), NAME_MAX as u32, text as *const _)
+    };
+    if length <= 0 {
+        return 0;
+    }
+    // Without the NUL.
+    let length = mask::<{ NAME_MAX - 1 }>(length as usize - 1) as u32;
+    if hash != 0 {
+        let mut key = 0;
+        let mut at = 0;
+        while at < NAME_MAX {
+            // What lies behind the NUL is left from another name.
+            let byte = if at < length as usize { out.text[at] } else { 0 };
+            key = (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            at += 1;
+        }
+        walk.key = mix(key, u64::from(kind::NAME)) | 1;
+        if NAMES.get_ptr(walk.key).is_some() {
+            return 0;
+        }
+    }
+    let size = size_of::<Name>() as u32 + length;
+    let mut header = emit::header(kind::NAME, 0, size, walk.mm, ids());
+    header.lost = emit::lost(walk.mm);
+    out.name = Name { header, key: walk.key, len: length, pad: 0 };
+    // SAFETY: the element is of at least that size.
+    if unsafe { emit::send((&raw const *out).cast(), size, walk.mm) } {
+        let key = walk.key;
+        let _ = NAMES.insert(key, 0, 0);
+    }
+    0
+}

@@ -1,0 +1,393 @@
+//! The programs. Each says when the kernel runs it, and does no more than gather what the hook was
+//! given.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use mmaptrace_common::{
+    control::Process,
+    record::{Call, Commit, Exec, Exit, Fork, Header, TEXT_MAX, cause, flag, kind},
+    syscalls::{Report, option},
+};
+
+use crate::{
+    commit, emit,
+    kernel::{Entry, comm, current, ids, layout, load, mask, read},
+    maps::{CGROUP, CONTROL, EXEC_TEXT, PROCESSES, SPACES},
+};
+
+/// The name that `follow_name` compares with, NUL-padded.
+#[unsafe(no_mangle)]
+static NAME: [u64; 2] = [u64::MAX; 2];
+
+/// Argument `n` of a `tp_btf` program, as the pointer the verifier knows it to be.
+#[inline(always)]
+fn argument(ctx: &BtfTracePointContext, n: usize) -> u64 {
+    // SAFETY: the context is an array of 64-bit arguments; the verifier knows how many.
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u64>().add(n)) }
+}
+
+/// `mmap_lock_released(mm, write)`, 6.14 and later: the lock is about to be released, and still
+/// held.
+#[btf_tracepoint(function = "mmap_lock_released")]
+pub(crate) fn release_2(ctx: BtfTracePointContext) -> i32 {
+    let write = argument(&ctx, 1) & 1 != 0;
+    // SAFETY: argument 0 is the mm.
+    unsafe { commit::released(argument(&ctx, 0) as *const c_void, write) };
+    0
+}
+
+/// `mmap_lock_released(mm, memcg_path, write)`, before that.
+#[btf_tracepoint(function = "mmap_lock_released")]
+pub(crate) fn release_3(ctx: BtfTracePointContext) -> i32 {
+    let write = argument(&ctx, 2) & 1 != 0;
+    // SAFETY: argument 0 is the mm.
+    unsafe { commit::released(argument(&ctx, 0) as *const c_void, write) };
+    0
+}
+
+/// `vm_unmapped_area(addr, info)`: the kernel found room for a mapping of the current task, whose
+/// lock it holds for writing until the mapping is made.
+#[btf_tracepoint(function = "vm_unmapped_area")]
+pub(crate) fn unmapped_area(ctx: BtfTracePointContext) -> i32 {
+    let address = argument(&ctx, 0);
+    let task: *const c_void = current().cast();
+    // SAFETY: it is the current task.
+    let mm: u64 = unsafe { load(task, layout!(task_mm)) };
+    // An error is a small negative number.
+    if address as i64 <= 0 || mm == 0 {
+        return 0;
+    }
+    if let Some(space) = SPACES.get_ptr_mut(mm) {
+        // SAFETY: the element stays valid, and its lock is held; argument 1 is the request.
+        unsafe {
+            let length: u64 = load(argument(&ctx, 1) as *const c_void, layout!(unmapped_length));
+            (*space).earlier_lo = (*space).found_lo;
+            (*space).earlier_hi = (*space).found_hi;
+            (*space).found_lo = address;
+            (*space).found_hi = address.saturating_add(length);
+        }
+    }
+    0
+}
+
+/// `sys_exit(regs, ret)`: a call returns to user space.
+#[btf_tracepoint(function = "sys_exit")]
+pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
+    let task: *const c_void = current().cast();
+    // SAFETY: argument 0 is the current task's registers.
+    let entry = unsafe { Entry::from_regs(argument(&ctx, 0) as *const c_void, task) };
+    let rule = entry.rule();
+    if rule == 0 {
+        return 0;
+    }
+    let result = argument(&ctx, 1) as i64;
+    let report = rule >> 4;
+    if report == Report::Names as u8 {
+        if result == 0 {
+            names_changed();
+        }
+        return 0;
+    }
+    // SAFETY: it is the current task.
+    let mm: u64 = unsafe { load(task, layout!(task_mm)) };
+    if let Some(space) = SPACES.get_ptr(mm) {
+        let ids = ids();
+        // SAFETY: the element stays valid.
+        let (last_tid, last_nr) = unsafe { ((*space).tid, (*space).nr) };
+        let made_last = last_tid == ids.1 && last_nr == entry.nr;
+        if wanted(report, &entry, result, made_last) {
+            // SAFETY: it is the current task.
+            unsafe { send_call(&entry, result, mm, ids, comm(task)) };
+        }
+    }
+    0
+}
+
+/// Whether the return of a call of the table is reported, see [`Report`].
+#[inline(always)]
+fn wanted(report: u8, call: &Entry, result: i64, made_last_commit: bool) -> bool {
+    const ALWAYS: u8 = Report::Always as u8;
+    const PRCTL: u8 = Report::Prctl as u8;
+    const ARCH_PRCTL: u8 = Report::ArchPrctl as u8;
+    const IOCTL: u8 = Report::Ioctl as u8;
+    const FAILURE: u8 = Report::Failure as u8;
+    let [a0, a1, ..] = call.args;
+    match report {
+        ALWAYS => true,
+        PRCTL => {
+            made_last_commit
+                || a0 == option::PR_SET_VMA
+                || a0 == option::PR_SET_MM
+                || a0 == option::PR_SET_MEMORY_MERGE
+        }
+        ARCH_PRCTL => {
+            made_last_commit
+                || (a0 >= option::ARCH_MAP_VDSO_X32 && a0 <= option::ARCH_MAP_VDSO_64)
+                || a0 == option::ARCH_SHSTK_ENABLE
+        }
+        IOCTL => {
+            made_last_commit || a1 == option::UFFDIO_REGISTER || a1 == option::UFFDIO_UNREGISTER
+        }
+        FAILURE => result < 0,
+        _ => false,
+    }
+}
+
+/// Sends a call's return.
+#[inline(always)]
+fn send_call(call: &Entry, result: i64, mm: u64, ids: (u32, u32), comm: [u8; 16]) {
+    let flags = if call.compat { flag::COMPAT } else { 0 };
+    let size = size_of::<Call>() as u32;
+    let mut header = emit::header(kind::CALL, flags, size, mm, ids);
+    header.lost = emit::lost(mm);
+    let mut record =
+        Call { header, args: call.args, result, nr: call.nr, len: 0, comm };
+    if call.rule() >> 4 == Report::Failure as u8 {
+        // A failed execve: the name is still where the caller put it.
+        let execveat = call.nr == if call.compat { 358 } else { 322 };
+        let name = if execveat { call.args[1] } else { call.args[0] };
+        if send_call_with_text(&mut record, name) {
+            return;
+        }
+    }
+    // SAFETY: the record is on the stack.
+    unsafe { emit::send((&raw const record).cast(), size, mm) };
+}
+
+/// Sends a call's return with the string at a user address. `false`: there is none to be read.
+#[inline(always)]
+fn send_call_with_text(record: &mut Call, address: u64) -> bool {
+    let Some(out) = EXEC_TEXT.get_ptr_mut(0) else {
+        return false;
+    };
+    // The scratch of the exec record, which no task needs while its exec fails.
+    let out: *mut u8 = out.cast();
+    let head = size_of::<Call>();
+    // SAFETY: the element is larger than the head and the text.
+    unsafe {
+        let length = bpf_probe_read_user_str(
+            out.add(head).cast(),
+            TEXT_MAX as u32,
+            address as *const c_void,
+        );
+        if length <= 0 {
+            return false;
+        }
+        // Without the NUL.
+        record.len = mask::<{ TEXT_MAX - 1 }>(length as usize - 1) as u32;
+        record.header.size = head as u32 + record.len;
+        core::ptr::write(out.cast::<Call>(), *record);
+        emit::send(out.cast(), record.header.size, record.header.mm);
+    }
+    true
+}
+
+/// Tells, once until it is dealt with, that names of files may have changed.
+#[inline(always)]
+fn names_changed() {
+    let Some(control) = CONTROL.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the element is there; two at once send two records, no harm.
+    unsafe {
+        if core::ptr::read_volatile(&raw const (*control).names) != 0 {
+            return;
+        }
+        let size = size_of::<Header>() as u32;
+        let header = emit::header(kind::NAMES, 0, size, 0, ids());
+        if emit::send((&raw const header).cast(), size, 0) {
+            core::ptr::write_volatile(&raw mut (*control).names, 1);
+        }
+    }
+}
+
+/// `sched_process_fork(parent, child)`: a task was made and has not run. Its address space, if it
+/// has one of its own, is complete.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub(crate) fn task_fork(ctx: BtfTracePointContext) -> i32 {
+    let parent = argument(&ctx, 0) as *const c_void;
+    let child = argument(&ctx, 1) as *const c_void;
+    // SAFETY: they are BTF pointers to tasks.
+    unsafe {
+        let parent_mm: u64 = load(parent, layout!(task_mm));
+        let pid: u32 = load(parent, layout!(task_tgid));
+        let tid: u32 = load(parent, layout!(task_pid));
+        let child_pid: u32 = load(child, layout!(task_tgid));
+        let child_tid: u32 = load(child, layout!(task_pid));
+        let child_mm: *const c_void = load(child, layout!(task_mm));
+        if child_mm.is_null() {
+            return 0;
+        }
+        let shared = child_mm as u64 == parent_mm;
+        let thread = child_pid == pid;
+        let followed = if thread {
+            SPACES.get_ptr(parent_mm).is_some()
+        } else {
+            (layout!(follow_children) != 0 && PROCESSES.get_ptr(pid).is_some()) || matches(child)
+        };
+        if !followed {
+            return 0;
+        }
+        if !thread && PROCESSES.insert(child_pid, Process::default(), 0).is_err() {
+            emit::count_unfollowed();
+            return 0;
+        }
+        if SPACES.get_ptr(child_mm as u64).is_none() && !emit::follow(child_mm as u64) {
+            return 0;
+        }
+        let flags = if shared { flag::SHARED_MM } else { 0 };
+        let size = size_of::<Fork>() as u32;
+        let mut header = emit::header(kind::FORK, flags, size, child_mm as u64, (pid, tid));
+        header.lost = emit::lost(child_mm as u64);
+        let record = Fork { header, child_pid, child_tid, comm: comm(child) };
+        emit::send((&raw const record).cast(), size, child_mm as u64);
+        if !shared {
+            commit::whole(child_mm, cause::FORK, (child_pid, child_tid), comm(child));
+        }
+    }
+    0
+}
+
+/// `sched_process_exec(task, old_pid, bprm)`: the current task has a new image, and has not run it.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub(crate) fn task_exec(ctx: BtfTracePointContext) -> i32 {
+    let task: *const c_void = current().cast();
+    let (pid, tid) = ids();
+    // SAFETY: it is the current task; argument 2 is its `linux_binprm`.
+    unsafe {
+        let mm: *const c_void = load(task, layout!(task_mm));
+        if mm.is_null() {
+            return 0;
+        }
+        if PROCESSES.get_ptr(pid).is_none() {
+            if !matches(task) {
+                return 0;
+            }
+            if PROCESSES.insert(pid, Process::default(), 0).is_err() {
+                emit::count_unfollowed();
+                return 0;
+            }
+        }
+        if SPACES.get_ptr(mm as u64).is_none() && !emit::follow(mm as u64) {
+            return 0;
+        }
+        let bprm = argument(&ctx, 2) as *const c_void;
+        let filename: u64 = load(bprm, layout!(bprm_filename));
+        let arguments: u64 = load(mm, layout!(mm_arg_start));
+        let arguments_end: u64 = load(mm, layout!(mm_arg_end));
+        let old_tid = argument(&ctx, 1) as u32;
+        send_exec(mm as u64, filename, arguments, arguments_end, old_tid, (pid, tid), comm(task));
+        commit::whole(mm, cause::EXEC, (pid, tid), comm(task));
+    }
+    0
+}
+
+/// Sends the record of an exec, with file name and arguments.
+#[inline(always)]
+unsafe fn send_exec(
+    mm: u64,
+    filename: u64,
+    arguments: u64,
+    arguments_end: u64,
+    old_tid: u32,
+    ids: (u32, u32),
+    comm: [u8; 16],
+) {
+    let Some(out) = EXEC_TEXT.get_ptr_mut(0) else {
+        return;
+    };
+    const MASK: usize = TEXT_MAX - 1;
+    // SAFETY: the element has room for two texts, and each length is masked to less than one.
+    unsafe {
+        let out = &mut *out;
+        let text = out.text.as_mut_ptr();
+        let read =
+            bpf_probe_read_kernel_str(text.cast(), TEXT_MAX as u32, filename as *const c_void);
+        let path_len = if read > 0 { mask::<MASK>(read as usize - 1) } else { 0 };
+        let wanted = arguments_end.saturating_sub(arguments);
+        let mut flags = if wanted > MASK as u64 { flag::CUT } else { 0 };
+        let wanted = mask::<MASK>(wanted.min(MASK as u64) as usize);
+        let status = bpf_probe_read_user(
+            text.add(path_len).cast(),
+            wanted as u32,
+            arguments as *const c_void,
+        );
+        let argv_len = if status == 0 {
+            wanted
+        } else {
+            flags |= flag::CUT;
+            0
+        };
+        let size = (size_of::<Exec>() + path_len + argv_len) as u32;
+        let mut header = emit::header(kind::EXEC, flags, size, mm, ids);
+        header.lost = emit::lost(mm);
+        out.exec = Exec {
+            header,
+            old_tid,
+            path_len: path_len as u32,
+            argv_len: argv_len as u32,
+            pad: 0,
+            comm,
+        };
+        emit::send((&raw const *out).cast(), size, mm);
+    }
+}
+
+/// `sched_process_exit(task, ...)`: the current task ends. Whether it still has its mm depends on
+/// the version.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub(crate) fn task_exit(_ctx: BtfTracePointContext) -> i32 {
+    let task: *const c_void = current().cast();
+    let (pid, tid) = ids();
+    // SAFETY: it is the current task.
+    unsafe {
+        let mm: u64 = load(task, layout!(task_mm));
+        let followed = PROCESSES.get_ptr(pid).is_some();
+        if !followed && SPACES.get_ptr(mm).is_none() {
+            return 0;
+        }
+        let signal: u64 = load(task, layout!(task_signal));
+        let live: u32 = read(signal + u64::from(layout!(signal_live))).unwrap_or(0);
+        let last = live == 0;
+        let flags = if last { flag::GROUP } else { 0 };
+        let size = size_of::<Exit>() as u32;
+        let mut header = emit::header(kind::EXIT, flags, size, mm, (pid, tid));
+        header.lost = emit::lost(mm);
+        let record = Exit { header, status: load(task, layout!(task_exit_code)), pad: 0 };
+        emit::send((&raw const record).cast(), size, mm);
+        if last && followed {
+            let _ = PROCESSES.remove(pid);
+        }
+    }
+    0
+}
+
+/// Whether a task is one of those to follow by what it is, rather than by its PID.
+#[inline(always)]
+unsafe fn matches(task: *const c_void) -> bool {
+    if layout!(follow_all) != 0 {
+        return true;
+    }
+    if layout!(follow_name) != 0 {
+        // SAFETY: the caller's pointer is a task, and the static is there.
+        let (wanted, name) = unsafe {
+            let wanted: [u64; 2] =
+                [core::ptr::read_volatile(&raw const NAME[0]), core::ptr::read_volatile(&raw const NAME[1])];
+            let low: u64 = load(task, layout!(task_comm));
+            let high: u64 = load(task, layout!(task_comm) + 8);
+            (wanted, [low, high])
+        };
+        if wanted == name {
+            return true;
+        }
+    }
+    layout!(follow_cgroup) != 0 && CGROUP.current_task_under_cgroup(0) == Ok(true)
+}
+
+const _: () = assert!(size_of::<Commit>() % 8 == 0);

@@ -1,0 +1,344 @@
+//! Reads the regions of an address space from its maple tree, under its lock.
+//!
+//! The layout of the nodes is the kernel's `include/linux/maple_tree.h`, the same since 6.1: a node
+//! is 256 bytes, aligned to as much; the low byte of a pointer to one is its type. One step of the
+//! walk either goes down one level or looks at one entry of a leaf, so that the verifier sees no
+//! loop but `bpf_loop`.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
+use mmaptrace_common::{
+    record::{Commit, REGIONS_PER_PART, Region, backing, flag},
+    syscalls,
+};
+
+use crate::{
+    emit,
+    kernel::{ABSENT, layout, mask, read},
+    maps::{PART, Part, WALK, Walk},
+    name,
+};
+
+/// `maple_leaf_64` and `maple_arange_64`; what is neither is `maple_range_64`.
+const LEAF: u64 = 1;
+/// See [`LEAF`].
+const ARANGE: u64 = 3;
+/// Entries below this are no pointers (`xa_is_internal`, zero entries).
+const POINTERS: u64 = 4096;
+/// Steps of one walk: more than `vm.max_map_count` and the nodes above them at any setting in use.
+const STEPS: u32 = 1 << 20;
+/// Flag of [`VM_HUGETLB`] regions (`include/linux/mm.h`).
+const PAGE: u64 = 4096;
+/// `FMODE_BACKING` (`include/linux/fs.h`, since 6.5).
+const FMODE_BACKING: u32 = 1 << 25;
+
+const _: () = assert!(syscalls::NUMBERS.is_power_of_two() && REGIONS_PER_PART.is_power_of_two());
+
+/// Takes the CPU's walk and record for a commit of `mm`. `None`, and a loss, if they are in use: an
+/// interrupt released a lock in the middle of another walk.
+///
+/// What it returns must go to [`finish`].
+#[inline(always)]
+pub(crate) fn begin(mm: u64, root: u64) -> Option<(*mut Walk, *mut Commit)> {
+    let (Some(walk), Some(part)) = (WALK.get_ptr_mut(0), PART.get_ptr_mut(0)) else {
+        return None;
+    };
+    // SAFETY: elements of per-CPU arrays, and the programs that use them do not migrate.
+    unsafe {
+        if core::ptr::read_volatile(&raw const (*walk).busy) != 0 {
+            emit::count_loss(mm);
+            return None;
+        }
+        core::ptr::write_volatile(&raw mut (*walk).busy, 1);
+        (*walk).mm = mm;
+        (*walk).root = root;
+        (*walk).flags = 0;
+        (*walk).lost = emit::lost(mm);
+        Some((walk, &raw mut (*part).commit))
+    }
+}
+
+/// Gives back what [`begin`] took.
+#[inline(always)]
+pub(crate) fn finish(walk: *mut Walk) {
+    // SAFETY: as in `begin`.
+    unsafe { core::ptr::write_volatile(&raw mut (*walk).busy, 0) }
+}
+
+/// Sends the record with the regions in `[lo, hi)` and the edges around them.
+///
+/// `more`: another range of the same commit follows.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn send_range(lo: u64, hi: u64, more: u32) -> i32 {
+    let Some(walk) = WALK.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: as in `begin`, whose caller this is.
+    unsafe {
+        (*walk).address = lo.saturating_sub(1);
+        // The page after the last one too: whatever is there may have merged.
+        (*walk).last = hi;
+        (*walk).entry = (*walk).root;
+        (*walk).min = 0;
+        (*walk).max = u64::MAX;
+        (*walk).leaf = 0;
+        (*walk).done = 0;
+        (*walk).count = 0;
+        (*walk).from = u64::MAX;
+        (*walk).to = 0;
+        if (*walk).root == 0 {
+            (*walk).from = 0;
+            (*walk).to = u64::MAX;
+        } else {
+            bpf_loop(STEPS, step as *mut c_void, core::ptr::null_mut(), 0);
+            if (*walk).done == 0 {
+                (*walk).flags |= u32::from(flag::TRUNCATED);
+            }
+        }
+    }
+    flush(more != 0);
+    0
+}
+
+/// Sends the record without any regions.
+#[inline(always)]
+pub(crate) fn send_nothing(walk: *mut Walk) {
+    // SAFETY: as in `begin`.
+    unsafe {
+        (*walk).count = 0;
+        (*walk).from = 0;
+        (*walk).to = 0;
+    }
+    flush(false);
+}
+
+/// One step.
+unsafe extern "C" fn step(_: u32, _: *mut c_void) -> i64 {
+    let (Some(walk), Some(part)) = (WALK.get_ptr_mut(0), PART.get_ptr_mut(0)) else {
+        return 1;
+    };
+    // SAFETY: as in `begin`.
+    let (walk, part) = unsafe { (&mut *walk, &mut *part) };
+    if walk.leaf == 0 { descend(walk) } else { entry(walk, part) }
+}
+
+/// One level down, towards `address`.
+#[inline(always)]
+fn descend(walk: &mut Walk) -> i64 {
+    let node = walk.entry;
+    // SAFETY: the helper checks the source; the destination is of that size.
+    let status = unsafe {
+        bpf_probe_read_kernel((&raw mut walk.node).cast(), 256, (node & !255) as *const c_void)
+    };
+    if status != 0 || node < POINTERS {
+        return 1;
+    }
+    let kind = (node >> 3) & 15;
+    let (pivots, slots) = if kind == ARANGE { (9, 10) } else { (15, 16) };
+    let mut lower = walk.min;
+    let mut upper = walk.max;
+    let mut slot = 0;
+    while slot < 15 {
+        if slot >= pivots {
+            break;
+        }
+        let pivot = walk.node[1 + slot];
+        // The last pivot in use is the node's maximum, or 0 where it is left out.
+        if (pivot == 0 && slot > 0) || pivot >= walk.max {
+            break;
+        }
+        if pivot >= walk.address {
+            upper = pivot;
+            break;
+        }
+        lower = pivot + 1;
+        slot += 1;
+    }
+    if kind == LEAF {
+        walk.leaf = 1;
+        walk.slot = slot as u32;
+        walk.lower = lower;
+    } else {
+        walk.min = lower;
+        walk.max = upper;
+        walk.entry = walk.node[(slots + slot) & 31];
+    }
+    0
+}
+
+/// One entry of a leaf: a region or a hole.
+#[inline(always)]
+fn entry(walk: &mut Walk, part: &mut Part) -> i64 {
+    let slot = (walk.slot & 15) as usize;
+    let mut upper = walk.max;
+    if slot < 15 {
+        let pivot = walk.node[1 + slot];
+        if (pivot != 0 || slot == 0) && pivot < upper {
+            upper = pivot;
+        }
+    }
+    if walk.from == u64::MAX {
+        walk.from = walk.lower;
+    }
+    let vma = walk.node[16 + slot];
+    if vma >= POINTERS {
+        if walk.count as usize >= REGIONS_PER_PART {
+            flush(true);
+        }
+        let index = mask::<{ REGIONS_PER_PART - 1 }>(walk.count as usize);
+        // SAFETY: the index is masked to the array's length.
+        let out = unsafe { &mut *part.regions.as_mut_ptr().add(index) };
+        if !region(walk, vma, out) {
+            return 1;
+        }
+        walk.count += 1;
+    }
+    walk.to = upper.wrapping_add(1);
+    if upper >= walk.last || upper == u64::MAX {
+        if upper == u64::MAX {
+            walk.to = u64::MAX;
+        }
+        walk.done = 1;
+        return 1;
+    }
+    walk.lower = upper + 1;
+    if upper >= walk.max || slot == 15 {
+        walk.address = upper + 1;
+        walk.entry = walk.root;
+        walk.min = 0;
+        walk.max = u64::MAX;
+        walk.leaf = 0;
+    } else {
+        walk.slot = slot as u32 + 1;
+    }
+    0
+}
+
+/// Reads one region.
+#[inline(always)]
+fn region(walk: &mut Walk, vma: u64, out: &mut Region) -> bool {
+    let size = layout!(vma_size);
+    // SAFETY: the helper checks the source; `vma_size` is 256, the destination's, at most.
+    let status = unsafe {
+        bpf_probe_read_kernel((&raw mut walk.vma).cast(), size, vma as *const c_void)
+    };
+    if status != 0 {
+        return false;
+    }
+    macro_rules! field {
+        ($field:ident) => {
+            walk.vma[(layout!($field) as usize / 8) & 31]
+        };
+    }
+    out.start = field!(vma_start);
+    out.end = field!(vma_end);
+    out.flags = field!(vma_flags);
+    out.pgoff = field!(vma_pgoff);
+    out.ino = 0;
+    out.dev = 0;
+    out.name = 0;
+    out.backing = backing::ANON;
+    let file = field!(vma_file);
+    if file != 0 {
+        out.backing = backing::FILE;
+        if !self::file(walk, file, out) {
+            return false;
+        }
+    } else {
+        let ops = field!(vma_ops);
+        if ops != 0 && read::<u64>(ops + u64::from(layout!(ops_name))).unwrap_or(0) != 0 {
+            let mapping = field!(vma_private);
+            let text: u64 = read(mapping + u64::from(layout!(special_name))).unwrap_or(0);
+            if text != 0 {
+                out.backing = backing::SPECIAL;
+                out.name = name::special(walk, text);
+            }
+        }
+    }
+    if layout!(vma_anon_name) != ABSENT && out.backing != backing::SPECIAL {
+        let anon_name = field!(vma_anon_name);
+        // The field shares its place with others in some kernels; a pointer it is either way.
+        if anon_name >= POINTERS {
+            out.backing = if file == 0 { backing::NAMED } else { backing::NAMED_SHARED };
+            out.name = name::anonymous(walk, anon_name + u64::from(layout!(anon_name_text)));
+        }
+    }
+    true
+}
+
+/// Reads what a file is, and sees that its path is known.
+#[inline(always)]
+fn file(walk: &mut Walk, file: u64, out: &mut Region) -> bool {
+    let mut path = file + u64::from(layout!(file_path));
+    let mut backed = false;
+    if layout!(backing_user_path) != ABSENT {
+        let mode: u32 = read(file + u64::from(layout!(file_mode))).unwrap_or(0);
+        if mode & FMODE_BACKING != 0 {
+            // What the user opened; the file itself is the one of the layer below.
+            path = file + u64::from(layout!(backing_user_path));
+            backed = true;
+        }
+    }
+    let (Some(mnt), Some(dentry)) = (
+        read::<u64>(path + u64::from(layout!(path_mnt))),
+        read::<u64>(path + u64::from(layout!(path_dentry))),
+    ) else {
+        return false;
+    };
+    let Some(entry) = read::<[u64; 16]>(dentry) else {
+        return false;
+    };
+    macro_rules! field {
+        ($field:ident) => {
+            entry[(layout!($field) as usize / 8) & 15]
+        };
+    }
+    let inode = if backed {
+        field!(dentry_inode)
+    } else {
+        read(file + u64::from(layout!(file_inode))).unwrap_or(0)
+    };
+    let superblock: u64 = read(inode + u64::from(layout!(inode_sb))).unwrap_or(0);
+    out.ino = read(inode + u64::from(layout!(inode_ino))).unwrap_or(0);
+    out.dev = read(superblock + u64::from(layout!(sb_dev))).unwrap_or(0);
+    walk.mnt = mnt;
+    walk.dentry = dentry;
+    walk.ino = out.ino;
+    walk.superblock = superblock;
+    // Whatever changes the path changes one of these, but for a rename of a directory above.
+    let mut key = name::mix(dentry, mnt);
+    key = name::mix(key, out.ino);
+    key = name::mix(key, u64::from(out.dev));
+    key = name::mix(key, field!(dentry_parent));
+    key = name::mix(key, field!(dentry_name));
+    key = name::mix(key, u64::from(field!(dentry_pprev) == 0));
+    walk.key = key | 1;
+    out.name = walk.key;
+    name::path(walk, field!(dentry_pprev) == 0 && field!(dentry_parent) != dentry);
+    true
+}
+
+/// Sends what was gathered since the last time.
+#[inline(always)]
+fn flush(more: bool) {
+    let (Some(walk), Some(part)) = (WALK.get_ptr_mut(0), PART.get_ptr_mut(0)) else {
+        return;
+    };
+    // SAFETY: as in `begin`.
+    let (walk, part) = unsafe { (&mut *walk, &mut *part) };
+    let count = walk.count.min(REGIONS_PER_PART as u32);
+    let size = size_of::<Commit>() as u32 + count * size_of::<Region>() as u32;
+    let commit = &mut part.commit;
+    commit.header.size = size;
+    commit.header.flags = walk.flags as u16 | if more { flag::MORE } else { 0 };
+    commit.header.lost = emit::lost(walk.mm);
+    commit.lo = walk.from;
+    commit.hi = walk.to & !(PAGE - 1);
+    commit.count = count;
+    // SAFETY: the element is of at least that size.
+    unsafe { emit::send((&raw const *part).cast(), size, walk.mm) };
+    walk.count = 0;
+    walk.from = walk.to;
+}

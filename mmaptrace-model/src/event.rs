@@ -1,0 +1,210 @@
+//! Events: what comes out of the model, in order, for history and sinks.
+
+use std::sync::Arc;
+
+use crate::effect::Effect;
+
+/// The task an event is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Task {
+    /// Thread group id, in the initial PID namespace.
+    pub pid: u32,
+    /// Thread id, likewise.
+    pub tid: u32,
+    /// Its name, NUL-padded, any bytes; the traced program chooses it.
+    pub comm: [u8; 16],
+}
+
+/// A system call, as its registers tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Syscall {
+    /// Its number.
+    pub nr: i32,
+    /// Whether the number is of the 32-bit table (ia32).
+    pub compat: bool,
+    /// Its argument registers.
+    pub args: [u64; 6],
+}
+
+/// Why a commit happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A call of a thread of the address space.
+    Call(Syscall),
+    /// An exception of such a thread, outside any call.
+    Fault,
+    /// Stack growth on a page fault; the call it happened in, if in one.
+    Growth(Option<Syscall>),
+    /// A kernel thread.
+    Kernel,
+    /// An `io_uring` worker.
+    Worker,
+    /// A task of another address space (the event's task), in this call.
+    Remote(Option<Syscall>),
+    /// The tracer read the whole space.
+    Seed,
+    /// A fork made the space.
+    Fork,
+    /// An exec made the space.
+    Exec,
+}
+
+/// Why a model is not known to be exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It has not been seeded yet.
+    Unseeded,
+    /// This many records of the space found no room in the ring.
+    Lost(u64),
+    /// This many commits are missing in the sequence of ids.
+    Hole(u64),
+    /// The kernel could not read all regions.
+    Truncated,
+    /// A record contradicts the model: an edge moved that the commit did not touch.
+    Contradiction {
+        /// Where.
+        at: u64,
+    },
+    /// The kernel's count of regions is not the model's.
+    Count {
+        /// The kernel's `map_count`.
+        kernel: u64,
+        /// The model's.
+        model: u64,
+    },
+    /// The kernel's size is not the model's.
+    Pages {
+        /// The kernel's `total_vm`, in pages.
+        kernel: u64,
+        /// The model's.
+        model: u64,
+    },
+    /// A record that no kernel writes.
+    Malformed,
+}
+
+/// Which address space, over the life of the tracer: unlike the mm's address it is not reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpaceId(pub u64);
+
+/// What happened. Times are ns of `CLOCK_MONOTONIC`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An address space changed, or its lock was held for writing and nothing changed (no
+    /// effects).
+    Commit {
+        /// When.
+        time: u64,
+        /// The address space.
+        space: SpaceId,
+        /// Who.
+        task: Task,
+        /// The commit id.
+        id: u64,
+        /// Why.
+        cause: Cause,
+        /// What it did. Of a seed, a fork and an exec: the difference to what was known, empty for
+        /// a first seed and a fork, every region added for an exec.
+        effects: Vec<Effect>,
+        /// Whether the break moved, and from where to where (`mm->brk`, an address).
+        brk: Option<(u64, u64)>,
+        /// Whether the model is exact as of this commit.
+        exact: bool,
+    },
+    /// A call returned.
+    Call {
+        /// When.
+        time: u64,
+        /// The address space it ran in.
+        space: SpaceId,
+        /// Who.
+        task: Task,
+        /// The call.
+        call: Syscall,
+        /// Its value, or `-errno`.
+        result: i64,
+        /// The file name of a failed execve, else empty; any bytes.
+        text: Arc<[u8]>,
+        /// The ids of the commits it made.
+        commits: Vec<u64>,
+    },
+    /// A process runs a new image; the commit of [`Cause::Exec`] that follows is its map.
+    Exec {
+        /// When.
+        time: u64,
+        /// The new address space.
+        space: SpaceId,
+        /// Who, with its new name.
+        task: Task,
+        /// The id of the thread that called, if it was not the leader.
+        old_tid: Option<u32>,
+        /// The file name; any bytes.
+        path: Arc<[u8]>,
+        /// The arguments; any bytes each.
+        argv: Vec<Arc<[u8]>>,
+        /// Whether name or arguments were cut short.
+        cut: bool,
+    },
+    /// A task was created.
+    Fork {
+        /// When.
+        time: u64,
+        /// The child's address space; the parent's, if they share it.
+        space: SpaceId,
+        /// The parent.
+        task: Task,
+        /// The child.
+        child: Task,
+        /// Whether they share it: a thread, or vfork's child.
+        shared: bool,
+    },
+    /// A task ended.
+    Exit {
+        /// When.
+        time: u64,
+        /// Who.
+        task: Task,
+        /// The status as `wait` tells it.
+        status: u32,
+        /// Whether it was the last of its process.
+        last: bool,
+        /// Commits of a call that will never return.
+        commits: Vec<u64>,
+    },
+    /// The last user of an address space is gone.
+    End {
+        /// When.
+        time: u64,
+        /// Which.
+        space: SpaceId,
+    },
+    /// The model of a space is in doubt from this commit on.
+    Doubt {
+        /// When.
+        time: u64,
+        /// Which.
+        space: SpaceId,
+        /// The last commit the model is sure of.
+        after: u64,
+        /// Why.
+        why: Doubt,
+    },
+    /// A space in doubt was read again and is exact from this commit on.
+    Healed {
+        /// When.
+        time: u64,
+        /// Which.
+        space: SpaceId,
+        /// The commit.
+        id: u64,
+        /// How many effects the reading had: 0 if the model was right after all.
+        differences: u64,
+    },
+    /// A record that could not be decoded.
+    Malformed {
+        /// Its kind, as far as it could be told.
+        kind: u16,
+        /// Its length, in bytes.
+        len: usize,
+    },
+}

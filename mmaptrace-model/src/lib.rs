@@ -1,0 +1,37 @@
+//! The model of mmaptrace: from the kernel's records to address spaces as `/proc/PID/maps` would
+//! print them, and to the events that changed them.
+//!
+//! One way through, and no I/O anywhere:
+//!
+//! ```text
+//! bytes -> decode::Record -> Model::apply -> event::Event
+//!                              |- names   (keys of paths and names -> bytes)
+//!                              |- Space   (parts -> one commit; order; counters)
+//!                              |   `- Map (replace a range)  -> effect::diff
+//!                              `- calls   (commits wait for their call's return; the model does not)
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod decode;
+pub mod effect;
+pub mod event;
+pub mod label;
+pub mod map;
+pub mod model;
+pub mod names;
+mod parts;
+pub mod process;
+pub mod region;
+pub mod space;
+mod threads;
+
+pub use decode::{DecodeError, Record};
+pub use effect::Effect;
+pub use event::Event;
+
+pub use label::{HeapRule, RegionName};
+pub use map::Map;
+pub use model::Model;
+pub use names::Names;
+pub use region::{Backing, Flags, Region};
+pub use space::Space;

@@ -1,0 +1,309 @@
+//! All address spaces and tasks that are followed: records in, events out.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use mmaptrace_common::record::{self, Header, cause, flag};
+
+use crate::{
+    decode::{Record, decode},
+    event::{Cause, Event, SpaceId, Syscall, Task},
+    names::Names,
+    process::{Process, Processes},
+    region::Backing,
+    space::Space,
+    threads::Threads,
+};
+
+/// All of it.
+///
+/// Memory is bounded by what lives: a space goes with its [`Event::End`], a thread with its
+/// [`Event::Exit`], a name with [`Model::retain_names`]; of ended processes the last few thousand
+/// are kept, as [`Process`].
+#[derive(Debug, Default)]
+pub struct Model {
+    spaces: HashMap<u64, Space>,
+    mms: BTreeMap<SpaceId, u64>,
+    last_id: u64,
+    processes: Processes,
+    threads: Threads,
+    names: Names,
+    totals: Totals,
+}
+
+/// Totals since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Events of tasks: every call, exec, fork and exit, and every commit that had an effect or
+    /// moved the break. Not counted are commits without, and what the model tells of itself.
+    pub events: u64,
+    /// Records that found no room in the ring.
+    pub lost: u64,
+    /// Doubts that ended by reading a space again.
+    pub healed: u64,
+    /// Records that could not be decoded.
+    pub malformed: u64,
+}
+
+impl Model {
+    /// Takes a record from the ring, whose bytes are aligned to 8, and appends what it tells to
+    /// `out`: nothing for a name or for a part of a commit.
+    pub fn apply(&mut self, bytes: &[u8], out: &mut Vec<Event>) {
+        match decode(bytes) {
+            Ok(record) => self.record(&record, out),
+            Err(error) => {
+                self.totals.malformed += 1;
+                out.push(Event::Malformed { kind: error.kind(), len: bytes.len() });
+            }
+        }
+    }
+
+    /// A space that has not ended.
+    pub fn space(&self, id: SpaceId) -> Option<&Space> {
+        self.spaces.get(self.mms.get(&id)?)
+    }
+
+    /// The space a process runs in.
+    pub fn space_of(&self, pid: u32) -> Option<&Space> {
+        self.space(self.processes.get(pid)?.space?)
+    }
+
+    /// All spaces that have not ended, in the order in which they were first seen.
+    pub fn spaces(&self) -> impl Iterator<Item = &Space> {
+        self.mms.keys().filter_map(|&id| self.space(id))
+    }
+
+    /// All processes that have not ended, by their ids. Their totals are those of ended spaces
+    /// only; see [`Model::process_totals`].
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.processes.live()
+    }
+
+    /// A process that runs in a space.
+    pub fn process_of(&self, space: SpaceId) -> Option<&Process> {
+        self.processes.of_space(space)
+    }
+
+    /// The names of regions.
+    pub const fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The spaces that are to be read again, and a process of each to do it by.
+    pub fn in_doubt(&self) -> impl Iterator<Item = (&Space, u32)> {
+        let doubtful = self.spaces().filter(|space| space.doubt().is_some());
+        doubtful.filter_map(|space| Some((space, self.processes.of_space(space.id())?.pid)))
+    }
+
+    /// Whether names of files may have changed since some space was last read whole.
+    pub fn names_stale(&self) -> bool {
+        self.spaces.values().any(Space::names_stale)
+    }
+
+    /// Totals of all.
+    pub const fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Every process with its totals as of now, those that ended first.
+    pub fn process_totals(&self) -> impl Iterator<Item = Process> {
+        self.processes.totals(|id| self.space(id))
+    }
+
+    /// Forgets the names that no region has had for as long as since the last call, and returns
+    /// their keys, for the kernel's side to forget that it sent them.
+    pub fn retain_names(&mut self) -> Vec<u64> {
+        let mut used = HashSet::new();
+        for region in self.spaces.values().flat_map(|space| space.map().iter()) {
+            match region.backing {
+                Backing::File { path: key, .. }
+                | Backing::Special { name: key }
+                | Backing::Named { name: key }
+                | Backing::NamedShared { name: key, .. } => used.insert(key),
+                Backing::Anonymous => false,
+            };
+        }
+        self.names.retain(|key| used.contains(&key))
+    }
+
+    fn record(&mut self, record: &Record<'_>, out: &mut Vec<Event>) {
+        let header = record.header();
+        if let Some(space) = self.spaces.get_mut(&header.mm) {
+            let lost = space.note_lost(header, out);
+            self.totals.lost = self.totals.lost.saturating_add(lost);
+        }
+        match *record {
+            Record::Commit(commit, regions) => self.commit(commit, regions, out),
+            Record::Path(path, components) => self.names.insert_path(path, components),
+            Record::Name(name, text) => self.names.insert_name(name, text),
+            Record::Call(call, text) => self.call(call, text, out),
+            Record::Exec(exec, path, argv) => self.exec(exec, path, argv, out),
+            Record::Fork(fork) => self.fork(fork, out),
+            Record::Exit(exit) => self.exit(exit, out),
+            Record::End(header) => self.end(header, out),
+            Record::Names(_) => self.spaces.values_mut().for_each(Space::mark_names_stale),
+        }
+    }
+
+    fn commit(
+        &mut self,
+        commit: &record::Commit,
+        regions: &[record::Region],
+        out: &mut Vec<Event>,
+    ) {
+        let header = &commit.header;
+        if !self.spaces.contains_key(&header.mm) {
+            self.open(header, out);
+        }
+        let Some(space) = self.spaces.get_mut(&header.mm) else { return };
+        let id = space.id();
+        let healed = space.healed();
+        let done = space.apply(commit, regions, out);
+        self.totals.healed += space.healed() - healed;
+        // Only these are of the space's own tasks. An exec that was lost shows here.
+        let own = match commit.cause {
+            cause::SEED if header.pid == 0 => false,
+            cause::SEED | cause::FORK
+                if self.processes.get(header.pid).is_none_or(|it| it.space != Some(id)) =>
+            {
+                true
+            }
+            cause::CALL | cause::FAULT | cause::GROWTH => self.processes.get(header.pid).is_none(),
+            cause::EXEC => self.processes.get(header.pid).is_none_or(|it| it.space != Some(id)),
+            _ => false,
+        };
+        if own {
+            self.processes.enter(header.pid, commit.comm, id);
+        }
+        let Some(done) = done else { return };
+        if let Cause::Call(call) = done.cause {
+            self.threads.see(header.tid, id, commit.comm);
+            self.threads.commit(header.tid, call, commit.id);
+        }
+        if done.effective {
+            self.count(header.pid);
+        }
+    }
+
+    fn call(&mut self, record: &record::Call, text: &[u8], out: &mut Vec<Event>) {
+        let header = &record.header;
+        let task = Task { pid: header.pid, tid: header.tid, comm: record.comm };
+        let Some(space) = self.space_at(header, out) else { return };
+        if self.processes.get(task.pid).is_none() {
+            self.processes.enter(task.pid, task.comm, space);
+        }
+        self.threads.see(task.tid, space, task.comm);
+        let compat = header.flags & flag::COMPAT != 0;
+        let call = Syscall { nr: record.nr, compat, args: record.args };
+        let commits = self.threads.returned(task.tid, call);
+        self.count(task.pid);
+        let text = Arc::from(text.strip_suffix(b"\0").unwrap_or(text));
+        let (time, result) = (header.time, record.result);
+        out.push(Event::Call { time, space, task, call, result, text, commits });
+    }
+
+    fn exec(&mut self, exec: &record::Exec, path: &[u8], argv: &[u8], out: &mut Vec<Event>) {
+        let header = &exec.header;
+        let task = Task { pid: header.pid, tid: header.tid, comm: exec.comm };
+        let space = self.open(header, out);
+        self.processes.enter(task.pid, task.comm, space);
+        // The call's commits were of the old space; a thread that took the leader's id left its own.
+        self.threads.end(exec.old_tid);
+        self.threads.end(task.tid);
+        self.threads.see(task.tid, space, task.comm);
+        self.count(task.pid);
+        let old_tid = (exec.old_tid != 0 && exec.old_tid != task.tid).then_some(exec.old_tid);
+        let argv = argv.strip_suffix(b"\0").unwrap_or(argv);
+        out.push(Event::Exec {
+            time: header.time,
+            space,
+            task,
+            old_tid,
+            path: Arc::from(path.strip_suffix(b"\0").unwrap_or(path)),
+            argv: if argv.is_empty() {
+                Vec::new()
+            } else {
+                argv.split(|&byte| byte == 0).map(Arc::from).collect()
+            },
+            cut: header.flags & flag::CUT != 0,
+        });
+    }
+
+    fn fork(&mut self, fork: &record::Fork, out: &mut Vec<Event>) {
+        let header = &fork.header;
+        let shared = header.flags & flag::SHARED_MM != 0;
+        let space = if shared { self.space_at(header, out) } else { Some(self.open(header, out)) };
+        let Some(space) = space else { return };
+        let child = Task { pid: fork.child_pid, tid: fork.child_tid, comm: fork.comm };
+        if child.pid != header.pid {
+            // A process that had this id has ended, and the record of it was lost.
+            let old = self.space_of(child.pid).map(Space::id);
+            let old = old.and_then(|id| self.spaces.get(self.mms.get(&id)?));
+            self.processes.exit(child.pid, 0, old);
+            self.processes.enter(child.pid, child.comm, space);
+        }
+        self.threads.end(child.tid);
+        self.threads.see(child.tid, space, child.comm);
+        self.count(header.pid);
+        // A child is born with its parent's name.
+        let task = Task { pid: header.pid, tid: header.tid, comm: fork.comm };
+        out.push(Event::Fork { time: header.time, space, task, child, shared });
+    }
+
+    fn exit(&mut self, exit: &record::Exit, out: &mut Vec<Event>) {
+        let header = &exit.header;
+        let (pid, tid) = (header.pid, header.tid);
+        self.count(pid);
+        let known = self.processes.get(pid).map(|process| process.comm);
+        let (comm, commits) =
+            self.threads.end(tid).unwrap_or_else(|| (known.unwrap_or_default(), Vec::new()));
+        let last = header.flags & flag::GROUP != 0;
+        if last {
+            let space = self.processes.get(pid).and_then(|process| process.space);
+            let space = space.and_then(|id| self.spaces.get(self.mms.get(&id)?));
+            self.processes.exit(pid, exit.status, space);
+        }
+        let task = Task { pid, tid, comm };
+        out.push(Event::Exit { time: header.time, task, status: exit.status, last, commits });
+    }
+
+    fn end(&mut self, header: &Header, out: &mut Vec<Event>) {
+        let Some(space) = self.spaces.remove(&header.mm) else { return };
+        self.mms.remove(&space.id());
+        self.processes.end_space(&space);
+        self.threads.end_space(space.id());
+        out.push(Event::End { time: header.time, space: space.id() });
+    }
+
+    /// A new space at this record's mm. One that was there has ended, and the record of it was
+    /// lost.
+    fn open(&mut self, header: &Header, out: &mut Vec<Event>) -> SpaceId {
+        self.end(header, out);
+        self.last_id += 1;
+        let id = SpaceId(self.last_id);
+        let mut space = Space::new(id, header.mm);
+        let lost = space.note_lost(header, out);
+        self.totals.lost = self.totals.lost.saturating_add(lost);
+        self.mms.insert(id, header.mm);
+        self.spaces.insert(header.mm, space);
+        id
+    }
+
+    /// The space of a record that does not begin one.
+    fn space_at(&mut self, header: &Header, out: &mut Vec<Event>) -> Option<SpaceId> {
+        if let Some(space) = self.spaces.get(&header.mm) {
+            Some(space.id())
+        } else if header.mm == 0 {
+            self.processes.get(header.pid)?.space
+        } else {
+            Some(self.open(header, out))
+        }
+    }
+
+    fn count(&mut self, pid: u32) {
+        self.totals.events += 1;
+        self.processes.count(pid);
+    }
+}

@@ -1,0 +1,173 @@
+//! Paths of mapped files and names of other mappings, by the keys that regions carry.
+
+use std::{collections::HashMap, sync::Arc};
+
+use mmaptrace_common::record::{self, flag};
+
+/// `s_magic` of the file systems whose `d_dname` is not the kernel's `simple_dname`, as in
+/// `include/uapi/linux/magic.h`.
+mod magic {
+    /// `fs/anon_inodes.c`
+    pub(super) const ANON_INODE: u64 = 0x0904_1934;
+    /// `net/socket.c`
+    pub(super) const SOCKET: u64 = 0x534f_434b;
+    /// `fs/pipe.c`
+    pub(super) const PIPE: u64 = 0x5049_5045;
+    /// `drivers/dma-buf/dma-buf.c`
+    pub(super) const DMA_BUF: u64 = 0x444d_4142;
+}
+
+/// The names, as `/proc/PID/maps` would print them but for the escaping of newlines.
+#[derive(Debug, Default)]
+pub struct Names {
+    by_key: HashMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    text: Arc<[u8]>,
+    /// Came since the last [`Names::retain`]; the regions that have it may be yet to come.
+    young: bool,
+}
+
+impl Names {
+    /// The name of a key: a path with ` (deleted)` where the kernel says so, or `[vdso]` and the
+    /// like. Any bytes but NUL.
+    pub fn get(&self, key: u64) -> Option<&Arc<[u8]>> {
+        self.by_key.get(&key).map(|entry| &entry.text)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Takes a path, from its components: the last one first, each ended by a NUL. A later path of
+    /// the same key takes the place of an earlier one.
+    pub fn insert_path(&mut self, path: &record::Path, components: &[u8]) {
+        let text = if path.header.flags & flag::SYNTHETIC != 0 {
+            synthetic(path.magic, path.ino, first(components))
+        } else {
+            let mut text = join(components);
+            if path.header.flags & flag::DELETED != 0 {
+                text.extend_from_slice(b" (deleted)");
+            }
+            text
+        };
+        self.insert(path.key, &text);
+    }
+
+    /// Takes the name of a special or named mapping.
+    pub fn insert_name(&mut self, name: &record::Name, text: &[u8]) {
+        self.insert(name.key, first(text));
+    }
+
+    fn insert(&mut self, key: u64, text: &[u8]) {
+        let old = self.by_key.get(&key).map(|entry| &entry.text);
+        // Names are sent again for each reader of a map; keep what others hold.
+        let text = match old {
+            Some(old) if **old == *text => Arc::clone(old),
+            Some(_) | None => Arc::from(text),
+        };
+        self.by_key.insert(key, Entry { text, young: true });
+    }
+
+    /// Drops the names that are not `used` and were there already at the last call, and tells
+    /// their keys: names that came since may be those of regions still on their way.
+    pub fn retain(&mut self, mut used: impl FnMut(u64) -> bool) -> Vec<u64> {
+        let mut dropped = Vec::new();
+        self.by_key.retain(|&key, entry| {
+            let keep = std::mem::take(&mut entry.young) || used(key);
+            if !keep {
+                dropped.push(key);
+            }
+            keep
+        });
+        dropped
+    }
+}
+
+/// The bytes up to the first NUL.
+fn first(text: &[u8]) -> &[u8] {
+    text.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+/// `/usr/lib/libc.so.6` of `libc.so.6`, `lib`, `usr`.
+fn join(components: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(components.len() + 1);
+    for component in components.split(|&byte| byte == 0).rev().filter(|part| !part.is_empty()) {
+        text.push(b'/');
+        text.extend_from_slice(component);
+    }
+    if text.is_empty() {
+        text.push(b'/');
+    }
+    text
+}
+
+/// What the file system's `d_dname` makes of a name. Those that no `mmap` can reach (nsfs, pidfs) are
+/// not told apart.
+fn synthetic(magic: u64, ino: u64, name: &[u8]) -> Vec<u8> {
+    match magic {
+        magic::ANON_INODE => [b"anon_inode:", name].concat(),
+        magic::SOCKET => format!("socket:[{ino}]").into_bytes(),
+        magic::PIPE => format!("pipe:[{ino}]").into_bytes(),
+        magic::DMA_BUF => [b"/dmabuf:", name].concat(),
+        // simple_dname: memfd, shared anonymous memory, SysV shared memory, aio rings, huge pages.
+        // https://github.com/torvalds/linux/blob/v6.12/fs/d_path.c#L318
+        _ => [b"/", name, b" (deleted)"].concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mmaptrace_common::record::Header;
+
+    use super::*;
+
+    fn path(flags: u16, magic: u64, components: &[u8]) -> Vec<u8> {
+        let header = Header { flags, ..Header::default() };
+        let mut names = Names::default();
+        names.insert_path(
+            &record::Path { header, key: 7, ino: 42, magic, ..record::Path::default() },
+            components,
+        );
+        names.get(7).map(|text| text.to_vec()).unwrap_or_default()
+    }
+
+    #[test]
+    fn components_are_joined_from_the_root() {
+        assert_eq!(path(0, 0, b"libc.so.6\0lib\0usr\0"), b"/usr/lib/libc.so.6");
+        assert_eq!(path(0, 0, b""), b"/");
+        assert_eq!(path(0, 0, b"a\nb\xff\0"), b"/a\nb\xff");
+        assert_eq!(path(flag::DELETED, 0, b"x (deleted)\0tmp\0"), b"/tmp/x (deleted) (deleted)");
+    }
+
+    #[test]
+    fn synthetic_names_are_the_kernels() {
+        let synthetic = |magic, name: &[u8]| path(flag::SYNTHETIC, magic, name);
+        assert_eq!(synthetic(0x0904_1934, b"[perf_event]\0"), b"anon_inode:[perf_event]");
+        assert_eq!(synthetic(0x534f_434b, b""), b"socket:[42]");
+        assert_eq!(synthetic(0x5049_5045, b""), b"pipe:[42]");
+        assert_eq!(synthetic(0x444d_4142, b""), b"/dmabuf:");
+        assert_eq!(synthetic(0x0102_1994, b"memfd:x\0"), b"/memfd:x (deleted)");
+        assert_eq!(synthetic(0x0102_1994, b"dev/zero\0"), b"/dev/zero (deleted)");
+        assert_eq!(synthetic(0x5a3c_69f0, b"[aio]\0"), b"/[aio] (deleted)");
+    }
+
+    #[test]
+    fn a_name_outlives_one_sweep_unused() {
+        let mut names = Names::default();
+        for key in [1, 2] {
+            names.insert_name(&record::Name { key, ..record::Name::default() }, b"[vdso]");
+        }
+        assert_eq!(names.retain(|_| false), []);
+        assert_eq!(names.retain(|key| key == 1), [2]);
+        assert_eq!(names.len(), 1);
+    }
+}

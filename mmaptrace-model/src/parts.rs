@@ -1,0 +1,154 @@
+//! The parts of commits, until their last has come.
+//!
+//! All parts of a commit are written under one hold of the lock, so that no commit of another id
+//! comes between them. One of the same id may: two threads that hold the lock for reading, the
+//! tracer's and one that downgraded its write lock.
+
+use std::ops::Range;
+
+use mmaptrace_common::record::{self, flag};
+
+use crate::region::{PAGE, Region};
+
+/// Commits of which some parts have come.
+#[derive(Debug, Default)]
+pub(crate) struct Pending(Vec<Parts>);
+
+impl Pending {
+    /// Closes what waits for parts that will not come, as `commit` is of another id. Whether there
+    /// was any.
+    pub(crate) fn close_others(&mut self, commit: &record::Commit) -> bool {
+        let mut closed = false;
+        for parts in &mut self.0 {
+            closed |= parts.open && parts.id != commit.id;
+            parts.open &= parts.id == commit.id;
+        }
+        closed
+    }
+
+    /// Takes the parts so far that `commit` is one of; to be put back if it is not the last, and
+    /// put back in any case, so that its room is used again.
+    pub(crate) fn take(&mut self, commit: &record::Commit) -> Parts {
+        let tid = commit.header.tid;
+        let waiting = self.0.iter().position(|parts| parts.open && parts.tid == tid);
+        let index = waiting.or_else(|| self.0.iter().position(|parts| !parts.open));
+        index.map(|index| self.0.swap_remove(index)).unwrap_or_default()
+    }
+
+    pub(crate) fn put(&mut self, parts: Parts) {
+        self.0.push(parts);
+    }
+
+    /// Notes that a record of this space was lost: it may have been a part of these.
+    pub(crate) fn miss(&mut self) {
+        self.0.iter_mut().for_each(|parts| parts.complete = false);
+    }
+}
+
+/// The parts of one commit. Reused from commit to commit, so that none allocates.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    id: u64,
+    tid: u32,
+    whole: bool,
+    open: bool,
+    complete: bool,
+    regions: Vec<Region>,
+    ranges: Vec<Part>,
+}
+
+/// Parts whose ranges adjoin, as one.
+#[derive(Debug)]
+struct Part {
+    lo: u64,
+    hi: u64,
+    regions: Range<usize>,
+}
+
+/// A part that no kernel writes.
+#[derive(Debug)]
+pub(crate) struct Malformed;
+
+impl Parts {
+    /// Whether some have come and the last has not.
+    pub(crate) const fn open(&self) -> bool {
+        self.open
+    }
+
+    /// The end of what was read so far.
+    fn end(&self) -> Option<u64> {
+        self.ranges.last().map(|part| part.hi)
+    }
+
+    /// Takes a part. An error if it is none, or if those before it are not of the same reading,
+    /// whose last part is lost then.
+    pub(crate) fn push(
+        &mut self,
+        commit: &record::Commit,
+        regions: &[record::Region],
+    ) -> Result<(), Malformed> {
+        let whole = commit.header.flags & flag::WHOLE != 0;
+        // A reading of the whole space goes on where it left off; else it is another one.
+        let goes_on = self.whole == whole && (!whole || self.end() == Some(commit.lo));
+        let interrupted = self.open && !goes_on;
+        if !self.open || interrupted {
+            (self.id, self.tid, self.whole) = (commit.id, commit.header.tid, whole);
+            self.complete = true;
+            self.regions.clear();
+            self.ranges.clear();
+        }
+        self.open = commit.header.flags & flag::MORE != 0;
+        let taken = self.take(commit, regions);
+        self.complete &= taken.is_ok() && commit.header.flags & flag::TRUNCATED == 0;
+        if interrupted { Err(Malformed) } else { taken }
+    }
+
+    fn take(
+        &mut self,
+        commit: &record::Commit,
+        regions: &[record::Region],
+    ) -> Result<(), Malformed> {
+        let record::Commit { lo, mut hi, .. } = *commit;
+        // The last page of the address space is never mapped: the end may be any of it.
+        let aligned = lo.is_multiple_of(PAGE) && (hi.is_multiple_of(PAGE) || hi > u64::MAX - PAGE);
+        if lo > hi || !aligned {
+            return Err(Malformed);
+        }
+        let first = self.regions.len();
+        let mut free = lo;
+        for raw in regions {
+            let region = Region::try_from(raw).ok().filter(|it| it.start >= free && it.end <= hi);
+            let Some(region) = region else {
+                self.regions.truncate(first);
+                return Err(Malformed);
+            };
+            free = region.end;
+            self.regions.push(region);
+        }
+        if commit.header.flags & flag::TRUNCATED != 0 {
+            // What lies behind the last one was not read.
+            hi = free;
+        }
+        let end = self.regions.len();
+        match self.ranges.last_mut() {
+            Some(last) if last.hi == lo => {
+                last.hi = hi;
+                last.regions.end = end;
+            }
+            Some(_) | None => self.ranges.push(Part { lo, hi, regions: first..end }),
+        }
+        Ok(())
+    }
+
+    /// Whether they are all there and leave no gap between them.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.whole && self.complete && self.ranges.len() == 1
+    }
+
+    /// What was read: each range, and all there is in it, in address order.
+    pub(crate) fn ranges(&mut self) -> impl Iterator<Item = (u64, u64, &[Region])> {
+        self.ranges.sort_by_key(|part| part.lo);
+        let regions = &self.regions;
+        self.ranges.iter().map(|part| (part.lo, part.hi, &regions[part.regions.clone()]))
+    }
+}

@@ -1,0 +1,146 @@
+//! Processes: which space each runs in, and its totals.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::{event::SpaceId, space::Space};
+
+/// How many ended processes are remembered one by one. Older ones are only in the totals of all.
+const ENDED: usize = 4096;
+
+/// One process, or what it was at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its thread group id, in the initial PID namespace.
+    pub pid: u32,
+    /// Its name, NUL-padded, any bytes.
+    pub comm: [u8; 16],
+    /// Where it runs; `None` once that has ended.
+    pub space: Option<SpaceId>,
+    /// How it ended, as `wait` tells it; `None`: it runs.
+    pub status: Option<u32>,
+    /// Events of its tasks; see [`Totals::events`](crate::model::Totals::events).
+    pub events: u64,
+    /// Records of its address spaces that were lost. A space that several processes share counts
+    /// with the first.
+    pub lost: u64,
+    /// Heals of its address spaces, likewise.
+    pub healed: u64,
+    /// Whether the model of its space is exact, or was when that ended.
+    pub exact: bool,
+    /// Regions of its space, or how many there were when it ended.
+    pub regions: u64,
+}
+
+impl Process {
+    /// Brings up to date what its space tells of it.
+    fn look_at(&mut self, space: &Space) {
+        self.exact = space.doubt().is_none();
+        self.regions = space.map().len() as u64;
+    }
+}
+
+/// All processes that are followed, and the last ones that were.
+#[derive(Debug, Default)]
+pub(crate) struct Processes {
+    live: BTreeMap<u32, Process>,
+    ended: VecDeque<Process>,
+    /// The first process of each space, which its losses and heals count with.
+    owners: BTreeMap<SpaceId, u32>,
+}
+
+impl Processes {
+    pub(crate) fn get(&self, pid: u32) -> Option<&Process> {
+        self.live.get(&pid)
+    }
+
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Process> {
+        self.live.values()
+    }
+
+    /// A process that runs in a space.
+    pub(crate) fn of_space(&self, space: SpaceId) -> Option<&Process> {
+        let owner = self.owners.get(&space).and_then(|pid| self.live.get(pid));
+        owner
+            .filter(|process| process.space == Some(space))
+            .or_else(|| self.live().find(|process| process.space == Some(space)))
+    }
+
+    /// A process runs in this space from now on.
+    pub(crate) fn enter(&mut self, pid: u32, comm: [u8; 16], space: SpaceId) {
+        self.owners.entry(space).or_insert(pid);
+        let process = self.live.entry(pid).or_insert_with(|| Process {
+            pid,
+            comm,
+            space: None,
+            status: None,
+            events: 0,
+            lost: 0,
+            healed: 0,
+            exact: false,
+            regions: 0,
+        });
+        process.comm = comm;
+        process.space = Some(space);
+    }
+
+    /// Counts an event of a process.
+    pub(crate) fn count(&mut self, pid: u32) {
+        if let Some(process) = self.live.get_mut(&pid) {
+            process.events += 1;
+        }
+    }
+
+    /// The last thread of a process has ended.
+    pub(crate) fn exit(&mut self, pid: u32, status: u32, space: Option<&Space>) {
+        let Some(mut process) = self.live.remove(&pid) else { return };
+        process.status = Some(status);
+        if let Some(space) = space {
+            process.look_at(space);
+        }
+        if self.ended.len() == ENDED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(process);
+    }
+
+    /// A space has ended.
+    pub(crate) fn end_space(&mut self, space: &Space) {
+        let id = space.id();
+        let owner = self.owners.remove(&id);
+        // A process has left its space before it ended, or ends soon.
+        let ended = self.ended.iter_mut().rev().filter(|process| process.space == Some(id));
+        for process in
+            self.live.values_mut().filter(|process| process.space == Some(id)).chain(ended)
+        {
+            process.look_at(space);
+            process.space = None;
+        }
+        let live = owner.and_then(|pid| self.live.get_mut(&pid));
+        let ended = self.ended.iter_mut().rev();
+        let process = live.or_else(|| ended.into_iter().find(|it| Some(it.pid) == owner));
+        if let Some(process) = process {
+            process.lost = process.lost.saturating_add(space.lost());
+            process.healed += space.healed();
+        }
+    }
+
+    /// All of them as of now, the ended ones first.
+    pub(crate) fn totals<'a>(
+        &'a self,
+        space: impl Fn(SpaceId) -> Option<&'a Space>,
+    ) -> impl Iterator<Item = Process> {
+        self.ended.iter().chain(self.live.values()).map(move |process| {
+            let mut process = process.clone();
+            if let Some(space) = process.space.and_then(&space) {
+                process.look_at(space);
+            }
+            for (&id, _) in self.owners.iter().filter(|&(_, &pid)| pid == process.pid) {
+                if let Some(space) = space(id) {
+                    process.lost = process.lost.saturating_add(space.lost());
+                    process.healed += space.healed();
+                }
+            }
+            process
+        })
+    }
+}

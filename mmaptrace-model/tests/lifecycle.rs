@@ -1,0 +1,183 @@
+//! Tasks: calls and their commits, forks, new images, ends, and the totals of each process.
+
+mod support;
+
+use mmaptrace_common::record::{self, Region, backing, cause, flag, kind};
+use mmaptrace_model::{
+    Event, Model,
+    event::{Cause, SpaceId, Syscall},
+    region::PAGE,
+};
+use support::{MM, apply, commit, commit_words, header, seed_words, words};
+
+fn regions(count: u64) -> Vec<Region> {
+    let page = |at: u64| Region {
+        start: 2 * at * PAGE,
+        end: (2 * at + 1) * PAGE,
+        pgoff: 2 * at,
+        backing: backing::ANON,
+        ..Region::default()
+    };
+    (1..=count).map(page).collect()
+}
+
+fn counted(id: u64, count: u64) -> record::Commit {
+    let (map_count, total_vm) = (count as u32, count);
+    record::Commit { map_count, total_vm, hi: u64::MAX - (PAGE - 1), ..commit(id) }
+}
+
+/// A commit of the call with these arguments, after which there are `count` regions.
+fn changed(model: &mut Model, id: u64, count: u64, args: [u64; 6]) -> Vec<Event> {
+    let commit = record::Commit { args, ..counted(id, count) };
+    apply(model, &commit_words(&commit, &regions(count)))
+}
+
+fn returned(model: &mut Model, args: [u64; 6]) -> Vec<u64> {
+    let header = header(kind::CALL, 0);
+    let call = record::Call { header, args, nr: 9, ..record::Call::default() };
+    match apply(model, &words(&call, &[])).pop() {
+        Some(Event::Call { commits, call, .. }) => {
+            assert_eq!(call, Syscall { nr: 9, compat: false, args });
+            commits
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn seeded() -> Model {
+    let mut model = Model::default();
+    apply(&mut model, &seed_words(&counted(10, 1), &regions(1)));
+    model
+}
+
+fn exit(mm: u64, flags: u16, pid: u32, tid: u32) -> Vec<u64> {
+    let header = record::Header { mm, pid, tid, ..header(kind::EXIT, flags) };
+    words(&record::Exit { header, status: 256, pad: 0 }, &[])
+}
+
+fn end(mm: u64) -> Vec<u64> {
+    words(&record::Header { mm, ..header(kind::END, 0) }, &[])
+}
+
+#[test]
+fn a_call_finds_its_commits_and_no_others() {
+    let mut model = seeded();
+    changed(&mut model, 12, 2, [1; 6]);
+    changed(&mut model, 14, 3, [2; 6]);
+    changed(&mut model, 16, 2, [2; 6]);
+    assert_eq!(returned(&mut model, [2; 6]), [14, 16]);
+    assert_eq!(returned(&mut model, [1; 6]), [], "its return was lost");
+    // Growth of the stack stands for itself.
+    let growth = record::Commit { cause: cause::GROWTH, args: [3; 6], ..counted(18, 3) };
+    apply(&mut model, &commit_words(&growth, &regions(3)));
+    assert_eq!(returned(&mut model, [3; 6]), []);
+    assert_eq!(model.totals().events, 7);
+}
+
+#[test]
+fn a_call_that_never_returns_leaves_its_commits_to_the_end() {
+    let mut model = seeded();
+    changed(&mut model, 12, 2, [1; 6]);
+    let events = apply(&mut model, &exit(MM, 0, 100, 101));
+    let [Event::Exit { commits, last: false, task, .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((&commits[..], &task.comm[..6]), (&[12][..], &b"worker"[..]));
+}
+
+#[test]
+fn a_child_has_its_own_space_and_a_thread_has_not() {
+    let mut model = seeded();
+    let fork = |mm, flags, child_pid, child_tid| {
+        let header = record::Header { mm, ..header(kind::FORK, flags) };
+        words(&record::Fork { header, child_pid, child_tid, comm: [b'c'; 16] }, &[])
+    };
+    let events = apply(&mut model, &fork(MM, flag::SHARED_MM, 100, 102));
+    assert!(matches!(events[..], [Event::Fork { shared: true, space: SpaceId(1), .. }]));
+    assert_eq!(model.processes().count(), 1);
+
+    apply(&mut model, &fork(0x5000, 0, 200, 200));
+    let mut image = record::Commit { cause: cause::FORK, ..counted(2, 1) };
+    image.header.mm = 0x5000;
+    image.header.flags |= flag::WHOLE;
+    let events = apply(&mut model, &commit_words(&image, &regions(1)));
+    let [Event::Commit { exact: true, effects, cause: Cause::Fork, .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert!(effects.is_empty());
+    let child = model.space_of(200).expect("the child's");
+    assert_eq!((child.id(), child.map().len(), child.doubt()), (SpaceId(2), 1, None));
+    // A vfork's child runs in its parent's.
+    apply(&mut model, &fork(MM, flag::SHARED_MM, 300, 300));
+    assert_eq!(model.space_of(300).map(|space| space.id()), Some(SpaceId(1)));
+}
+
+#[test]
+fn a_new_image_takes_the_process_to_a_new_space() {
+    let mut model = seeded();
+    changed(&mut model, 12, 2, [1; 6]);
+    let header = record::Header { mm: 0x6000, ..header(kind::EXEC, 0) };
+    let (path, argv) = (b"/bin/ls\0", b"ls\0\0-l\0");
+    let (path_len, argv_len) = (path.len() as u32, argv.len() as u32);
+    let exec = record::Exec { header, old_tid: 103, path_len, argv_len, pad: 0, comm: [0; 16] };
+    let events = apply(&mut model, &words(&exec, &[&path[..], argv].concat()));
+    let [Event::Exec { path, argv, old_tid: Some(103), cut: false, .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(**path, *b"/bin/ls");
+    assert_eq!(argv.iter().map(|it| &it[..]).collect::<Vec<_>>(), [&b"ls"[..], b"", b"-l"]);
+
+    let mut image = record::Commit { cause: cause::EXEC, ..counted(4, 3) };
+    image.header.mm = 0x6000;
+    image.header.flags |= flag::WHOLE;
+    let events = apply(&mut model, &commit_words(&image, &regions(3)));
+    assert!(matches!(&events[..], [Event::Commit { effects, .. }] if effects.len() == 3));
+    assert_eq!(model.space_of(100).map(|space| space.mm()), Some(0x6000));
+    assert_eq!(model.spaces().count(), 2, "the old one is there until its end");
+    assert!(matches!(apply(&mut model, &end(MM))[..], [Event::End { space: SpaceId(1), .. }]));
+    assert_eq!(returned(&mut model, [1; 6]), [], "of the old image");
+}
+
+#[test]
+fn ended_processes_keep_their_totals() {
+    for end_first in [false, true] {
+        let mut model = seeded();
+        changed(&mut model, 12, 2, [1; 6]);
+        // A commit is lost and its space healed.
+        changed(&mut model, 16, 3, [1; 6]);
+        let mut seed = counted(16, 3);
+        seed.header.lost = 1;
+        apply(&mut model, &seed_words(&seed, &regions(3)));
+        let mut last = [exit(MM, flag::GROUP, 100, 100), end(MM)];
+        if end_first {
+            last.reverse();
+        }
+        for record in &last {
+            apply(&mut model, record);
+        }
+        assert_eq!((model.processes().count(), model.spaces().count()), (0, 0));
+        let totals: Vec<_> = model.process_totals().collect();
+        let [process] = &totals[..] else { panic!("{totals:?}") };
+        assert!(process.status.is_some() && process.exact);
+        assert_eq!((process.pid, process.events, process.regions), (100, 3, 3));
+        assert_eq!((process.lost, process.healed), (1, 1));
+    }
+}
+
+#[test]
+fn an_mm_used_again_is_another_space() {
+    let mut model = seeded();
+    apply(&mut model, &end(MM));
+    assert_eq!(model.space_of(100).map(|space| space.id()), None);
+    apply(&mut model, &seed_words(&counted(4, 2), &regions(2)));
+    let space = model.spaces().next().expect("the second");
+    assert_eq!((space.id(), space.map().len(), space.doubt()), (SpaceId(2), 2, None));
+}
+
+#[test]
+fn what_is_no_record_is_told_and_counted() {
+    let mut model = Model::default();
+    let events = apply(&mut model, &vec![77, 0]);
+    assert_eq!(events, [Event::Malformed { kind: 0, len: 16 }]);
+    assert_eq!(model.totals().malformed, 1);
+}

@@ -1,0 +1,256 @@
+//! When a space is exact, when it is in doubt, and what ends that.
+
+mod support;
+
+use mmaptrace_common::record::{self, Region, backing, flag, kind};
+use mmaptrace_model::{
+    Effect, Event, HeapRule, Model, RegionName, Space,
+    event::{Doubt, SpaceId},
+    region::PAGE,
+};
+use support::{TRACER, apply, commit, commit_words, header, seed_words, words};
+
+fn region(start: u64, end: u64, flags: u64) -> Region {
+    let (start, end, pgoff) = (start * PAGE, end * PAGE, start);
+    Region { start, end, flags, pgoff, backing: backing::ANON, ..Region::default() }
+}
+
+/// The commit after which `all` is all there is, with the counters that go with it.
+fn counted(id: u64, all: &[Region]) -> record::Commit {
+    let mut commit = commit(id);
+    commit.map_count = all.len() as u32;
+    commit.total_vm = all.iter().map(|it| (it.end - it.start) / PAGE).sum();
+    commit.hi = u64::MAX - (PAGE - 1);
+    commit
+}
+
+fn seeded(id: u64, all: &[Region]) -> Model {
+    let mut model = Model::default();
+    let events = apply(&mut model, &seed_words(&counted(id, all), all));
+    assert!(matches!(events[..], [Event::Commit { exact: true, .. }]), "{events:?}");
+    model
+}
+
+fn space(model: &Model) -> &Space {
+    model.spaces().next().expect("a space")
+}
+
+const ONE: SpaceId = SpaceId(1);
+
+#[test]
+fn a_space_never_seeded_is_in_doubt_and_its_first_seed_is_no_heal() {
+    let mut model = Model::default();
+    let all = [region(1, 3, 3)];
+    let events = apply(&mut model, &commit_words(&counted(10, &all), &all));
+    assert!(matches!(events[..], [Event::Commit { exact: false, .. }]), "{events:?}");
+    assert_eq!(space(&model).doubt(), Some(Doubt::Unseeded));
+    assert_eq!(model.in_doubt().map(|(_, pid)| pid).collect::<Vec<_>>(), [100]);
+    let events = apply(&mut model, &seed_words(&counted(10, &all), &all));
+    assert!(matches!(events[..], [Event::Commit { exact: true, .. }]), "{events:?}");
+    assert_eq!((model.in_doubt().count(), model.totals().healed), (0, 0));
+}
+
+#[test]
+fn a_seed_without_counters_proves_nothing() {
+    let all = [region(1, 3, 3)];
+    let mut model = Model::default();
+    let mut unproven = counted(10, &all);
+    unproven.header.flags &= !flag::COUNTED;
+    apply(&mut model, &seed_words(&unproven, &all));
+    assert_eq!(space(&model).doubt(), Some(Doubt::Unseeded));
+}
+
+#[test]
+fn a_hole_is_told_once_with_its_place_and_healed_once() {
+    let all = [region(1, 3, 3)];
+    let mut model = seeded(10, &all);
+    let events = apply(&mut model, &commit_words(&counted(18, &all), &all));
+    let why = Doubt::Hole(3);
+    assert_eq!(events[0], Event::Doubt { time: 1, space: ONE, after: 10, why });
+    assert!(matches!(events[1..], [Event::Commit { exact: false, .. }]));
+    let events = apply(&mut model, &commit_words(&counted(30, &all), &all));
+    assert!(matches!(events[..], [Event::Commit { exact: false, .. }]), "{events:?}");
+    assert_eq!((space(&model).doubt(), space(&model).doubts()), (Some(why), 2));
+    let events = apply(&mut model, &seed_words(&counted(30, &all), &all));
+    assert_eq!(events[1], Event::Healed { time: 1, space: ONE, id: 30, differences: 0 });
+    assert_eq!((space(&model).healed(), model.totals().healed), (1, 1));
+}
+
+#[test]
+fn loss_is_told_by_any_record_of_the_space() {
+    let all = [region(1, 3, 3)];
+    let mut model = seeded(10, &all);
+    let mut header = header(kind::CALL, 0);
+    header.lost = 5;
+    let call = record::Call { header, ..record::Call::default() };
+    let events = apply(&mut model, &words(&call, &[]));
+    assert!(matches!(events[0], Event::Doubt { why: Doubt::Lost(5), after: 10, .. }), "{events:?}");
+    assert_eq!((model.totals().lost, space(&model).lost()), (5, 5));
+}
+
+#[test]
+fn ids_wrap_at_32_bits() {
+    let all = [region(1, 3, 3)];
+    let mut model = seeded(0xffff_fffe, &all);
+    apply(&mut model, &commit_words(&counted(0, &all), &all));
+    assert_eq!(space(&model).doubt(), None);
+    apply(&mut model, &commit_words(&counted(0xffff_fffe, &all), &all));
+    assert_eq!(space(&model).doubt(), Some(Doubt::Malformed), "it came before");
+}
+
+#[test]
+fn the_counters_are_held_against_the_map() {
+    let all = [region(1, 3, 3)];
+    let mut model = seeded(10, &all);
+    let mut commit = counted(12, &all);
+    commit.map_count = 2;
+    apply(&mut model, &commit_words(&commit, &all));
+    assert_eq!(space(&model).doubt(), Some(Doubt::Count { kernel: 2, model: 1 }));
+}
+
+#[test]
+fn the_size_may_be_off_but_by_the_same_number_of_pages() {
+    let all = [region(1, 3, 3)];
+    let off =
+        |id, by: u64| record::Commit { total_vm: 2_u64.wrapping_add(by), ..counted(id, &all) };
+    let mut model = Model::default();
+    apply(&mut model, &seed_words(&off(10, u64::MAX), &all));
+    apply(&mut model, &commit_words(&off(12, u64::MAX), &all));
+    assert_eq!(space(&model).doubt(), None);
+    apply(&mut model, &commit_words(&off(14, 0), &all));
+    assert_eq!(space(&model).doubt(), Some(Doubt::Pages { kernel: 2, model: 1 }));
+    apply(&mut model, &seed_words(&off(14, 0), &all));
+    assert_eq!(space(&model).doubt(), None);
+}
+
+#[test]
+fn an_edge_outside_of_what_was_read_contradicts() {
+    let mut model = seeded(10, &[region(1, 9, 3)]);
+    let all = [region(1, 3, 3), region(3, 9, 1)];
+    let commit = record::Commit { lo: 3 * PAGE, ..counted(12, &all) };
+    let events = apply(&mut model, &commit_words(&commit, &all[1..]));
+    let why = Doubt::Contradiction { at: 3 * PAGE };
+    assert_eq!(events[0], Event::Doubt { time: 1, space: ONE, after: 10, why });
+    assert_eq!(space(&model).map().len(), 2, "the truth is applied none the less");
+}
+
+#[test]
+fn a_seed_that_differs_from_what_was_exact_tells_an_error() {
+    let mut model = seeded(10, &[region(1, 9, 3)]);
+    let all = [region(1, 9, 1)];
+    let events = apply(&mut model, &seed_words(&counted(10, &all), &all));
+    let why = Doubt::Contradiction { at: PAGE };
+    assert_eq!(events[0], Event::Doubt { time: 1, space: ONE, after: 10, why });
+    assert!(matches!(&events[1], Event::Commit { effects, .. } if effects.len() == 1));
+    assert_eq!(events[2], Event::Healed { time: 1, space: ONE, id: 10, differences: 1 });
+}
+
+#[test]
+fn a_seed_may_come_before_the_record_of_the_commit_it_shows() {
+    // A munmap has downgraded its lock, and the tracer's reading is released first.
+    let mut model = seeded(10, &[region(1, 3, 3), region(5, 6, 3)]);
+    let all = [region(1, 3, 3)];
+    let mut early = counted(12, &all);
+    early.header.flags &= !flag::COUNTED;
+    let events = apply(&mut model, &seed_words(&early, &all));
+    assert!(matches!(events[..], [Event::Commit { exact: true, .. }]), "{events:?}");
+    let events = apply(&mut model, &commit_words(&counted(12, &all), &all));
+    assert!(
+        matches!(&events[..], [Event::Commit { exact: true, effects, .. }] if effects.is_empty())
+    );
+}
+
+#[test]
+fn another_readers_parts_may_come_between() {
+    let all = [region(1, 3, 3), region(5, 6, 3)];
+    let mut model = seeded(10, &all);
+    let part = |lo, hi, flags| {
+        let mut part = record::Commit { lo, hi, ..counted(10, &all) };
+        part.header.flags |= flag::WHOLE | flags;
+        part.header.tid = TRACER;
+        part
+    };
+    let first = part(0, 3 * PAGE, flag::MORE);
+    let last = part(3 * PAGE, u64::MAX - (PAGE - 1), 0);
+    assert!(apply(&mut model, &commit_words(&first, &all[..1])).is_empty());
+    assert_eq!(apply(&mut model, &commit_words(&counted(10, &all), &all)).len(), 1);
+    assert_eq!(apply(&mut model, &commit_words(&last, &all[1..])).len(), 1);
+    assert_eq!((space(&model).doubt(), space(&model).map().len()), (None, 2));
+}
+
+#[test]
+fn a_reading_with_a_part_missing_is_not_whole() {
+    let all = [region(1, 3, 3), region(5, 6, 3)];
+    let mut model = seeded(10, &all);
+    let mut last = record::Commit { lo: 3 * PAGE, ..counted(10, &all) };
+    last.header.flags |= flag::WHOLE;
+    last.header.lost = 1;
+    apply(&mut model, &commit_words(&last, &all[1..]));
+    assert_eq!(space(&model).doubt(), Some(Doubt::Lost(1)));
+}
+
+#[test]
+fn truncated_regions_are_taken_as_far_as_they_go() {
+    let all = [region(1, 3, 3), region(5, 6, 3)];
+    let mut model = seeded(10, &all);
+    let now = [region(1, 3, 1), region(5, 6, 3)];
+    let mut commit = counted(12, &now);
+    commit.header.flags |= flag::TRUNCATED;
+    let events = apply(&mut model, &commit_words(&commit, &now[..1]));
+    assert!(matches!(events[0], Event::Doubt { why: Doubt::Truncated, .. }));
+    let map: Vec<_> = space(&model).map().iter().map(|it| it.flags.0).collect();
+    assert_eq!(map, [1, 3]);
+}
+
+#[test]
+fn the_break_moves_without_a_region() {
+    let all = [region(1, 3, 3)];
+    let mut model = seeded(10, &all);
+    let commit = record::Commit { brk: 0x1234, ..counted(12, &all) };
+    let events = apply(&mut model, &commit_words(&commit, &all));
+    assert!(matches!(events[..], [Event::Commit { brk: Some((0, 0x1234)), .. }]));
+    assert_eq!(model.totals().events, 1);
+}
+
+#[test]
+fn a_renamed_file_is_no_error() {
+    let file = |name| Region { backing: backing::FILE, ino: 5, name, ..region(1, 3, 1) };
+    let mut model = seeded(10, &[file(1)]);
+    apply(&mut model, &words(&record::Header { mm: 0, ..header(kind::NAMES, 0) }, &[]));
+    assert!(model.names_stale());
+    let all = [file(2)];
+    let events = apply(&mut model, &seed_words(&counted(10, &all), &all));
+    let [Event::Commit { effects, exact: true, .. }] = &events[..] else { panic!("{events:?}") };
+    assert!(matches!(effects[..], [Effect::Changed { .. }]));
+    assert!(!model.names_stale());
+}
+
+#[test]
+fn heap_and_stack_are_told_as_the_kernel_does() {
+    let special = Region { backing: backing::SPECIAL, name: 9, ..region(1, 3, 1) };
+    let named = |start, end| Region { backing: backing::NAMED, name: 8, ..region(start, end, 3) };
+    let all = [special, named(3, 5), region(5, 6, 3), region(7, 9, 3), named(20, 21)];
+    let mut model = Model::default();
+    for (key, text) in [(8, b"arena"), (9, b"[vdo]")] {
+        let name = record::Name { header: header(kind::NAME, 0), key, len: 5, pad: 0 };
+        apply(&mut model, &words(&name, text));
+    }
+    let commit = record::Commit {
+        start_brk: 3 * PAGE,
+        brk: 5 * PAGE,
+        start_stack: 9 * PAGE,
+        ..counted(10, &all)
+    };
+    apply(&mut model, &seed_words(&commit, &all));
+    let names = |rule| -> Vec<_> {
+        let space = space(&model);
+        space.map().iter().map(|region| space.name(region, model.names(), rule)).collect()
+    };
+    use RegionName::{Anon, Heap, None, Special, Stack};
+    let arena = Anon(b"arena");
+    assert_eq!(names(HeapRule::Exclusive), [Special(b"[vdo]"), Heap, None, Stack, arena]);
+    assert_eq!(names(HeapRule::Inclusive), [Special(b"[vdo]"), Heap, Heap, Stack, arena]);
+    assert_eq!(HeapRule::of_kernel(6, 6), HeapRule::Inclusive);
+    assert_eq!(HeapRule::of_kernel(6, 7), HeapRule::Exclusive);
+    assert_eq!(HeapRule::of_kernel(7, 0), HeapRule::Exclusive);
+}

@@ -1,0 +1,294 @@
+//! The command line, as clap sees it, and the [`Config`] it becomes. No other module sees clap.
+
+use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use mmaptrace_common::syscalls::TABLE;
+
+use crate::{
+    config::{Command, Config, DumpFormat, Dump, Format, Target, Trace},
+    sink::{clock::Times, Filter},
+};
+
+const AFTER_HELP: &str = "\
+Exit status:
+    0  done        1  cannot trace, or dump finds no tracer        2  usage
+    3  --verify found a difference        42  dump: tracers run, none has that PID
+    With -- CMD: CMD's status or signal; 125 mmaptrace failed, 126 CMD cannot be
+    executed, 127 CMD not found.
+
+Signals:
+    SIGUSR1 writes the maps of all traced processes into the stream; SIGINT and
+    SIGTERM end the tracing and leave the processes as they are.";
+
+/// Shows live how a process's address space changes, and mirrors it exactly.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mmaptrace",
+    version,
+    max_term_width = 100,
+    after_help = AFTER_HELP,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true,
+    override_usage = "\
+mmaptrace [OPTIONS] -p PID [-p PID ...]
+       mmaptrace [OPTIONS] -n NAME | --cgroup PATH | -a
+       mmaptrace [OPTIONS] -- CMD [ARG ...]
+       mmaptrace dump [OPTIONS] PID
+       mmaptrace check"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Sub>,
+    #[command(flatten)]
+    trace: TraceArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Sub {
+    /// Print a running tracer's model of a process, by default as /proc/PID/maps prints it
+    Dump(DumpArgs),
+    /// Say what this kernel and user allow, and how to get what they do not
+    Check,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "target", required = true, multiple = true)]
+struct TargetArgs {
+    /// Attach to a process; may be given several times
+    #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Vec<u32>,
+    /// Trace every process of this name, running or yet to run
+    #[arg(short, long, value_name = "NAME")]
+    name: Option<OsString>,
+    /// Trace the processes of a cgroup (version 2) and of those below it
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+    /// Trace every process of the machine
+    #[arg(short, long)]
+    all: bool,
+    /// Run a command and trace it and its children, from its first instruction on
+    #[arg(last = true, value_name = "CMD")]
+    launch: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+struct TraceArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Follow the children of traced processes (always on with -a and with -- CMD)
+    #[arg(short, long)]
+    follow: bool,
+    /// Write the events to a file instead of standard output (standard error with -- CMD)
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// How events are written
+    #[arg(long, value_enum, default_value_t = FormatArg::Text)]
+    format: FormatArg,
+    /// Show only these calls and what they did, by name: mmap,munmap,...
+    #[arg(short = 'e', long = "events", value_name = "CALLS", value_delimiter = ',')]
+    events: Vec<String>,
+    /// Show only effects of at least this size: 64K, 2M, 1G
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "0")]
+    min_size: u64,
+    /// Times in seconds (-t), microseconds (-tt, the default) or since the epoch (-ttt)
+    #[arg(short = 't', action = ArgAction::Count, conflicts_with = "relative")]
+    time: u8,
+    /// Times since the line before
+    #[arg(short, long)]
+    relative: bool,
+    /// End after this many seconds
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    duration: Option<Duration>,
+    /// No summary and no notes, only errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say more of what the tracer does
+    #[arg(short, long)]
+    verbose: bool,
+    /// Hook no system calls: as exact, costs other calls nothing, shows none without an effect
+    #[arg(long)]
+    low_overhead: bool,
+    /// Size of the buffer between kernel and tracer: a power of two
+    #[arg(long, value_name = "SIZE", value_parser = buffer, default_value = "64M")]
+    buffer: u32,
+    /// Compare the model with /proc every so many seconds, and at the end
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = seconds,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1"
+    )]
+    verify: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FormatArg {
+    /// Lines for people
+    Text,
+    /// One JSON object a line, see docs/json.md
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct DumpArgs {
+    /// The process
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pid: u32,
+    /// How the map is written
+    #[arg(long, value_enum, default_value_t = DumpFormatArg::Maps)]
+    format: DumpFormatArg,
+    /// The tracer's socket, else the newest tracer that has the process
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Say on standard error at which commit, and whether the map is exact
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DumpFormatArg {
+    /// As /proc/PID/maps
+    Maps,
+    /// As pmap
+    Pmap,
+    /// One JSON object
+    Json,
+}
+
+/// What the command line asks for. Ends the process where it only asks for help, and where it is
+/// wrong, with the exit code of usage errors.
+pub fn parse() -> Config {
+    let cli = Cli::parse();
+    let command = match cli.command {
+        Some(Sub::Check) => Command::Check,
+        Some(Sub::Dump(args)) => Command::Dump(Dump {
+            pid: args.pid,
+            format: match args.format {
+                DumpFormatArg::Maps => DumpFormat::Maps,
+                DumpFormatArg::Pmap => DumpFormat::Pmap,
+                DumpFormatArg::Json => DumpFormat::Json,
+            },
+            socket: args.socket,
+            verbose: args.verbose,
+        }),
+        None => Command::Trace(trace(cli.trace)),
+    };
+    Config { command }
+}
+
+fn trace(args: TraceArgs) -> Trace {
+    let target = args.target;
+    if let Some(unknown) =
+        args.events.iter().find(|name| !TABLE.iter().any(|row| row.name == **name))
+    {
+        let known: Vec<_> = TABLE.iter().map(|row| row.name).collect();
+        usage(&format!("'{unknown}' is none of the calls: {}", known.join(" ")));
+    }
+    let filter = Filter {
+        calls: (!args.events.is_empty()).then(|| args.events.into_iter().collect()),
+        min_size: args.min_size,
+    };
+    Trace {
+        target: Target {
+            follow: args.follow || target.all || !target.launch.is_empty(),
+            pids: target.pid,
+            name: target.name.map(OsString::into_vec),
+            cgroup: target.cgroup,
+            all: target.all,
+            launch: target.launch,
+        },
+        output: args.output,
+        format: match args.format {
+            FormatArg::Text => Format::Text,
+            FormatArg::Json => Format::Json,
+        },
+        filter,
+        times: match (args.relative, args.time) {
+            (true, _) => Times::Relative,
+            (false, 1) => Times::Seconds,
+            (false, 0 | 2) => Times::Micros,
+            (false, _) => Times::Epoch,
+        },
+        colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        duration: args.duration,
+        quiet: args.quiet,
+        verbose: args.verbose,
+        calls: !args.low_overhead,
+        buffer: args.buffer,
+        verify: args.verify,
+    }
+}
+
+/// A usage error that clap cannot see.
+fn usage(message: &str) -> ! {
+    use clap::CommandFactory as _;
+    Cli::command().error(clap::error::ErrorKind::ValueValidation, message).exit()
+}
+
+/// Bytes: a number with K, M, G or T (powers of 1024) behind it, or none.
+fn size(text: &str) -> Result<u64, String> {
+    let (number, shift) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
+        Some(b'K') => (&text[..text.len() - 1], 10),
+        Some(b'M') => (&text[..text.len() - 1], 20),
+        Some(b'G') => (&text[..text.len() - 1], 30),
+        Some(b'T') => (&text[..text.len() - 1], 40),
+        Some(_) | None => (text, 0),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        .ok_or_else(|| "a size is a number with K, M, G or T behind it, or none".to_owned())
+}
+
+/// The ring's size: the kernel wants a power of two of whole pages.
+fn buffer(text: &str) -> Result<u32, String> {
+    let bytes = size(text)?;
+    u32::try_from(bytes)
+        .ok()
+        .filter(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(bytes))
+        .ok_or_else(|| "the buffer is a power of two from 4K to 1G".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "seconds are a number above 0, like 10 or 0.5".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("64k"), Ok(65536));
+        assert_eq!(size("1T"), Ok(1 << 40));
+        assert!(size("K").is_err() && size("-1").is_err() && size("99999999T").is_err());
+        assert_eq!(buffer("64M"), Ok(1 << 26));
+        assert!(buffer("3M").is_err() && buffer("2K").is_err() && buffer("4G").is_err());
+        assert!(seconds("0").is_err() && seconds("x").is_err());
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_options() {
+        let cli = Cli::try_parse_from(["mmaptrace", "-q", "--", "ls", "-l", "--", "-p"]);
+        assert_eq!(cli.expect("valid").trace.target.launch, ["ls", "-l", "--", "-p"]);
+        assert!(Cli::try_parse_from(["mmaptrace", "-q"]).is_err(), "nothing to trace");
+        assert!(Cli::try_parse_from(["mmaptrace", "-p", "0"]).is_err());
+    }
+}

@@ -1,0 +1,110 @@
+//! What the user asked for, validated: the command line's values, ready to use.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use crate::sink::{Filter, clock::Times};
+
+/// All of it.
+#[derive(Debug)]
+pub struct Config {
+    /// What to do.
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Trace.
+    Trace(Trace),
+    /// Ask a running tracer.
+    Dump(Dump),
+    /// Say what is possible here.
+    Check,
+}
+
+/// How to trace, and what.
+#[derive(Debug)]
+pub struct Trace {
+    /// Which processes.
+    pub target: Target,
+    /// Where events go, if not to standard output or error.
+    pub output: Option<PathBuf>,
+    /// How they are written.
+    pub format: Format,
+    /// Which are shown.
+    pub filter: Filter,
+    /// How lines tell the time.
+    pub times: Times,
+    /// Whether colours are wanted where there is a terminal.
+    pub colour: bool,
+    /// When to end.
+    pub duration: Option<Duration>,
+    /// Errors only.
+    pub quiet: bool,
+    /// More notes.
+    pub verbose: bool,
+    /// Whether returns of calls are reported.
+    pub calls: bool,
+    /// Size of the ring buffer, in bytes.
+    pub buffer: u32,
+    /// How often to compare with /proc.
+    pub verify: Option<Duration>,
+}
+
+/// Which processes; at least one way is given.
+#[derive(Debug)]
+pub struct Target {
+    /// By PID.
+    pub pids: Vec<u32>,
+    /// By name.
+    pub name: Option<Vec<u8>>,
+    /// By cgroup.
+    pub cgroup: Option<PathBuf>,
+    /// All of the machine.
+    pub all: bool,
+    /// A command to run, and its arguments.
+    pub launch: Vec<OsString>,
+    /// Whether children are followed.
+    pub follow: bool,
+}
+
+impl Target {
+    /// Whether processes yet to come may be traced, so that having none is no reason to end.
+    pub fn is_open(&self) -> bool {
+        self.name.is_some() || self.cgroup.is_some() || self.all
+    }
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What to ask a running tracer.
+#[derive(Debug)]
+pub struct Dump {
+    /// Which process.
+    pub pid: u32,
+    /// How the map is written.
+    pub format: DumpFormat,
+    /// Whom to ask.
+    pub socket: Option<PathBuf>,
+    /// Whether to tell commit and exactness.
+    pub verbose: bool,
+}
+
+/// How a map is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DumpFormat {
+    /// As `/proc/PID/maps`.
+    Maps,
+    /// As `pmap`.
+    Pmap,
+    /// As JSON.
+    Json,
+}

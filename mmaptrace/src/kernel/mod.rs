@@ -1,0 +1,15 @@
+//! The kernel's side of the tool: its types, the programs in it, and the pictures they take.
+
+pub mod btf;
+pub mod maps;
+pub mod probe;
+pub mod seed;
+
+pub use probe::{Follow, LoadError, Probe, Settings};
+pub use seed::SeedError;
+
+/// Whether PIDs of this process's namespace are those the programs see. The number is the inode of
+/// the initial namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
+pub fn in_initial_pid_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}

@@ -1,0 +1,322 @@
+//! The eBPF programs: loaded, attached, and the maps they share with this side.
+
+use std::{fs::File, io, path::PathBuf, process};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Array, CgroupArray, HashMap, MapData, MapError, RingBuf},
+    programs::{BtfTracePoint, ProgramError},
+};
+use mmaptrace_common::{control, layout::Layout};
+use zerocopy::IntoBytes as _;
+
+use super::{
+    btf::{BtfError, Types},
+    maps::{Control, Faults, Process, Space},
+};
+
+/// The object, built by `build.rs`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mmaptrace-ebpf"));
+
+/// Which processes are followed besides those named one by one.
+#[derive(Debug, Default)]
+pub struct Follow {
+    /// Every one.
+    pub all: bool,
+    /// Those whose name (`/proc/PID/comm`, 15 bytes at most) is this when they exec.
+    pub name: Option<Vec<u8>>,
+    /// Those in this cgroup (version 2) or below it.
+    pub cgroup: Option<PathBuf>,
+    /// The children of followed ones.
+    pub children: bool,
+}
+
+/// How the programs are loaded.
+#[derive(Debug)]
+pub struct Settings {
+    /// Size of the ring buffer, in bytes: a power of two, and of pages.
+    pub ring_bytes: u32,
+    /// Whether returns of calls are reported. Without them the model is as exact, other system
+    /// calls cost nothing, and calls without an effect are not seen.
+    pub calls: bool,
+    /// Which processes are followed.
+    pub follow: Follow,
+}
+
+/// Why the programs could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The kernel does not tell its types.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// Not root, or the kernel is locked down.
+    #[error("the kernel permits no eBPF program: {0}")]
+    Permission(#[source] io::Error),
+    /// A hook is missing: the kernel is older than 6.1.
+    #[error("this kernel has no tracepoint {0}")]
+    Tracepoint(&'static str),
+    /// The verifier refused one, or it could not be attached.
+    #[error("the kernel refuses the program {name}: {why}")]
+    Refused {
+        /// The program.
+        name: &'static str,
+        /// The kernel's words, the last line of the verifier's log.
+        why: String,
+    },
+    /// The object or a map.
+    #[error("cannot load the eBPF object: {0}")]
+    Object(String),
+    /// The cgroup cannot be opened.
+    #[error("cannot open the cgroup {path}")]
+    Cgroup {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl LoadError {
+    /// What the user can do about it.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Permission(_) => Some(
+                "run it as root (sudo), with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE, on a kernel \
+                 that is not locked down",
+            ),
+            Self::Btf(BtfError::Read(_)) => {
+                Some("the kernel must be built with CONFIG_DEBUG_INFO_BTF, and /sys be mounted")
+            }
+            Self::Tracepoint(_) => Some("it takes Linux 6.1 or later; see: mmaptrace check"),
+            Self::Refused { .. } => Some("see: mmaptrace check"),
+            Self::Btf(BtfError::Parse(_) | BtfError::Missing { .. })
+            | Self::Object(_)
+            | Self::Cgroup { .. } => None,
+        }
+    }
+}
+
+/// The programs, attached for as long as this lives.
+pub struct Probe {
+    /// Keeps programs and links.
+    _ebpf: Ebpf,
+    /// The records.
+    pub ring: RingBuf<MapData>,
+    pub(super) control: Array<MapData, Control>,
+    faults: Array<MapData, Faults>,
+    spaces: HashMap<MapData, u64, Space>,
+    processes: HashMap<MapData, u32, Process>,
+}
+
+/// Program, tracepoint; `mmap_lock_released` is chosen by its number of arguments.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("unmapped_area", "vm_unmapped_area"),
+    ("task_fork", "sched_process_fork"),
+    ("task_exec", "sched_process_exec"),
+    ("task_exit", "sched_process_exit"),
+    ("call_exit", "sys_exit"),
+];
+
+impl Probe {
+    /// Loads and attaches the programs. Nothing is followed yet, unless `settings.follow` says so.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load(settings: &Settings) -> Result<Self, LoadError> {
+        let types = Types::of_running_kernel()?;
+        let release = match types.tracepoint_arguments("mmap_lock_released") {
+            Some(2) => "release_2",
+            Some(3) => "release_3",
+            Some(_) | None => return Err(LoadError::Tracepoint("mmap_lock_released")),
+        };
+        let follow = &settings.follow;
+        let layout = Layout {
+            growth_locked: u32::from(growth_is_locked()),
+            tracer: process::id(),
+            follow_all: u32::from(follow.all),
+            follow_name: u32::from(follow.name.is_some()),
+            follow_cgroup: u32::from(follow.cgroup.is_some()),
+            follow_children: u32::from(follow.children),
+            vsyscall: u32::from(has_vsyscall()),
+            ..types.layout()?
+        };
+        let mut name = [0; 16];
+        if let Some(wanted) = &follow.name {
+            let length = wanted.len().min(15);
+            name[..length].copy_from_slice(&wanted[..length]);
+        }
+        let mut ebpf = EbpfLoader::new()
+            .override_global("LAYOUT", layout.as_bytes(), true)
+            .override_global("NAME", &name[..], true)
+            .map_max_entries("RING", settings.ring_bytes)
+            .load(OBJECT)
+            .map_err(object_error)?;
+        if let Some(path) = &follow.cgroup {
+            let cgroup = File::open(path)
+                .map_err(|source| LoadError::Cgroup { path: path.clone(), source })?;
+            let mut array: CgroupArray<_> = map(&mut ebpf, "CGROUP")?;
+            array.set(0, cgroup, 0).map_err(map_error)?;
+        }
+        let probe = Maps {
+            ring: map(&mut ebpf, "RING")?,
+            control: map(&mut ebpf, "CONTROL")?,
+            faults: map(&mut ebpf, "FAULTS")?,
+            spaces: map(&mut ebpf, "SPACES")?,
+            processes: map(&mut ebpf, "PROCESSES")?,
+        };
+        let btf = Btf::from_sys_fs().map_err(|e| LoadError::Object(e.to_string()))?;
+        // The hook that ends things before those that begin them, so that nothing followed is
+        // missed when it goes.
+        attach(&mut ebpf, release, "mmap_lock_released", &btf)?;
+        for (program, tracepoint) in PROGRAMS {
+            if program != "call_exit" || settings.calls {
+                attach(&mut ebpf, program, tracepoint, &btf)?;
+            }
+        }
+        let Maps { ring, control, faults, spaces, processes } = probe;
+        Ok(Self { _ebpf: ebpf, ring, control, faults, spaces, processes })
+    }
+
+    /// Follows a process by its PID: what it execs, and its children if so set.
+    ///
+    /// # Errors
+    /// The map is full.
+    pub fn follow_process(&mut self, pid: u32) -> Result<(), MapError> {
+        self.processes.insert(pid, Process::default(), 0)
+    }
+
+    /// Tells the programs that the reader sleeps until it is woken (`true`), or comes by on its
+    /// own.
+    ///
+    /// # Errors
+    /// The map cannot be accessed.
+    pub fn set_idle(&mut self, idle: bool) -> Result<(), MapError> {
+        self.update(|control| control.idle = u32::from(idle))
+    }
+
+    /// Tells the programs that a [`NAMES`](mmaptrace_common::record::kind::NAMES) record was dealt
+    /// with.
+    ///
+    /// # Errors
+    /// The map cannot be accessed.
+    pub fn names_dealt_with(&mut self) -> Result<(), MapError> {
+        self.update(|control| control.names = 0)
+    }
+
+    /// What went wrong that no record tells.
+    ///
+    /// # Errors
+    /// The map cannot be accessed.
+    pub fn faults(&self) -> Result<control::Faults, MapError> {
+        Ok(self.faults.get(&0, 0)?.0)
+    }
+
+    /// The records of a followed mm that found no room, so far.
+    pub fn lost(&self, mm: u64) -> u64 {
+        self.spaces.get(&mm, 0).map_or(0, |space| space.0.lost)
+    }
+
+    /// Reads, changes and writes the settings. The programs change `idle` and `names` as well:
+    /// overwriting either with an older value costs a wake-up or a record more.
+    pub(super) fn update(
+        &mut self,
+        change: impl FnOnce(&mut control::Control),
+    ) -> Result<(), MapError> {
+        let mut control = self.control.get(&0, 0)?;
+        change(&mut control.0);
+        self.control.set(0, control, 0)
+    }
+}
+
+struct Maps {
+    ring: RingBuf<MapData>,
+    control: Array<MapData, Control>,
+    faults: Array<MapData, Faults>,
+    spaces: HashMap<MapData, u64, Space>,
+    processes: HashMap<MapData, u32, Process>,
+}
+
+fn map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError>
+where
+    T: TryFrom<aya::maps::Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| LoadError::Object(format!("no map {name}")))?;
+    T::try_from(map).map_err(map_error)
+}
+
+fn map_error(error: MapError) -> LoadError {
+    LoadError::Object(chain(&error))
+}
+
+fn attach(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    tracepoint: &'static str,
+    btf: &Btf,
+) -> Result<(), LoadError> {
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| LoadError::Object(format!("no program {name}")))?;
+    let program: &mut BtfTracePoint =
+        program.try_into().map_err(|e: ProgramError| refused(name, &e))?;
+    program.load(tracepoint, btf).map_err(|e| match e {
+        ProgramError::Btf(_) => LoadError::Tracepoint(tracepoint),
+        error => refused(name, &error),
+    })?;
+    program.attach().map_err(|e| refused(name, &e))?;
+    Ok(())
+}
+
+fn refused(name: &'static str, error: &ProgramError) -> LoadError {
+    if let ProgramError::LoadError { io_error, verifier_log } = error {
+        let log = verifier_log.to_string();
+        if io_error.kind() == io::ErrorKind::PermissionDenied && log.trim().is_empty() {
+            return LoadError::Permission(io::Error::from(io_error.kind()));
+        }
+        // After the reason come lines of statistics.
+        let statistics = ["processed ", "verification time ", "stack depth "];
+        let reason = log.lines().rev().find(|line| {
+            !line.trim().is_empty() && !statistics.iter().any(|head| line.starts_with(head))
+        });
+        return LoadError::Refused {
+            name,
+            why: format!("{io_error}: {}", reason.unwrap_or("it gave no reason")),
+        };
+    }
+    LoadError::Refused { name, why: chain(error) }
+}
+
+fn object_error(error: aya::EbpfError) -> LoadError {
+    let mut source: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(e) = source {
+        if let Some(io) = e.downcast_ref::<io::Error>()
+            && io.kind() == io::ErrorKind::PermissionDenied
+        {
+            return LoadError::Permission(io::Error::from(io.kind()));
+        }
+        source = e.source();
+    }
+    LoadError::Object(chain(&error))
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Since 6.5 (commit f313c51d26aa) a stack grows under the write lock.
+fn growth_is_locked() -> bool {
+    procfs::sys::kernel::Version::current().is_ok_and(|v| (v.major, v.minor) >= (6, 5))
+}
+
+/// Whether this kernel gives 64-bit programs the `[vsyscall]` page: it then gives it to this one.
+fn has_vsyscall() -> bool {
+    std::fs::read("/proc/self/maps")
+        .is_ok_and(|maps| maps.windows(10).any(|window| window == b"[vsyscall]"))
+}

@@ -1,0 +1,102 @@
+//! Pictures of whole address spaces, to seed and to heal the model.
+//!
+//! `process_vm_readv` makes the kernel take the mmap lock of that process for reading, on the
+//! caller's thread, and release it. The hook on that release, which sees that this thread asked,
+//! sends all regions into the ring: under the lock, so that no change can come between, and in the
+//! order of all other commits, so that nothing has to be matched.
+//!
+//! The address read is 0, where nothing is mapped: the call fails, and touches nothing. (Reading
+//! `/proc/PID/mem` there would do as well, but first tries to grow a stack, with the lock held for
+//! writing.)
+
+use std::{fs, io, path::Path, ptr};
+
+use aya::maps::MapError;
+
+use super::probe::Probe;
+
+/// Why there is no picture.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// It has ended, or never was.
+    #[error("no such process")]
+    NoProcess,
+    /// A kernel thread, or a process that is a zombie.
+    #[error("it has no address space: a kernel thread or a zombie")]
+    NoSpace,
+    /// Its memory may not be looked at.
+    #[error("cannot look at its memory")]
+    Denied(#[source] io::Error),
+    /// The lock was released and the hook did not see it.
+    #[error("the kernel took no picture of it")]
+    NoPicture,
+    /// The map that asks cannot be accessed.
+    #[error(transparent)]
+    Map(#[from] MapError),
+}
+
+impl Probe {
+    /// Asks for a picture of the address space of a process, which is followed from then on. It is
+    /// in the ring when this returns.
+    ///
+    /// # Errors
+    /// See [`SeedError`].
+    pub fn seed(&mut self, pid: u32) -> Result<(), SeedError> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).map_err(|_| SeedError::NoProcess)?;
+        let mut outcome = SeedError::NoProcess;
+        // The main thread may have ended while others run: any of them will do.
+        for task in tasks.flatten() {
+            let Some(tid) = task.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            match self.seed_through(pid, tid, &task.path()) {
+                Err(e @ (SeedError::NoSpace | SeedError::NoProcess)) => outcome = e,
+                other => return other,
+            }
+        }
+        Err(outcome)
+    }
+
+    fn seed_through(&mut self, pid: u32, tid: i32, task: &Path) -> Result<(), SeedError> {
+        // SAFETY: it has no requirements.
+        let own = unsafe { libc::gettid() } as u32;
+        let comm = comm(&task.join("comm"));
+        self.update(|control| {
+            control.seed_tid = own;
+            control.seed_pid = pid;
+            control.seed_comm = comm;
+        })?;
+        let read = touch(tid);
+        if self.control.get(&0, 0)?.0.seed_tid == 0 {
+            return Ok(());
+        }
+        self.update(|control| control.seed_tid = 0)?;
+        match read.raw_os_error() {
+            Some(libc::ESRCH) if task.exists() => Err(SeedError::NoSpace),
+            Some(libc::ESRCH) => Err(SeedError::NoProcess),
+            Some(libc::EPERM | libc::ENOSYS) => Err(SeedError::Denied(read)),
+            _ => Err(SeedError::NoPicture),
+        }
+    }
+}
+
+/// Reads a byte at address 0 of a task's memory; the error it must be.
+fn touch(tid: i32) -> io::Error {
+    let mut byte = 0u8;
+    let local = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let remote = libc::iovec { iov_base: ptr::null_mut(), iov_len: 1 };
+    // SAFETY: `local` is one byte that lives on; `remote` is an address of another process.
+    let read = unsafe { libc::process_vm_readv(tid, &raw const local, 1, &raw const remote, 1, 0) };
+    if read < 0 { io::Error::last_os_error() } else { io::Error::from_raw_os_error(0) }
+}
+
+/// A task's name, NUL-padded; empty if it cannot be read.
+fn comm(path: &Path) -> [u8; 16] {
+    let mut comm = [0; 16];
+    if let Ok(text) = fs::read(path) {
+        let text = text.strip_suffix(b"\n").unwrap_or(&text);
+        let length = text.len().min(15);
+        comm[..length].copy_from_slice(&text[..length]);
+    }
+    comm
+}

@@ -1,0 +1,51 @@
+//! mmaptrace: shows live how a process's address space changes, and mirrors it exactly.
+//!
+//! ```text
+//! args -> config -> trace: kernel (programs, ring, pictures) -> mmaptrace_model -> sink -> output
+//!                     ^ control (mmaptrace dump)
+//! ```
+
+pub mod args;
+pub mod check;
+pub mod config;
+pub mod control;
+pub mod exit;
+pub mod kernel;
+pub mod launch;
+pub mod output;
+pub mod sink;
+pub mod syscall;
+pub mod trace;
+
+use std::{fmt, process::ExitCode};
+
+use config::Command;
+use exit::Exit;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let config = args::parse();
+    let (outcome, failure) = match config.command {
+        Command::Check => (check::run(), Exit::Failure),
+        Command::Dump(dump) => (control::client::dump(&dump), Exit::Failure),
+        Command::Trace(trace) => {
+            let launched = !trace.target.launch.is_empty();
+            let failure = if launched { Exit::LaunchFailure } else { Exit::Failure };
+            (trace::run(trace), failure)
+        }
+    };
+    match outcome {
+        Ok(exit) => exit.end(),
+        Err(error) => {
+            note(format_args!("{error:#}"));
+            failure.end()
+        }
+    }
+}
+
+/// A line on standard error. That it cannot be written is nothing anyone could be told.
+pub fn note(message: fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    let line = format!("mmaptrace: {message}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}

@@ -1,0 +1,7 @@
+//! `mmaptrace`: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mmaptrace::main()
+}

@@ -1,0 +1,119 @@
+//! Times: the kernel's monotonic nanoseconds as the clock on the wall tells them.
+
+use std::fmt::{self, Display, Formatter};
+
+const NANOS: u64 = 1_000_000_000;
+
+/// How the clocks lie to each other. Both are looked at once, when tracing starts: a clock set
+/// later does not make times jump within one trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    /// What to add to `CLOCK_MONOTONIC` to get `CLOCK_REALTIME`, in ns.
+    pub offset: i64,
+    /// What to add to UTC to get local time, in seconds.
+    pub utc_offset: i32,
+}
+
+/// Seconds since the epoch, with nine decimals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    seconds: u64,
+    nanos: u32,
+}
+
+impl Clock {
+    /// A time of `CLOCK_MONOTONIC`, in ns, as one since the epoch.
+    pub fn epoch(&self, monotonic: u64) -> Epoch {
+        let nanos = monotonic.saturating_add_signed(self.offset);
+        Epoch { seconds: nanos / NANOS, nanos: (nanos % NANOS) as u32 }
+    }
+
+    /// Hours, minutes, seconds and microseconds of the local day.
+    fn local(&self, monotonic: u64) -> (u64, u64, u64, u32) {
+        let Epoch { seconds, nanos } = self.epoch(monotonic);
+        let day = seconds.saturating_add_signed(self.utc_offset.into()) % 86_400;
+        (day / 3600, day / 60 % 60, day % 60, nanos / 1000)
+    }
+}
+
+impl Display for Epoch {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:09}", self.seconds, self.nanos)
+    }
+}
+
+/// How a line of text tells the time, as strace's options of the same name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Times {
+    /// Not at all.
+    None,
+    /// `-t`: seconds of the day.
+    Seconds,
+    /// `-tt`: microseconds of the day.
+    #[default]
+    Micros,
+    /// `-ttt`: seconds since the epoch, with microseconds.
+    Epoch,
+    /// `-r`: since the line before.
+    Relative,
+}
+
+/// A time at the start of a line, with the space after it.
+pub(super) struct Stamp {
+    pub(super) times: Times,
+    pub(super) clock: Clock,
+    /// The time, ns of `CLOCK_MONOTONIC`.
+    pub(super) time: u64,
+    /// The time of the line before, likewise.
+    pub(super) before: u64,
+}
+
+impl Display for Stamp {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let &Self { times, clock, time, before } = self;
+        match times {
+            Times::None => Ok(()),
+            Times::Seconds => {
+                let (hours, minutes, seconds, _) = clock.local(time);
+                write!(f, "{hours:02}:{minutes:02}:{seconds:02} ")
+            }
+            Times::Micros => {
+                let (hours, minutes, seconds, micros) = clock.local(time);
+                write!(f, "{hours:02}:{minutes:02}:{seconds:02}.{micros:06} ")
+            }
+            Times::Epoch => {
+                let Epoch { seconds, nanos } = clock.epoch(time);
+                write!(f, "{seconds}.{:06} ", nanos / 1000)
+            }
+            Times::Relative => {
+                // A line of a call that was held back may tell of an earlier time.
+                let since = time.saturating_sub(before);
+                write!(f, "{:6}.{:06} ", since / NANOS, since % NANOS / 1000)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_strace_tells_the_time() {
+        // 2024-11-21 09:46:40.123456789 UTC, an hour later on the wall.
+        let clock = Clock { offset: 1_732_182_400_123_456_789 - 5_000, utc_offset: 3600 };
+        let show = |times| Stamp { times, clock, time: 5_000, before: 4_000 }.to_string();
+        assert_eq!(clock.epoch(5_000).to_string(), "1732182400.123456789");
+        assert_eq!(show(Times::None), "");
+        assert_eq!(show(Times::Seconds), "10:46:40 ");
+        assert_eq!(show(Times::Micros), "10:46:40.123456 ");
+        assert_eq!(show(Times::Epoch), "1732182400.123456 ");
+        assert_eq!(show(Times::Relative), "     0.000001 ");
+        let west = Clock { offset: 3_600 * 1_000_000_000, utc_offset: -7_200 };
+        assert_eq!(
+            Stamp { times: Times::Seconds, clock: west, time: 86_400 * NANOS, before: 0 }
+                .to_string(),
+            "23:00:00 "
+        );
+    }
+}

@@ -1,0 +1,195 @@
+//! From the model's types to those of the wire.
+
+use std::{borrow::Cow, sync::Arc};
+
+use mmaptrace_common::syscalls::X32_BIT;
+use mmaptrace_model::{Effect, Region, RegionName, event};
+
+use super::wire::{self, Bytes, Hex, Shown};
+use crate::{
+    sink::{
+        Summary, View,
+        escape::comm,
+        maps,
+        summary::{Ended, ProcessSummary},
+        vmflags,
+    },
+    syscall,
+};
+
+/// Text, and its bytes if the text does not say them all.
+fn text(bytes: &[u8]) -> (Cow<'_, str>, Option<Bytes<'_>>) {
+    let text = String::from_utf8_lossy(bytes);
+    let lossy = text.as_bytes() != bytes;
+    (text, lossy.then_some(Bytes(Cow::Borrowed(bytes))))
+}
+
+pub(super) fn image<'a>(path: &'a [u8], argv: &'a [Arc<[u8]>]) -> wire::Image<'a> {
+    let (path, path_bytes) = text(path);
+    let (argv_text, lossy): (_, Vec<_>) = argv
+        .iter()
+        .map(|argument| text(argument))
+        .map(|(text, bytes)| (text, bytes.is_some()))
+        .unzip();
+    let argv_bytes = lossy
+        .contains(&true)
+        .then(|| argv.iter().map(|argument| Bytes(Cow::Borrowed(&**argument))).collect());
+    wire::Image { path, path_bytes, argv: argv_text, argv_bytes }
+}
+
+pub(super) fn task(task: &event::Task) -> wire::Task<'_> {
+    let (name, comm_bytes) = text(comm(&task.comm));
+    wire::Task { pid: task.pid, tid: task.tid, comm: name, comm_bytes }
+}
+
+pub(super) fn syscall(call: &event::Syscall, path: &[u8]) -> wire::Syscall {
+    wire::Syscall {
+        name: syscall::name(call),
+        abi: match call.compat {
+            true => "ia32",
+            false if call.nr & X32_BIT != 0 => "x32",
+            false => "x86_64",
+        },
+        nr: call.nr,
+        args: syscall::arguments(call, path),
+        raw: call.args.map(Hex),
+    }
+}
+
+pub(super) fn cause(cause: &event::Cause) -> (&'static str, Option<wire::Syscall>) {
+    use event::Cause;
+    let (name, call) = match cause {
+        Cause::Call(call) => ("call", Some(call)),
+        Cause::Fault => ("fault", None),
+        Cause::Growth(call) => ("growth", call.as_ref()),
+        Cause::Kernel => ("kernel", None),
+        Cause::Worker => ("worker", None),
+        Cause::Remote(call) => ("remote", call.as_ref()),
+        Cause::Seed => ("seed", None),
+        Cause::Fork => ("fork", None),
+        Cause::Exec => ("exec", None),
+    };
+    (name, call.map(|call| syscall(call, b"")))
+}
+
+const fn range((start, end): (u64, u64)) -> wire::Range {
+    wire::Range { start: Hex(start), end: Hex(end) }
+}
+
+/// A region; of a name that was put together for the line, the text is owned.
+pub(super) fn region<'a>(region: &Region, name: RegionName<'a>) -> wire::Region<'a> {
+    let (dev, inode) = region.inode();
+    let (major, minor) = maps::device(dev);
+    let (shown, name_bytes) = match name {
+        RegionName::None | RegionName::Unknown => (None, None),
+        RegionName::Heap => (Some(Cow::Borrowed("[heap]")), None),
+        RegionName::Stack => (Some(Cow::Borrowed("[stack]")), None),
+        RegionName::Path(bytes) | RegionName::Special(bytes) => {
+            let (text, bytes) = text(bytes);
+            (Some(text), bytes)
+        }
+        RegionName::Anon(_) | RegionName::AnonShmem(_) => {
+            let mut bytes = Vec::new();
+            maps::push_name(&mut bytes, name);
+            match String::from_utf8(bytes) {
+                Ok(text) => (Some(Cow::Owned(text)), None),
+                Err(error) => {
+                    let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                    (Some(Cow::Owned(text)), Some(Bytes(Cow::Owned(error.into_bytes()))))
+                }
+            }
+        }
+    };
+    wire::Region {
+        start: Hex(region.start),
+        end: Hex(region.end),
+        size: region.size(),
+        perms: Cow::Owned(region.flags.permissions().map(char::from).iter().collect()),
+        flags: vmflags::letters(region.flags).collect(),
+        offset: Hex(region.offset()),
+        dev: format!("{major:02x}:{minor:02x}"),
+        inode: Shown(inode),
+        name: shown,
+        name_bytes,
+        name_unknown: name == RegionName::Unknown,
+    }
+}
+
+pub(super) fn effect<'a>(
+    effect: &Effect,
+    space: event::SpaceId,
+    view: &'a dyn View,
+) -> wire::Effect<'a> {
+    // A part has the name of the whole: [heap] and [stack] hang on where a region starts and ends.
+    let part = |pages: &Region, (start, end): (u64, u64)| {
+        region(pages, view.name(space, &Region { start, end, ..*pages }))
+    };
+    let whole = |pages: &Region| region(pages, view.name(space, pages));
+    match effect {
+        Effect::Added { pages, within } => {
+            wire::Effect::Added { pages: part(pages, *within), within: range(*within) }
+        }
+        Effect::Removed { pages, within } => {
+            wire::Effect::Removed { pages: part(pages, *within), within: range(*within) }
+        }
+        Effect::Replaced { old, new } => {
+            wire::Effect::Replaced { old: whole(old), new: whole(new) }
+        }
+        Effect::Changed { old, new, was_within, within } => wire::Effect::Changed {
+            old: part(old, *was_within),
+            new: part(new, *within),
+            was_within: range(*was_within),
+            within: range(*within),
+        },
+        Effect::Split { at, was } => wire::Effect::Split { at: Hex(*at), was: range(*was) },
+        Effect::Merged { at, into } => wire::Effect::Merged { at: Hex(*at), into: range(*into) },
+    }
+}
+
+pub(super) const fn doubt(doubt: event::Doubt) -> wire::Doubt {
+    use event::Doubt;
+    match doubt {
+        Doubt::Unseeded => wire::Doubt::Unseeded,
+        Doubt::Lost(records) => wire::Doubt::Lost { records },
+        Doubt::Hole(commits) => wire::Doubt::Hole { commits },
+        Doubt::Truncated => wire::Doubt::Truncated,
+        Doubt::Contradiction { at } => wire::Doubt::Contradiction { at: Hex(at) },
+        Doubt::Count { kernel, model } => wire::Doubt::Count { kernel, model },
+        Doubt::Pages { kernel, model } => wire::Doubt::Pages { kernel, model },
+        Doubt::Malformed => wire::Doubt::Malformed,
+    }
+}
+
+pub(super) fn status(status: u32) -> wire::Status {
+    let (signal, core) = Ended(status).signal().unzip();
+    wire::Status { code: Ended(status).code(), signal, core: core.unwrap_or(false) }
+}
+
+pub(super) fn end(summary: &Summary, time: wire::Time) -> wire::End<'_> {
+    wire::End {
+        time,
+        events: summary.events,
+        lost: summary.lost,
+        healed: summary.healed,
+        exact: summary.exact,
+        regions: summary.regions(),
+        differences: summary.differences,
+        command: summary.command.map(status),
+        processes: summary.processes.iter().map(process).collect(),
+    }
+}
+
+fn process(of: &ProcessSummary) -> wire::Process<'_> {
+    let (name, comm_bytes) = text(comm(&of.comm));
+    wire::Process {
+        pid: of.pid,
+        comm: name,
+        comm_bytes,
+        events: of.events,
+        lost: of.lost,
+        healed: of.healed,
+        exact: of.exact,
+        regions: of.regions,
+        status: of.status.map(status),
+    }
+}

@@ -1,0 +1,246 @@
+//! What a JSON line is made of. Kept apart from the model's own types, so that these can change and
+//! the lines stay; `docs/json.md` describes each field.
+
+use std::borrow::Cow;
+
+use serde::{Serialize, Serializer};
+
+/// A number that may not fit a double: an address, an offset, a register.
+#[derive(Clone, Copy)]
+pub(super) struct Hex(pub(super) u64);
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:#x}", self.0))
+    }
+}
+
+/// A string that goes out as it prints.
+pub(super) struct Shown<T>(pub(super) T);
+
+impl<T: std::fmt::Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// Bytes in hexadecimal, two digits each.
+pub(super) struct Bytes<'a>(pub(super) Cow<'a, [u8]>);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = String::with_capacity(self.0.len() * 2);
+        for byte in &*self.0 {
+            text.extend(
+                [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[digit as usize])),
+            );
+        }
+        serializer.serialize_str(&text)
+    }
+}
+
+/// One line.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Line<'a> {
+    Start { time: Time, version: &'a str, kernel: &'a str, tier: &'a str },
+    Commit(Commit<'a>),
+    Call(Call<'a>),
+    Exec(Exec<'a>),
+    Fork(Fork<'a>),
+    Exit(Exit<'a>),
+    EndSpace { time: Time, space: u64, process: Option<u32> },
+    Doubt { time: Time, space: u64, process: Option<u32>, after: u64, why: Doubt },
+    Healed { time: Time, space: u64, process: Option<u32>, id: u64, differences: u64 },
+    Malformed { kind: u16, len: usize },
+    Dump(Dump<'a>),
+    End(End<'a>),
+}
+
+pub(super) type Time = Shown<super::super::clock::Epoch>;
+
+#[derive(Serialize)]
+pub(super) struct Task<'a> {
+    pub(super) pid: u32,
+    pub(super) tid: u32,
+    pub(super) comm: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) comm_bytes: Option<Bytes<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Syscall {
+    pub(super) name: Cow<'static, str>,
+    pub(super) abi: &'static str,
+    pub(super) nr: i32,
+    pub(super) args: Vec<String>,
+    pub(super) raw: [Hex; 6],
+}
+
+#[derive(Serialize)]
+pub(super) struct Commit<'a> {
+    pub(super) time: Time,
+    pub(super) space: u64,
+    pub(super) process: Option<u32>,
+    #[serde(flatten)]
+    pub(super) task: Task<'a>,
+    pub(super) id: u64,
+    pub(super) cause: &'static str,
+    pub(super) call: Option<Syscall>,
+    pub(super) effects: Vec<Effect<'a>>,
+    pub(super) brk: Option<Move>,
+    pub(super) exact: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct Move {
+    pub(super) from: Hex,
+    pub(super) to: Hex,
+}
+
+#[derive(Serialize)]
+pub(super) struct Range {
+    pub(super) start: Hex,
+    pub(super) end: Hex,
+}
+
+#[derive(Serialize)]
+pub(super) struct Region<'a> {
+    pub(super) start: Hex,
+    pub(super) end: Hex,
+    pub(super) size: u64,
+    pub(super) perms: Cow<'static, str>,
+    pub(super) flags: Vec<&'static str>,
+    pub(super) offset: Hex,
+    pub(super) dev: String,
+    pub(super) inode: Shown<u64>,
+    pub(super) name: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name_bytes: Option<Bytes<'a>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) name_unknown: bool,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum Effect<'a> {
+    Added { pages: Region<'a>, within: Range },
+    Removed { pages: Region<'a>, within: Range },
+    Replaced { old: Region<'a>, new: Region<'a> },
+    Changed { old: Region<'a>, new: Region<'a>, was_within: Range, within: Range },
+    Split { at: Hex, was: Range },
+    Merged { at: Hex, into: Range },
+}
+
+#[expect(clippy::struct_field_names, reason = "the field's name is the wire's")]
+#[derive(Serialize)]
+pub(super) struct Call<'a> {
+    pub(super) time: Time,
+    pub(super) space: u64,
+    #[serde(flatten)]
+    pub(super) task: Task<'a>,
+    pub(super) call: Syscall,
+    pub(super) result: String,
+    pub(super) error: Option<Cow<'static, str>>,
+    pub(super) commits: &'a [u64],
+}
+
+#[derive(Serialize)]
+pub(super) struct Exec<'a> {
+    pub(super) time: Time,
+    pub(super) space: u64,
+    #[serde(flatten)]
+    pub(super) task: Task<'a>,
+    pub(super) old_tid: Option<u32>,
+    #[serde(flatten)]
+    pub(super) image: Image<'a>,
+    pub(super) cut: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct Image<'a> {
+    pub(super) path: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) path_bytes: Option<Bytes<'a>>,
+    pub(super) argv: Vec<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) argv_bytes: Option<Vec<Bytes<'a>>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Fork<'a> {
+    pub(super) time: Time,
+    pub(super) space: u64,
+    #[serde(flatten)]
+    pub(super) task: Task<'a>,
+    pub(super) child: Task<'a>,
+    pub(super) shared: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct Exit<'a> {
+    pub(super) time: Time,
+    #[serde(flatten)]
+    pub(super) task: Task<'a>,
+    pub(super) status: Status,
+    pub(super) last: bool,
+    pub(super) commits: &'a [u64],
+}
+
+#[derive(Serialize)]
+pub(super) struct Status {
+    pub(super) code: Option<u32>,
+    pub(super) signal: Option<String>,
+    pub(super) core: bool,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum Doubt {
+    Unseeded,
+    Lost { records: u64 },
+    Hole { commits: u64 },
+    Truncated,
+    Contradiction { at: Hex },
+    Count { kernel: u64, model: u64 },
+    Pages { kernel: u64, model: u64 },
+    Malformed,
+}
+
+#[derive(Serialize)]
+pub(super) struct Dump<'a> {
+    pub(super) time: Time,
+    pub(super) pid: u32,
+    pub(super) commit: u64,
+    pub(super) exact: bool,
+    pub(super) doubt: Option<Doubt>,
+    pub(super) vsyscall: bool,
+    pub(super) regions: Vec<Region<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct End<'a> {
+    pub(super) time: Time,
+    pub(super) events: u64,
+    pub(super) lost: u64,
+    pub(super) healed: u64,
+    pub(super) exact: bool,
+    pub(super) regions: u64,
+    pub(super) differences: Option<u64>,
+    pub(super) command: Option<Status>,
+    pub(super) processes: Vec<Process<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Process<'a> {
+    pub(super) pid: u32,
+    pub(super) comm: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) comm_bytes: Option<Bytes<'a>>,
+    pub(super) events: u64,
+    pub(super) lost: u64,
+    pub(super) healed: u64,
+    pub(super) exact: bool,
+    pub(super) regions: u64,
+    pub(super) status: Option<Status>,
+}

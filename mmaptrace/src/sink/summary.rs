@@ -1,0 +1,163 @@
+//! The totals of a trace.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::escape::{Escaped, comm};
+
+/// What a trace has come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// When it ended: ns of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// Events, shown or not.
+    pub events: u64,
+    /// Records that found no room, or could not be read.
+    pub lost: u64,
+    /// How often a model in doubt was read again.
+    pub healed: u64,
+    /// Whether the model of every process was exact at the end (its own, or that of the trace).
+    pub exact: bool,
+    /// Differences that `--verify` found; `None`: it did not look.
+    pub differences: Option<u64>,
+    /// How the launched command ended, as `wait` tells it; `None`: it runs, or none was launched.
+    pub command: Option<u32>,
+    /// Each process that was followed.
+    pub processes: Vec<ProcessSummary>,
+}
+
+/// The same of one process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessSummary {
+    /// Its id.
+    pub pid: u32,
+    /// Its name, NUL-padded, any bytes.
+    pub comm: [u8; 16],
+    /// Its events.
+    pub events: u64,
+    /// Records of its address spaces that found no room.
+    pub lost: u64,
+    /// How often its model was read again.
+    pub healed: u64,
+    /// Whether its model was exact at the end.
+    pub exact: bool,
+    /// How many regions it has, or had when it ended.
+    pub regions: u64,
+    /// How it ended, as `wait` tells it; `None`: it runs.
+    pub status: Option<u32>,
+}
+
+impl Summary {
+    /// How many regions all processes have, or had when they ended.
+    pub fn regions(&self) -> u64 {
+        self.processes.iter().map(|process| process.regions).sum()
+    }
+}
+
+/// The most processes that the line for people names.
+const NAMED: usize = 4;
+
+/// The line for people, without a newline:
+/// `1234 events, 0 lost, 0 healed, exact; 4711 sleep: 29 regions`.
+impl Display for Summary {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let &Self { events, lost, healed, exact, differences, .. } = self;
+        let plural = if events == 1 { "" } else { "s" };
+        let exact = if exact { "exact" } else { "NOT EXACT" };
+        write!(f, "{events} event{plural}, {lost} lost, {healed} healed, {exact}")?;
+        if let Some(differences) = differences {
+            write!(f, ", {differences} differences to /proc")?;
+        }
+        let named = if self.processes.len() > NAMED { &[] } else { &self.processes[..] };
+        if named.is_empty() && !self.processes.is_empty() {
+            write!(f, "; {} processes: {} regions", self.processes.len(), self.regions())?;
+        }
+        named.iter().try_for_each(|process| write!(f, "; {process}"))
+    }
+}
+
+impl Display for ProcessSummary {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: ", self.pid, Escaped(comm(&self.comm)))?;
+        match self.status {
+            Some(status) => Ended(status).fmt(f),
+            None if self.regions == 1 => f.write_str("1 region"),
+            None => write!(f, "{} regions", self.regions),
+        }
+    }
+}
+
+/// How a task ended, from its status as `wait` tells it: `exited with 0`, `killed by SIGKILL`.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended(pub u32);
+
+impl Ended {
+    /// The number of the signal that killed it, or 0.
+    const fn killed_by(self) -> u32 {
+        self.0 & 0x7f
+    }
+
+    /// The exit status, if it exited.
+    pub const fn code(self) -> Option<u32> {
+        if self.killed_by() == 0 { Some(self.0 >> 8 & 0xff) } else { None }
+    }
+
+    /// The signal that killed it, if one did, and whether it dumped core.
+    pub fn signal(self) -> Option<(String, bool)> {
+        let signal = self.killed_by();
+        let name = crate::syscall::signal::Name(signal);
+        (signal != 0).then(|| (name.to_string(), self.0 & 0x80 != 0))
+    }
+}
+
+impl Display for Ended {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match (self.code(), self.signal()) {
+            (_, Some((signal, true))) => write!(f, "killed by {signal} (core dumped)"),
+            (_, Some((signal, false))) => write!(f, "killed by {signal}"),
+            (code, None) => write!(f, "exited with {}", code.unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: u32, regions: u64, status: Option<u32>) -> ProcessSummary {
+        let comm = *b"sl\x1bep\0\0\0\0\0\0\0\0\0\0\0";
+        ProcessSummary { pid, comm, events: 7, lost: 0, healed: 0, exact: true, regions, status }
+    }
+
+    #[test]
+    fn one_line_for_people() {
+        let mut summary = Summary {
+            events: 1234,
+            exact: true,
+            processes: vec![process(1, 29, None)],
+            ..Summary::default()
+        };
+        assert_eq!(
+            summary.to_string(),
+            r"1234 events, 0 lost, 0 healed, exact; 1 sl\033ep: 29 regions"
+        );
+        summary.processes.push(process(2, 0, Some(0x8b)));
+        summary.differences = Some(2);
+        summary.exact = false;
+        assert_eq!(
+            summary.to_string(),
+            "1234 events, 0 lost, 0 healed, NOT EXACT, 2 differences to /proc; \
+             1 sl\\033ep: 29 regions; 2 sl\\033ep: killed by SIGSEGV (core dumped)"
+        );
+        summary.processes = (0..9).map(|pid| process(pid, 10, None)).collect();
+        summary.differences = None;
+        assert!(summary.to_string().ends_with("NOT EXACT; 9 processes: 90 regions"));
+    }
+
+    #[test]
+    fn ends() {
+        assert_eq!(Ended(0x0300).to_string(), "exited with 3");
+        assert_eq!(Ended(9).to_string(), "killed by SIGKILL");
+        assert_eq!(Ended(35).to_string(), "killed by SIGRT_3");
+        assert_eq!((Ended(9).code(), Ended(0x0300).code()), (None, Some(3)));
+    }
+}

@@ -1,0 +1,354 @@
+//! Text for people: each call as strace writes it, and under it what it did to the regions.
+//!
+//! A commit reaches us before the return of its call. Its effects are held back for that long, to
+//! stand under the call's line, but not for longer than [`PATIENCE`]: then the call is shown as
+//! `<unfinished ...>` with what it has done so far, and its return later as `<... resumed>`. A
+//! thread is in one call at a time, so that as many calls are held as there are threads.
+
+mod effects;
+mod page;
+mod style;
+mod why;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    io::{self, Write},
+    mem,
+};
+
+use mmaptrace_model::{
+    Event,
+    event::{Cause, Syscall, Task},
+};
+
+use super::{
+    Clock, Dump, Filter, Sink, Start, Summary, View,
+    escape::{Escaped, Quoted},
+    maps,
+    owners::Owners,
+    summary::Ended,
+};
+use crate::syscall::{self, Call, Outcome};
+use effects::{Effects, push};
+use page::Page;
+pub use style::Style;
+pub use why::Why;
+use why::{Because, tag};
+
+/// How long effects wait for the return of their call, in ns.
+pub const PATIENCE: u64 = 10_000_000;
+
+/// Writes events as text.
+#[derive(Debug)]
+pub struct Text<W> {
+    out: W,
+    filter: Filter,
+    owners: Owners,
+    /// The calls that have done something and not returned yet, by thread.
+    held: BTreeMap<u32, Held>,
+    page: Page,
+}
+
+/// A call that has not returned.
+#[derive(Debug)]
+struct Held {
+    /// When its first effect came that is not shown yet.
+    since: u64,
+    /// The last of its commits.
+    id: u64,
+    task: Task,
+    call: Syscall,
+    /// Its effects that are not shown yet, a line each.
+    lines: String,
+    /// Whether it had effects that were too small to be shown.
+    hidden: bool,
+    /// Whether it has been shown as unfinished.
+    unfinished: bool,
+}
+
+impl<W: Write> Text<W> {
+    /// Writes to `out`, which should buffer; what belongs together goes out in one write.
+    pub fn new(out: W, style: Style, clock: Clock, filter: Filter) -> Self {
+        Self {
+            out,
+            filter,
+            owners: Owners::default(),
+            held: BTreeMap::new(),
+            page: Page::new(style, clock),
+        }
+    }
+
+    fn commit(&mut self, event: &Event, view: &dyn View) {
+        let Event::Commit { time, space, task, id, cause, effects, brk, .. } = event else {
+            return;
+        };
+        if !self.filter.cause(cause) {
+            return;
+        }
+        let mut lines = String::new();
+        let (filter, palette) = (&self.filter, self.page.palette);
+        let hidden = Effects { space: *space, all: effects, brk: *brk, view, filter, palette }
+            .push_lines(&mut lines);
+        if lines.is_empty() && !hidden {
+            return;
+        }
+        let because = Because { cause, task };
+        let (who, head) = match cause {
+            Cause::Call(call) if self.page.style.returns => {
+                self.hold(*time, *id, task, call, &lines, hidden);
+                return;
+            }
+            Cause::Call(call) => {
+                let call = Call { call, path: b"", open: false };
+                (Some(*task), call.to_string())
+            }
+            Cause::Exec if self.page.exec == Some(*space) => {
+                self.page.effects(&tag(cause), &lines);
+                return;
+            }
+            Cause::Fault | Cause::Growth(_) | Cause::Worker | Cause::Fork | Cause::Exec => {
+                (Some(*task), because.to_string())
+            }
+            // The acting task is another's, and what matters is whose space it is.
+            Cause::Kernel | Cause::Remote(_) | Cause::Seed => {
+                (self.owners.of(*space, view), because.to_string())
+            }
+        };
+        if !lines.is_empty() {
+            self.page.head(*time, who.as_ref(), format_args!("{head}"), None);
+            self.page.effects(&tag(cause), &lines);
+        }
+    }
+
+    /// Keeps what a call did until it returns.
+    fn hold(&mut self, now: u64, id: u64, task: &Task, call: &Syscall, lines: &str, hidden: bool) {
+        if let Some(mut other) = self.held.remove(&task.tid) {
+            if other.call == *call {
+                self.held.insert(task.tid, other);
+            } else {
+                // Its return was lost, for the thread is in another call.
+                self.unfinished(&mut other);
+            }
+        }
+        let held = self.held.entry(task.tid).or_insert_with(|| Held {
+            since: now,
+            id,
+            task: *task,
+            call: *call,
+            lines: String::new(),
+            hidden: false,
+            unfinished: false,
+        });
+        if held.lines.is_empty() {
+            held.since = now;
+        }
+        held.id = id;
+        held.lines.push_str(lines);
+        held.hidden |= hidden;
+    }
+
+    /// Shows what a call has done so far, if there is anything.
+    fn unfinished(&mut self, held: &mut Held) {
+        if held.lines.is_empty() {
+            return;
+        }
+        let call = &held.call;
+        if held.unfinished {
+            let because = Because { cause: &Cause::Call(*call), task: &held.task };
+            self.page.head(held.since, Some(&held.task), format_args!("{because}"), None);
+        } else {
+            let call = Call { call, path: b"", open: true };
+            let head = format_args!("{call} <unfinished ...>");
+            self.page.head(held.since, Some(&held.task), head, None);
+        }
+        self.page.effects(&syscall::name(call), &held.lines);
+        held.lines.clear();
+        held.unfinished = true;
+    }
+
+    /// Shows a call that has ended, and what of its effects is not shown yet.
+    fn ended(
+        &mut self,
+        time: u64,
+        task: &Task,
+        call: &Call<'_>,
+        result: fmt::Arguments<'_>,
+        held: Option<&Held>,
+    ) {
+        if held.is_some_and(|held| held.hidden && held.lines.is_empty() && !held.unfinished) {
+            return;
+        }
+        let name = syscall::name(call.call);
+        if held.is_some_and(|held| held.unfinished) {
+            self.page.head(time, Some(task), format_args!("<... {name} resumed>)"), Some(result));
+        } else {
+            self.page.head(time, Some(task), format_args!("{call}"), Some(result));
+        }
+        if let Some(held) = held {
+            self.page.effects(&name, &held.lines);
+        }
+    }
+
+    fn call(&mut self, event: &Event) {
+        let Event::Call { time, task, call, result, text, commits, .. } = event else {
+            return;
+        };
+        let held = match self.held.remove(&task.tid) {
+            Some(held) if held.call == *call || commits.contains(&held.id) => Some(held),
+            Some(mut other) => {
+                self.unfinished(&mut other);
+                None
+            }
+            None => None,
+        };
+        if self.filter.call(call) {
+            let outcome = Outcome { call, result: *result };
+            let call = Call { call, path: text, open: false };
+            self.ended(*time, task, &call, format_args!("{outcome}"), held.as_ref());
+        }
+    }
+
+    fn exec(&mut self, event: &Event) {
+        let Event::Exec { time, space, task, old_tid, path, argv, cut } = event else {
+            return;
+        };
+        if !self.filter.exec() {
+            return;
+        }
+        let mut head = format!("execve({}, [", Quoted(path));
+        for (index, argument) in argv.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            push(&mut head, format_args!("{separator}{}", Quoted(argument)));
+        }
+        head.push_str(match (cut, argv.is_empty()) {
+            (false, _) => "], ...)",
+            (true, true) => "...], ...)",
+            (true, false) => ", ...], ...)",
+        });
+        let result = match old_tid {
+            Some(tid) => format!("0 (called by thread {tid})"),
+            None => "0".to_owned(),
+        };
+        self.page.head(*time, Some(task), format_args!("{head}"), Some(format_args!("{result}")));
+        self.page.exec = Some(*space);
+    }
+
+    fn exit(&mut self, time: u64, task: &Task, status: u32) {
+        if let Some(held) = self.held.remove(&task.tid) {
+            let call = Call { call: &held.call, path: b"", open: false };
+            self.ended(time, task, &call, format_args!("?"), Some(&held));
+        }
+        self.page.head(time, Some(task), format_args!("+++ {} +++", Ended(status)), None);
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let written = self.out.write_all(self.page.lines.as_bytes());
+        self.page.lines.clear();
+        written
+    }
+
+    /// Shows the effects that came up to then as those of unfinished calls.
+    fn release(&mut self, before: u64) {
+        let mut held = mem::take(&mut self.held);
+        for held in held.values_mut().filter(|held| held.since <= before) {
+            self.unfinished(held);
+        }
+        self.held = held;
+    }
+}
+
+impl<W: Write> Sink for Text<W> {
+    fn start(&mut self, _: &Start<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event, view: &dyn View) -> io::Result<()> {
+        self.owners.note(event);
+        match event {
+            Event::Commit { .. } => self.commit(event, view),
+            Event::Call { .. } => self.call(event),
+            Event::Exec { .. } => self.exec(event),
+            Event::Fork { time, task, child, shared, .. } => {
+                if self.filter.fork() {
+                    let what = match (child.pid == task.pid, shared) {
+                        (true, _) => format!("thread -> {}", child.tid),
+                        (false, true) => format!("vfork -> {}", child.pid),
+                        (false, false) => format!("fork -> {}", child.pid),
+                    };
+                    self.page.head(*time, Some(task), format_args!("{what}"), None);
+                }
+            }
+            Event::Exit { time, task, status, .. } => self.exit(*time, task, *status),
+            Event::End { space, .. } => self.owners.forget(*space),
+            Event::Doubt { time, space, after, why } => {
+                let owner = self.owners.of(*space, view);
+                let why = Why(*why);
+                self.page.alarm(
+                    Some(*time),
+                    owner,
+                    format_args!("model in doubt after commit {after}: {why}; reading again"),
+                );
+            }
+            Event::Healed { time, space, id, differences } => {
+                let owner = self.owners.of(*space, view);
+                let plural = if *differences == 1 { "" } else { "s" };
+                self.page.alarm(
+                    Some(*time),
+                    owner,
+                    format_args!("exact again from commit {id} ({differences} difference{plural})"),
+                );
+            }
+            Event::Malformed { kind, len } => self.page.alarm(
+                None,
+                None,
+                format_args!("a record that cannot be read: kind {kind}, {len} bytes"),
+            ),
+        }
+        self.write()
+    }
+
+    fn tick(&mut self, now: u64) -> io::Result<()> {
+        self.release(now.saturating_sub(PATIENCE));
+        self.write()
+    }
+
+    fn holds(&self) -> bool {
+        self.held.values().any(|held| !held.lines.is_empty())
+    }
+
+    fn dump(&mut self, dump: &Dump<'_>) -> io::Result<()> {
+        let &Dump { pid, commit, vsyscall, .. } = dump;
+        let exact = match dump.doubt {
+            None => "exact".to_owned(),
+            Some(doubt) => format!("NOT EXACT: {}", Why(doubt)),
+        };
+        writeln!(self.out, "=== maps of {pid} at commit {commit}, {exact}")?;
+        let mut maps = Vec::new();
+        maps::write(&mut maps, dump.regions.iter().copied(), vsyscall)?;
+        if self.page.style.escape_dumps {
+            for line in maps.split_inclusive(|&byte| byte == b'\n') {
+                let line = line.strip_suffix(b"\n").unwrap_or(line);
+                writeln!(self.out, "{}", Escaped(line))?;
+            }
+        } else {
+            self.out.write_all(&maps)?;
+        }
+        writeln!(self.out, "=== end of maps of {pid}")?;
+        self.page.exec = None;
+        self.out.flush()
+    }
+
+    fn end(&mut self, _: &Summary) -> io::Result<()> {
+        self.release(u64::MAX);
+        self.write()?;
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests;

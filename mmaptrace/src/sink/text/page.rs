@@ -1,0 +1,119 @@
+//! Lines as they go out: what stands before them, and the column of results.
+
+use std::fmt;
+
+use mmaptrace_model::event::{SpaceId, Task};
+
+use super::{
+    effects::push,
+    style::{Palette, Style},
+};
+use crate::sink::{
+    Clock,
+    clock::Stamp,
+    escape::{Escaped, comm},
+};
+
+/// The column of a result's `=`, the time and the task before the call included.
+const RESULT_COLUMN: usize = 40;
+
+/// Lines that are to be written.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) style: Style,
+    pub(super) palette: Palette,
+    clock: Clock,
+    /// The space of the exec whose line was the last one.
+    pub(super) exec: Option<SpaceId>,
+    /// The time of the last line.
+    before: Option<u64>,
+    /// What stands before the lines now written.
+    prefix: String,
+    /// What is to be written.
+    pub(super) lines: String,
+}
+
+impl Page {
+    pub(super) fn new(style: Style, clock: Clock) -> Self {
+        Self {
+            style,
+            palette: Palette::new(style.colour),
+            clock,
+            exec: None,
+            before: None,
+            prefix: String::new(),
+            lines: String::new(),
+        }
+    }
+
+    /// A line about the model itself, which nobody is to overlook.
+    pub(super) fn alarm(
+        &mut self,
+        time: Option<u64>,
+        task: Option<Task>,
+        text: fmt::Arguments<'_>,
+    ) {
+        let style = self.palette.alarm;
+        push(&mut self.lines, format_args!("{style}!!! "));
+        if let Some(time) = time {
+            let stamp = self.stamp(time);
+            push(&mut self.lines, format_args!("{stamp}"));
+        }
+        if let Some(task) = task {
+            let name = Escaped(comm(&task.comm));
+            push(&mut self.lines, format_args!("{} {name}: ", task.pid));
+        }
+        push(&mut self.lines, format_args!("{text}{style:#}\n"));
+        self.exec = None;
+    }
+
+    fn stamp(&mut self, time: u64) -> Stamp {
+        // The first line is at 0 of -r.
+        let before = self.before.replace(time).unwrap_or(time);
+        Stamp { times: self.style.times, clock: self.clock, time, before }
+    }
+
+    /// Writes the line that effects stand under, with its result in its column.
+    pub(super) fn head(
+        &mut self,
+        time: u64,
+        task: Option<&Task>,
+        text: fmt::Arguments<'_>,
+        result: Option<fmt::Arguments<'_>>,
+    ) {
+        let stamp = self.stamp(time);
+        self.exec = None;
+        self.prefix.clear();
+        push(&mut self.prefix, format_args!("{stamp}"));
+        match task {
+            Some(task) if task.pid == task.tid => {
+                let name = Escaped(comm(&task.comm));
+                push(&mut self.prefix, format_args!("[{} {name}] ", task.pid));
+            }
+            Some(task) => {
+                let name = Escaped(comm(&task.comm));
+                push(&mut self.prefix, format_args!("[{}/{} {name}] ", task.pid, task.tid));
+            }
+            None => self.prefix.push_str("[?] "),
+        }
+        let from = self.lines.len();
+        push(&mut self.lines, format_args!("{}{text}", self.prefix));
+        if let Some(result) = result {
+            let width = self.lines[from..].chars().count();
+            let padding = RESULT_COLUMN.saturating_sub(width).max(1);
+            push(&mut self.lines, format_args!("{:padding$}= {result}", ""));
+        }
+        self.lines.push('\n');
+    }
+
+    /// Writes effects under the last head.
+    pub(super) fn effects(&mut self, tag: &str, lines: &str) {
+        for line in lines.lines() {
+            if self.style.standalone {
+                push(&mut self.lines, format_args!("{}{tag}: {line}\n", self.prefix));
+            } else {
+                push(&mut self.lines, format_args!("  {line}\n"));
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+use std::sync::Arc;
+
+use mmaptrace_model::{Effect, RegionName, event::Doubt};
+
+use super::*;
+use crate::sink::{
+    clock::Times,
+    testing::{Fake, MUNMAP, SPACE, TASK, commit, region, task},
+};
+
+const TERMINAL: Style = Style {
+    colour: false,
+    standalone: false,
+    escape_dumps: true,
+    times: Times::None,
+    returns: true,
+};
+
+fn text(style: Style) -> Text<Vec<u8>> {
+    Text::new(Vec::new(), style, Clock::default(), Filter::default())
+}
+
+impl Text<Vec<u8>> {
+    fn take(&mut self) -> String {
+        String::from_utf8(std::mem::take(&mut self.out)).expect("UTF-8")
+    }
+
+    /// What an event prints at once.
+    fn show(&mut self, event: &Event) -> String {
+        self.event(event, &Fake::new()).expect("a vector takes all");
+        self.take()
+    }
+}
+
+fn unmapped() -> Vec<Effect> {
+    vec![Effect::Removed { pages: region(0x3000, 0x4000, "rw-p"), within: (0x3000, 0x4000) }]
+}
+
+fn returned(commits: Vec<u64>) -> Event {
+    let (call, text) = (MUNMAP, Arc::from(*b""));
+    Event::Call { time: 9, space: SPACE, task: TASK, call, result: 0, text, commits }
+}
+
+#[test]
+fn effects_stand_under_their_call() {
+    let mut text = text(TERMINAL);
+    assert_eq!(text.show(&commit(2, Cause::Call(MUNMAP), unmapped())), "");
+    assert!(text.holds());
+    assert_eq!(
+        text.show(&returned(vec![2])),
+        "[4711/4713 worker] munmap(0x3000, 4096) = 0\n  - 3000-4000 rw-p 4K\n"
+    );
+    assert!(!text.holds());
+}
+
+#[test]
+fn piped_each_line_stands_alone() {
+    let mut text = text(Style { standalone: true, times: Times::Micros, ..TERMINAL });
+    text.show(&commit(2, Cause::Call(MUNMAP), unmapped()));
+    assert_eq!(
+        text.show(&returned(vec![2])),
+        "00:00:00.000000 [4711/4713 worker] munmap(0x3000, 4096) = 0\n\
+         00:00:00.000000 [4711/4713 worker] munmap: - 3000-4000 rw-p 4K\n"
+    );
+}
+
+#[test]
+fn the_result_is_in_straces_column() {
+    let mut text = text(TERMINAL);
+    let short = task(1, 1, *b"a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let call = Syscall { nr: 12, compat: false, args: [0; 6] };
+    let line = text.show(&Event::Call {
+        time: 9,
+        space: SPACE,
+        task: short,
+        call,
+        result: 0x1000,
+        text: Arc::from(*b""),
+        commits: vec![],
+    });
+    assert_eq!(line, "[1 a] brk(NULL)                         = 0x1000\n");
+    assert_eq!(line.find("= "), Some(40));
+}
+
+#[test]
+fn a_long_call_is_shown_before_it_returns() {
+    let mut text = text(TERMINAL);
+    text.show(&commit(2, Cause::Call(MUNMAP), unmapped()));
+    text.tick(1 + PATIENCE).expect("a vector takes all");
+    assert_eq!(text.take(), "");
+    text.tick(2 + PATIENCE).expect("a vector takes all");
+    assert_eq!(
+        text.take(),
+        "[4711/4713 worker] munmap(0x3000, 4096 <unfinished ...>\n  - 3000-4000 rw-p 4K\n"
+    );
+    text.tick(3 + PATIENCE).expect("a vector takes all");
+    assert_eq!((text.take().as_str(), text.holds()), ("", false));
+    assert_eq!(text.show(&returned(vec![2])), "[4711/4713 worker] <... munmap resumed>) = 0\n");
+}
+
+#[test]
+fn a_call_that_never_returns() {
+    let exit = |commits| Event::Exit { time: 9, task: TASK, status: 9, last: true, commits };
+    let mut text = text(TERMINAL);
+    text.show(&commit(2, Cause::Call(MUNMAP), unmapped()));
+    assert_eq!(
+        text.show(&exit(vec![2])),
+        "[4711/4713 worker] munmap(0x3000, 4096) = ?\n  - 3000-4000 rw-p 4K\n\
+         [4711/4713 worker] +++ killed by SIGKILL +++\n"
+    );
+    assert_eq!(text.show(&exit(vec![])), "[4711/4713 worker] +++ killed by SIGKILL +++\n");
+}
+
+#[test]
+fn a_lost_return_does_not_take_effects_along() {
+    let mut text = text(TERMINAL);
+    let other = Syscall { nr: 150, compat: false, args: [0x5000, 0x1000, 0, 0, 0, 0] };
+    text.show(&commit(2, Cause::Call(other), unmapped()));
+    assert_eq!(
+        text.show(&returned(vec![])),
+        "[4711/4713 worker] munlock(0x5000, 4096 <unfinished ...>\n  - 3000-4000 rw-p 4K\n\
+         [4711/4713 worker] munmap(0x3000, 4096) = 0\n"
+    );
+    text.show(&commit(4, Cause::Call(other), unmapped()));
+    assert!(
+        text.show(&commit(6, Cause::Call(MUNMAP), unmapped()))
+            .starts_with("[4711/4713 worker] munlock(0x5000, 4096 <unfinished ...>\n")
+    );
+    text.end(&Summary::default()).expect("a vector takes all");
+    assert!(text.take().starts_with("[4711/4713 worker] munmap(0x3000, 4096 <unfinished ...>\n"));
+}
+
+#[test]
+fn without_returns_a_commit_shows_its_call() {
+    let mut text = text(Style { returns: false, ..TERMINAL });
+    assert_eq!(
+        text.show(&commit(2, Cause::Call(MUNMAP), unmapped())),
+        "[4711/4713 worker] munmap(0x3000, 4096)\n  - 3000-4000 rw-p 4K\n"
+    );
+    assert_eq!(text.show(&commit(4, Cause::Call(MUNMAP), vec![])), "");
+}
+
+#[test]
+fn what_no_call_explains_has_its_cause() {
+    let mut text = text(TERMINAL);
+    let read = Syscall { nr: 0, compat: false, args: [0; 6] };
+    let mut first = |cause| {
+        let shown = text.show(&commit(2, cause, unmapped()));
+        assert!(shown.ends_with("\n  - 3000-4000 rw-p 4K\n"), "{shown}");
+        shown.lines().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(first(Cause::Growth(Some(read))), "[4711/4713 worker] (stack growth in read)");
+    assert_eq!(first(Cause::Growth(None)), "[4711/4713 worker] (stack growth)");
+    assert_eq!(first(Cause::Fault), "[4711/4713 worker] (page fault)");
+    assert_eq!(first(Cause::Kernel), "[4711/4713 worker] (kernel thread worker)");
+    assert_eq!(first(Cause::Worker), "[4711/4713 worker] (io_uring worker)");
+    assert_eq!(
+        first(Cause::Remote(Some(MUNMAP))),
+        "[4711/4713 worker] (by 4711 worker: munmap(0x3000, 4096))"
+    );
+    assert_eq!(first(Cause::Seed), "[4711/4713 worker] (read again)");
+    assert_eq!(text.show(&commit(2, Cause::Kernel, vec![])), "");
+}
+
+#[test]
+fn someone_elses_doing_is_told_of_the_owner() {
+    let mut text = text(TERMINAL);
+    let gdb = task(99, 99, *b"gdb\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let mut event = commit(2, Cause::Remote(None), unmapped());
+    if let Event::Commit { task, .. } = &mut event {
+        *task = gdb;
+    }
+    assert!(text.show(&event).starts_with("[4711/4713 worker] (by 99 gdb)\n"));
+}
+
+#[test]
+fn a_new_image_stands_under_its_exec() {
+    let mut text = text(TERMINAL);
+    let exec = Event::Exec {
+        time: 9,
+        space: SPACE,
+        task: TASK,
+        old_tid: None,
+        path: Arc::from(*b"/bin/ls"),
+        argv: vec![Arc::from(*b"ls"), Arc::from(*b"-l\n\"")],
+        cut: false,
+    };
+    assert_eq!(
+        text.show(&exec),
+        "[4711/4713 worker] execve(\"/bin/ls\", [\"ls\", \"-l\\012\\\"\"], ...) = 0\n"
+    );
+    let image = vec![Effect::Added { pages: region(0, 0x1000, "r--p"), within: (0, 0x1000) }];
+    assert_eq!(text.show(&commit(0, Cause::Exec, image.clone())), "  + 0-1000 r--p 4K\n");
+    text.show(&returned(vec![]));
+    assert_eq!(
+        text.show(&commit(0, Cause::Exec, image)),
+        "[4711/4713 worker] (exec)\n  + 0-1000 r--p 4K\n"
+    );
+}
+
+#[test]
+fn new_tasks() {
+    let mut text = text(TERMINAL);
+    let mut fork = |child, shared| {
+        text.show(&Event::Fork { time: 9, space: SPACE, task: TASK, child, shared })
+    };
+    assert_eq!(fork(task(4712, 4712, [0; 16]), false), "[4711/4713 worker] fork -> 4712\n");
+    assert_eq!(fork(task(4712, 4712, [0; 16]), true), "[4711/4713 worker] vfork -> 4712\n");
+    assert_eq!(fork(task(4711, 4714, [0; 16]), true), "[4711/4713 worker] thread -> 4714\n");
+}
+
+#[test]
+fn doubt_is_hard_to_miss() {
+    let mut text = text(TERMINAL);
+    let why = Doubt::Lost(3);
+    assert_eq!(
+        text.show(&Event::Doubt { time: 9, space: SPACE, after: 1234, why }),
+        "!!! 4711 worker: model in doubt after commit 1234: 3 records lost; reading again\n"
+    );
+    assert_eq!(
+        text.show(&Event::Healed { time: 9, space: SPACE, id: 1240, differences: 2 }),
+        "!!! 4711 worker: exact again from commit 1240 (2 differences)\n"
+    );
+    assert_eq!(
+        text.show(&Event::Malformed { kind: 77, len: 3 }),
+        "!!! a record that cannot be read: kind 77, 3 bytes\n"
+    );
+}
+
+#[test]
+fn filters_calls_and_sizes() {
+    let calls = Some(["mmap".to_owned()].into());
+    let mut text = text(TERMINAL);
+    text.filter = Filter { calls, min_size: 0 };
+    text.show(&commit(2, Cause::Call(MUNMAP), unmapped()));
+    assert_eq!(text.show(&returned(vec![2])), "");
+    text.filter = Filter { calls: None, min_size: 0x2000 };
+    text.show(&commit(2, Cause::Call(MUNMAP), unmapped()));
+    assert_eq!((text.show(&returned(vec![2])).as_str(), text.holds()), ("", false));
+    // It had no effect to be too small.
+    assert_eq!(text.show(&returned(vec![])), "[4711/4713 worker] munmap(0x3000, 4096) = 0\n");
+}
+
+#[test]
+fn a_dump_is_raw_or_harmless() {
+    let regions = [(region(0x1000, 0x2000, "r--p"), RegionName::Path(b"/\x1b[2J"))];
+    let dump = Dump {
+        pid: 7,
+        time: 9,
+        commit: 12,
+        doubt: Some(Doubt::Unseeded),
+        vsyscall: false,
+        regions: &regions,
+    };
+    let line = "00001000-00002000 r--p 00000000 00:00 0                                  ";
+    for (escape_dumps, name) in [(true, r"/\033[2J"), (false, "/\x1b[2J")] {
+        let mut text = text(Style { escape_dumps, ..TERMINAL });
+        text.dump(&dump).expect("a vector takes all");
+        assert_eq!(
+            text.take(),
+            format!(
+                "=== maps of 7 at commit 12, NOT EXACT: not read yet\n{line}{name}\n\
+                 === end of maps of 7\n"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_name_cannot_forge_a_line() {
+    let mut text = text(TERMINAL);
+    let mut event = returned(vec![]);
+    if let Event::Call { task, .. } = &mut event {
+        task.comm = *b"x\n!!! 1 y: z\x1b[2J";
+    }
+    let shown = text.show(&event);
+    assert_eq!(shown.lines().count(), 1, "{shown}");
+    assert!(!shown.contains('\x1b'));
+}

@@ -1,0 +1,438 @@
+//! The engine: takes records from the ring to the model and events from it to the sink, asks for
+//! pictures where the model is in doubt, and answers for what it knows.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use anyhow::{Context as _, Result};
+use mmaptrace_model::{
+    Event, HeapRule, Model, Region, RegionName, Space,
+    event::{SpaceId, Task},
+};
+
+use super::verify;
+use crate::{
+    config::DumpFormat,
+    control::{Reply, Request},
+    kernel::{Probe, SeedError},
+    sink::{
+        Clock, Dump, ProcessSummary, Sink, Start, Summary, View, json, maps, pmap, text::Why,
+    },
+};
+
+/// Records taken from the ring before anything else gets a turn.
+const BATCH: usize = 1 << 16;
+/// How often a picture is asked for before a dump is given as it is.
+const ATTEMPTS: usize = 3;
+
+/// See the module.
+pub(super) struct Engine {
+    probe: Probe,
+    sink: Box<dyn Sink>,
+    heart: Heart,
+    /// Processes that are traced and have not ended.
+    alive: BTreeSet<u32>,
+    /// Losses of all that are accounted for.
+    lost: u64,
+    /// When the last process ended: ns of `CLOCK_MONOTONIC`.
+    last_exit: u64,
+    differences: Option<u64>,
+}
+
+/// The model, and how its regions are named.
+struct Heart {
+    model: Model,
+    heap: HeapRule,
+}
+
+impl View for Heart {
+    fn name(&self, space: SpaceId, region: &Region) -> RegionName<'_> {
+        let names = self.model.names();
+        match self.model.space(space) {
+            Some(space) => space.name(region, names, self.heap),
+            None => RegionName::of(region, names),
+        }
+    }
+
+    fn owner(&self, space: SpaceId) -> Option<Task> {
+        let process = self.model.process_of(space)?;
+        Some(Task { pid: process.pid, tid: process.pid, comm: process.comm })
+    }
+}
+
+impl Engine {
+    pub(super) fn new(probe: Probe, sink: Box<dyn Sink>, verify: bool) -> Self {
+        let heap = procfs::sys::kernel::Version::current()
+            .map_or(HeapRule::Exclusive, |v| HeapRule::of_kernel(v.major.into(), v.minor.into()));
+        Self {
+            probe,
+            sink,
+            heart: Heart { model: Model::default(), heap },
+            alive: BTreeSet::new(),
+            lost: 0,
+            last_exit: 0,
+            differences: verify.then_some(0),
+        }
+    }
+
+    /// The first line.
+    pub(super) fn start(&mut self, tier: &str) -> Result<()> {
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let start = Start {
+            time: now(),
+            version: env!("CARGO_PKG_VERSION"),
+            kernel: kernel.trim(),
+            tier,
+        };
+        self.sink.start(&start).context(WRITE)
+    }
+
+    /// The ring's descriptor, another one, to wait on.
+    pub(super) fn ring_fd(&self) -> Result<OwnedFd> {
+        self.probe.ring.as_fd().try_clone_to_owned().context("cannot wait for the ring buffer")
+    }
+
+    /// Follows a running process, from this moment on.
+    pub(super) fn follow(&mut self, pid: u32) -> Result<(), SeedError> {
+        self.probe.follow_process(pid)?;
+        self.probe.seed(pid)?;
+        self.alive.insert(pid);
+        Ok(())
+    }
+
+    /// Follows a process from its next exec on.
+    pub(super) fn expect(&mut self, pid: u32) -> Result<()> {
+        self.probe.follow_process(pid).context("cannot follow the command")?;
+        self.alive.insert(pid);
+        Ok(())
+    }
+
+    /// A round: takes what is in the ring, and does what follows from it. Returns how many records
+    /// it took.
+    pub(super) fn work(&mut self) -> Result<usize> {
+        let records = self.drain(u64::MAX)?;
+        if records == 0 {
+            self.look_for_losses()?;
+        }
+        self.heal();
+        self.sink.tick(now()).context(WRITE)?;
+        if records < BATCH {
+            self.sink.flush().context(WRITE)?;
+        }
+        Ok(records)
+    }
+
+    /// Whether there is reason to come by soon even if no record comes.
+    pub(super) fn is_busy(&self) -> bool {
+        self.sink.holds() || self.heart.model.in_doubt().next().is_some()
+    }
+
+    /// Asks to be woken by the next record. `false`: one has come meanwhile.
+    pub(super) fn doze(&mut self) -> Result<bool> {
+        self.probe.set_idle(true).context(MAPS)?;
+        if self.drain(u64::MAX)? == 0 {
+            return Ok(true);
+        }
+        self.wake()?;
+        Ok(false)
+    }
+
+    /// Ends what [`Engine::doze`] began.
+    pub(super) fn wake(&mut self) -> Result<()> {
+        self.probe.set_idle(false).context(MAPS)
+    }
+
+    /// Takes records until there are none, or until one is younger than `until` (ns of
+    /// `CLOCK_MONOTONIC`), or for a batch.
+    fn drain(&mut self, until: u64) -> Result<usize> {
+        let Self { probe, heart, sink, alive, last_exit, .. } = self;
+        let mut events = Vec::new();
+        let mut records = 0;
+        while records < BATCH {
+            let Some(record) = probe.ring.next() else { break };
+            records += 1;
+            heart.model.apply(&record, &mut events);
+            // Where a header has its time.
+            let time = record.get(8..16).and_then(|time| time.try_into().ok());
+            drop(record);
+            for event in events.drain(..) {
+                match &event {
+                    Event::Fork { task, child, .. } if child.pid != task.pid => {
+                        alive.insert(child.pid);
+                    }
+                    Event::Exec { task, .. } => {
+                        alive.insert(task.pid);
+                    }
+                    Event::Exit { task, last: true, time, .. } => {
+                        alive.remove(&task.pid);
+                        *last_exit = *time;
+                    }
+                    _ => {}
+                }
+                sink.event(&event, heart).context(WRITE)?;
+            }
+            if time.is_some_and(|time| u64::from_ne_bytes(time) > until) {
+                break;
+            }
+        }
+        Ok(records)
+    }
+
+    /// Losses after which nothing more was sent show only here: then asks for a picture, whose
+    /// record tells the model of them.
+    fn look_for_losses(&mut self) -> Result<()> {
+        let lost = self.probe.faults().context(MAPS)?.lost;
+        if lost == self.lost {
+            return Ok(());
+        }
+        self.lost = lost;
+        let behind: Vec<_> = self
+            .heart
+            .model
+            .processes()
+            .filter_map(|process| Some((process.pid, self.heart.model.space(process.space?)?)))
+            .filter(|(_, space)| self.probe.lost(space.mm()) > space.lost())
+            .map(|(pid, _)| pid)
+            .collect();
+        for pid in behind {
+            self.picture(pid);
+        }
+        // What ended while nothing could be sent.
+        self.alive.retain(|pid| fs::exists(format!("/proc/{pid}")).unwrap_or(true));
+        Ok(())
+    }
+
+    /// Asks for pictures of the spaces in doubt.
+    fn heal(&mut self) {
+        let doubtful: Vec<u32> = self.heart.model.in_doubt().map(|(_, pid)| pid).collect();
+        for pid in doubtful {
+            self.picture(pid);
+        }
+    }
+
+    /// Asks for a picture. Where there is none to be had the process has ended, and the records of
+    /// it are on their way.
+    fn picture(&mut self, pid: u32) {
+        let _ = self.probe.seed(pid);
+    }
+
+    /// Whether all is over: no process left, and nothing that tells of them on its way.
+    pub(super) fn is_over(&self, closed: bool, command_runs: bool) -> bool {
+        /// How long the end of an address space may take after the exit of its process, in ns.
+        const GRACE: u64 = 200_000_000;
+        let left = self.heart.model.spaces().next().is_some();
+        closed
+            && !command_runs
+            && self.alive.is_empty()
+            && (!left || now().saturating_sub(self.last_exit) > GRACE)
+    }
+
+    /// Writes the maps of all processes into the stream.
+    pub(super) fn dump_all(&mut self) -> Result<()> {
+        for pid in self.alive.clone() {
+            self.refresh(pid)?;
+            let Self { heart, sink, .. } = self;
+            if let Some(space) = heart.model.space_of(pid) {
+                let regions = heart.regions(space);
+                sink.dump(&dump(pid, space, &regions)).context(WRITE)?;
+            }
+        }
+        self.sink.flush().context(WRITE)
+    }
+
+    /// Answers a client.
+    pub(super) fn answer(&mut self, request: Request) -> Result<(Reply, Vec<u8>)> {
+        match request {
+            Request::Dump { pid, format } => {
+                self.refresh(pid)?;
+                let Some(space) = self.heart.model.space_of(pid) else {
+                    return Ok((Reply::NoSuchProcess, Vec::new()));
+                };
+                let body = match self.heart.print(pid, space, format) {
+                    Ok(body) => body,
+                    Err(error) => {
+                        return Ok((Reply::Error { why: error.to_string() }, Vec::new()));
+                    }
+                };
+                let doubt = space.doubt();
+                let reply = Reply::Dump {
+                    length: body.len() as u64,
+                    commit: space.commit(),
+                    exact: doubt.is_none(),
+                    why: doubt.map(|doubt| Why(doubt).to_string()),
+                };
+                Ok((reply, body))
+            }
+        }
+    }
+
+    /// Brings the model of a process up to this moment: what is in the ring, and a picture if it is
+    /// in doubt, or if files were renamed since the last.
+    pub(super) fn refresh(&mut self, pid: u32) -> Result<()> {
+        self.catch_up()?;
+        for _ in 0..ATTEMPTS {
+            let Some(space) = self.heart.model.space_of(pid) else { break };
+            if space.doubt().is_none() && !space.names_stale() {
+                break;
+            }
+            // Before the picture: what is renamed after it is told again.
+            self.probe.names_dealt_with().context(MAPS)?;
+            self.picture(pid);
+            self.catch_up()?;
+        }
+        Ok(())
+    }
+
+    /// Takes what was written until now.
+    fn catch_up(&mut self) -> Result<()> {
+        let until = now();
+        while self.drain(until)? == BATCH {}
+        Ok(())
+    }
+
+    /// Compares the models with /proc.
+    pub(super) fn verify(&mut self) -> Result<()> {
+        for pid in self.alive.clone() {
+            let different = verify::process(self, pid)?;
+            if let (true, Some(differences)) = (different, &mut self.differences) {
+                *differences += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The model's map of a process as /proc prints it, and its commit; `None`: it has ended, or is
+    /// in doubt and says so itself.
+    pub(super) fn map_of(&mut self, pid: u32) -> Result<Option<(u64, Vec<u8>)>> {
+        self.refresh(pid)?;
+        let Some(space) = self.heart.model.space_of(pid).filter(|it| it.doubt().is_none()) else {
+            return Ok(None);
+        };
+        let body = self.heart.print(pid, space, DumpFormat::Maps)?;
+        Ok(Some((space.commit(), body)))
+    }
+
+    /// The last records and the last line.
+    pub(super) fn end(&mut self, status: Option<i32>) -> Result<()> {
+        self.catch_up()?;
+        self.look_for_losses()?;
+        self.heal();
+        self.catch_up()?;
+        if self.differences.is_some() {
+            self.verify()?;
+        }
+        let summary = self.summary(status);
+        self.sink.end(&summary).context(WRITE)?;
+        self.sink.flush().context(WRITE)
+    }
+
+    /// The totals.
+    pub(super) fn summary(&self, status: Option<i32>) -> Summary {
+        let model = &self.heart.model;
+        let totals = model.totals();
+        let processes: Vec<_> = model
+            .process_totals()
+            .map(|process| ProcessSummary {
+                pid: process.pid,
+                comm: process.comm,
+                events: process.events,
+                lost: process.lost,
+                healed: process.healed,
+                exact: process.exact,
+                regions: process.regions,
+                status: process.status,
+            })
+            .collect();
+        let faults = self.probe.faults().unwrap_or_default();
+        Summary {
+            time: now(),
+            events: totals.events,
+            // The kernel counts what no record of an mm told of as well.
+            lost: totals.lost.max(faults.lost) + totals.malformed + faults.unfollowed,
+            healed: totals.healed,
+            exact: processes.iter().all(|process| process.exact) && faults.unfollowed == 0,
+            differences: self.differences,
+            command: status.map(|status| status as u32),
+            processes,
+        }
+    }
+}
+
+impl Heart {
+    fn regions(&self, space: &Space) -> Vec<(Region, RegionName<'_>)> {
+        let names = self.model.names();
+        space.map().iter().map(|region| (*region, space.name(region, names, self.heap))).collect()
+    }
+
+    /// The map of a space, in the format asked for.
+    fn print(&self, pid: u32, space: &Space, format: DumpFormat) -> io::Result<Vec<u8>> {
+        let regions = self.regions(space);
+        let vsyscall = space.layout().vsyscall;
+        let mut out = Vec::with_capacity(regions.len() * 100);
+        match format {
+            DumpFormat::Maps => maps::write(&mut out, regions, vsyscall)?,
+            DumpFormat::Pmap => {
+                pmap::write(&mut out, pid, &command_line(pid), regions, vsyscall)?;
+            }
+            DumpFormat::Json => json::write_dump(&mut out, &dump(pid, space, &regions), clock())?,
+        }
+        Ok(out)
+    }
+}
+
+fn dump<'a>(pid: u32, space: &Space, regions: &'a [(Region, RegionName<'a>)]) -> Dump<'a> {
+    Dump {
+        pid,
+        time: now(),
+        commit: space.commit(),
+        doubt: space.doubt(),
+        vsyscall: space.layout().vsyscall,
+        regions,
+    }
+}
+
+const WRITE: &str = "cannot write the events";
+const MAPS: &str = "cannot access the eBPF maps";
+
+/// A process's arguments with spaces between them; its name in brackets if it has none.
+fn command_line(pid: u32) -> Vec<u8> {
+    let mut line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    while line.last() == Some(&0) {
+        line.pop();
+    }
+    if line.is_empty() {
+        let mut comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+        comm.pop();
+        return [b"[", &comm[..], b"]"].concat();
+    }
+    line.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b' ');
+    line
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub(super) fn now() -> u64 {
+    time(libc::CLOCK_MONOTONIC)
+}
+
+fn time(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the result is a local; both clocks are there on every kernel.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// How the kernel's time relates to the clock on the wall, now and here.
+pub(super) fn clock() -> Clock {
+    let offset = time(libc::CLOCK_REALTIME).cast_signed() - now().cast_signed();
+    let seconds = (time(libc::CLOCK_REALTIME) / 1_000_000_000).cast_signed();
+    // SAFETY: `tm` is plain data, and both are locals.
+    let utc_offset = unsafe {
+        let mut local: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&raw const seconds, &raw mut local);
+        local.tm_gmtoff as i32
+    };
+    Clock { offset, utc_offset }
+}

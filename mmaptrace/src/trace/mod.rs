@@ -1,0 +1,300 @@
+//! Tracing: from the ring to the sink, and what comes in between.
+//!
+//! One thread does it all. While records come it looks at the ring every millisecond, for waking
+//! the reader is what a ring buffer costs most; when none came for a while it asks to be woken by
+//! the next and sleeps.
+
+mod engine;
+mod follow;
+mod verify;
+
+use std::{
+    future,
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use crate::{
+    config::{Format, Trace},
+    control::{directory, server::Server},
+    exit::Exit,
+    kernel::{Follow, Probe, Settings},
+    launch::Launch,
+    note,
+    output::Output,
+    sink::{Json, Sink, Text, text::Style},
+};
+use engine::Engine;
+
+/// How long the ring is left alone while records come.
+const TICK: Duration = Duration::from_millis(1);
+/// Ticks without a record before the reader goes to sleep.
+const PATIENCE: u32 = 50;
+
+/// Traces, until there is nothing left to trace or the user says so.
+///
+/// # Errors
+/// It cannot trace, or cannot write.
+pub fn run(config: Trace) -> Result<Exit> {
+    // Before there is a second thread.
+    let launch = match &config.target.launch[..] {
+        [] => None,
+        command => Some(Launch::new(command)?),
+    };
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(trace(config, launch))
+}
+
+async fn trace(config: Trace, launch: Option<Launch>) -> Result<Exit> {
+    // From here on no signal ends the process without the last line.
+    let signals = Signals::new().context("cannot handle signals")?;
+    let sink = sink(&config)?;
+    let probe = Probe::load(&Settings {
+        ring_bytes: config.buffer,
+        calls: config.calls,
+        follow: Follow {
+            all: config.target.all,
+            name: config.target.name.clone(),
+            cgroup: config.target.cgroup.clone(),
+            children: config.target.follow,
+        },
+    })
+    .map_err(|error| match error.advice() {
+        Some(advice) => anyhow!("{error}; {advice}"),
+        None => anyhow!(error),
+    })?;
+    let mut engine = Engine::new(probe, sink, config.verify.is_some());
+    let server = match Server::listen(&directory::path()) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            let path = directory::path();
+            note(format_args!("no 'mmaptrace dump' from this tracer: {}: {error}", path.display()));
+            None
+        }
+    };
+    engine.start("exact")?;
+    follow::processes(&mut engine, &config.target)?;
+    let command = match launch {
+        None => None,
+        Some(launch) => {
+            let pid = launch.pid;
+            engine.expect(pid)?;
+            if let Err(error) = launch.go() {
+                return cannot_run(&config, &error);
+            }
+            Some(pid)
+        }
+    };
+    if !config.quiet && command.is_none() {
+        note(format_args!("tracing {}; ^C ends it", follow::describe(&config.target)));
+    }
+    let ended = Loop { config: &config, signals, server, command, status: None }.run(&mut engine);
+    let (outcome, status) = ended.await;
+    finish(&config, &mut engine, outcome, status)
+}
+
+/// The last line, the summary, and the exit code.
+fn finish(
+    config: &Trace,
+    engine: &mut Engine,
+    outcome: Result<()>,
+    status: Option<i32>,
+) -> Result<Exit> {
+    let outcome = outcome.and_then(|()| engine.end(status));
+    let summary = engine.summary(status);
+    match outcome {
+        // Whoever read the events has seen enough.
+        Err(error) if is_broken_pipe(&error) => {}
+        outcome => {
+            outcome?;
+            if !config.quiet {
+                note(format_args!("{summary}"));
+            }
+        }
+    }
+    if summary.differences.is_some_and(|differences| differences > 0) {
+        return Ok(Exit::Difference);
+    }
+    Ok(match status {
+        None => Exit::Success,
+        Some(status) if libc::WIFSIGNALED(status) => Exit::Signal(libc::WTERMSIG(status)),
+        Some(status) => Exit::Status(libc::WEXITSTATUS(status) as u8),
+    })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// CMD never ran.
+fn cannot_run(config: &Trace, error: &io::Error) -> Result<Exit> {
+    let command = config.target.launch[0].display().to_string();
+    note(format_args!("cannot run {}: {error}", command.escape_debug()));
+    Ok(match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) => Exit::NotFound,
+        _ => Exit::CannotExecute,
+    })
+}
+
+/// Where events go, and how.
+fn sink(config: &Trace) -> Result<Box<dyn Sink>> {
+    let launching = !config.target.launch.is_empty();
+    let (output, terminal) = match &config.output {
+        Some(path) => {
+            let output = Output::create(path)
+                .with_context(|| format!("cannot create {}", path.display()))?;
+            (output, false)
+        }
+        None if launching => {
+            let stderr = io::stderr();
+            (Output::stream(&stderr).context("standard error is closed")?, stderr.is_terminal())
+        }
+        None => {
+            let stdout = io::stdout();
+            (Output::stream(&stdout).context("standard output is closed")?, stdout.is_terminal())
+        }
+    };
+    let clock = engine::clock();
+    let filter = config.filter.clone();
+    Ok(match config.format {
+        Format::Json => Box::new(Json::new(output, clock, filter)),
+        Format::Text => {
+            let style = Style {
+                colour: terminal && config.colour,
+                standalone: !terminal,
+                escape_dumps: terminal,
+                times: config.times,
+                returns: config.calls,
+            };
+            Box::new(Text::new(output, style, clock, filter))
+        }
+    })
+}
+
+/// What the loop waits for.
+struct Loop<'a> {
+    config: &'a Trace,
+    signals: Signals,
+    server: Option<Server>,
+    /// The launched command's PID.
+    command: Option<u32>,
+    /// Its status, once it has ended.
+    status: Option<i32>,
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    dump: Signal,
+    child: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            dump: signal(SignalKind::user_defined1())?,
+            child: signal(SignalKind::child())?,
+        })
+    }
+}
+
+impl Loop<'_> {
+    /// Runs until it is over. Returns CMD's status beside the outcome.
+    async fn run(mut self, engine: &mut Engine) -> (Result<()>, Option<i32>) {
+        let outcome = self.turn(engine).await;
+        (outcome, self.status)
+    }
+
+    async fn turn(&mut self, engine: &mut Engine) -> Result<()> {
+        let ring = engine.ring_fd()?;
+        // SAFETY: the descriptor is this function's own, and is closed with what registers it.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+            .context("cannot wait for the ring buffer")?;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let deadline = self.config.duration.map(|duration| Instant::now() + duration);
+        let mut check = self.config.verify.map(|period| (period, Instant::now() + period));
+        let mut interrupted = false;
+        let mut quiet = 0;
+        loop {
+            let records = engine.work()?;
+            quiet = if records > 0 || engine.is_busy() { 0 } else { quiet + 1 };
+            if engine.is_over(!self.config.target.is_open(), self.command.is_some()) {
+                return Ok(());
+            }
+            let idle = quiet >= PATIENCE && engine.doze()?;
+            tokio::select! {
+                _ = tick.tick(), if !idle => {}
+                ready = ring.readable(), if idle => {
+                    ready.context("cannot wait for the ring buffer")?.clear_ready();
+                    quiet = 0;
+                }
+                () = at(deadline) => return Ok(()),
+                () = at(check.map(|(_, when)| when)) => {
+                    engine.verify()?;
+                    check = check.map(|(period, _)| (period, Instant::now() + period));
+                }
+                _ = self.signals.interrupt.recv() => {
+                    // A command of this terminal got it as well, and may handle it.
+                    if self.command.is_none() || interrupted {
+                        return Ok(());
+                    }
+                    interrupted = true;
+                }
+                _ = self.signals.terminate.recv() => return Ok(()),
+                _ = self.signals.hangup.recv() => return Ok(()),
+                _ = self.signals.dump.recv() => engine.dump_all()?,
+                _ = self.signals.child.recv() => self.reap(),
+                Some((request, answer)) = next(&mut self.server) => {
+                    let reply = engine.answer(request)?;
+                    // The client may have gone.
+                    let _ = answer.send(reply);
+                }
+            }
+            if idle {
+                engine.wake()?;
+            }
+        }
+    }
+
+    /// Takes CMD's status, if it has ended.
+    fn reap(&mut self) {
+        let Some(pid) = self.command else { return };
+        let mut status = 0;
+        // SAFETY: the status is a local.
+        if unsafe { libc::waitpid(pid as i32, &raw mut status, libc::WNOHANG) } == pid as i32 {
+            self.status = Some(status);
+            self.command = None;
+        }
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => future::pending().await,
+    }
+}
+
+async fn next(server: &mut Option<Server>) -> Option<crate::control::server::Ask> {
+    match server {
+        Some(server) => server.next().await,
+        None => future::pending().await,
+    }
+}
+

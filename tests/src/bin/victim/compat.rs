@@ -1,0 +1,121 @@
+//! Calls of the 32-bit table, made by a 64-bit process with `int 0x80`.
+
+use std::arch::asm;
+
+use crate::sys::{Case, Outcome, PAGE, RW, Unsupported, must, ready};
+
+pub(crate) const CASES: &[Case] = &[
+    ("compat_mmap2", mmap2),
+    ("compat_old_mmap", old_mmap),
+    ("compat_munmap", munmap),
+    ("compat_mprotect", mprotect),
+    ("compat_ipc", ipc),
+    ("compat_brk", brk),
+];
+
+/// Private and anonymous; 32-bit programs have the same bits.
+const ANON: u32 = 0x22;
+
+/// Makes a call of the 32-bit table.
+fn call32<const N: usize>(nr: u32, args: [u32; N]) -> Result<usize, i32> {
+    let mut all = [0_u32; 6];
+    all[..N].copy_from_slice(&args);
+    let result: u32;
+    // SAFETY: the kernel's calling convention for 32-bit calls. rbx and rbp are put back, and r8
+    // to r11, which old kernels clear, are given up.
+    unsafe {
+        asm!("push rbx", "push rbp", "mov ebx, {first:e}", "mov ebp, {last:e}", "int 0x80",
+            "pop rbp", "pop rbx",
+            first = in(reg) all[0], last = in(reg) all[5],
+            inlateout("eax") nr => result, in("ecx") all[1], in("edx") all[2],
+            in("esi") all[3], in("edi") all[4],
+            lateout("r8") _, lateout("r9") _, lateout("r10") _, lateout("r11") _);
+    }
+    if result > -4096_i32 as u32 { Err(-(result as i32)) } else { Ok(result as usize) }
+}
+
+/// A kernel without these calls answers the instruction with a signal; ask in a child.
+fn supported() -> Outcome {
+    // SAFETY: the child makes one call and ends.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let _ = call32(20, []);
+        crate::sys::exit(0);
+    }
+    let mut status = 0;
+    // SAFETY: our own child, and a place for its status.
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    if status == 0 { Ok(()) } else { Err(Unsupported { call: "int80", errno: libc::ENOSYS }) }
+}
+
+fn map(pages: u32) -> u32 {
+    must(call32(192, [0, pages * PAGE as u32, RW as u32, ANON, u32::MAX, 0])) as u32
+}
+
+fn mmap2() -> Outcome {
+    supported()?;
+    ready();
+    map(3);
+    // The offset is in pages.
+    let fd = crate::sys::open_self() as u32;
+    must(call32(192, [0, PAGE as u32, 1, 2, fd, 3]));
+    Ok(())
+}
+
+/// Its arguments are in memory, which has to be below 4 GiB.
+fn old_mmap() -> Outcome {
+    supported()?;
+    let block = map(1);
+    let arguments = [0_u32, 5 * PAGE as u32, RW as u32, ANON, u32::MAX, 0];
+    let at = std::ptr::with_exposed_provenance_mut::<[u32; 6]>(block as usize);
+    // SAFETY: just mapped, writable, a page long.
+    unsafe { at.write_volatile(arguments) };
+    ready();
+    must(call32(90, [block]));
+    Ok(())
+}
+
+fn munmap() -> Outcome {
+    supported()?;
+    let at = map(9);
+    ready();
+    must(call32(91, [at + 2 * PAGE as u32, 3 * PAGE as u32]));
+    Ok(())
+}
+
+fn mprotect() -> Outcome {
+    supported()?;
+    let at = map(9);
+    ready();
+    must(call32(125, [at + 2 * PAGE as u32, 3 * PAGE as u32, 1]));
+    Ok(())
+}
+
+/// shmat and shmdt by the call that was once all of System V's: the address is written to memory.
+fn ipc() -> Outcome {
+    const SHMAT: u32 = 21;
+    const SHMDT: u32 = 22;
+    const SHMCTL: u32 = 24;
+    const SHMGET: u32 = 23;
+    supported()?;
+    let answer = map(1);
+    let id = must(call32(117, [SHMGET, 0, 4 * PAGE as u32, 0o600])) as u32;
+    ready();
+    must(call32(117, [SHMAT, id, 0, answer, 0]));
+    let at = std::ptr::with_exposed_provenance::<u32>(answer as usize);
+    // SAFETY: mapped above; the kernel has written the address there.
+    let first = unsafe { at.read_volatile() };
+    must(call32(117, [SHMCTL, id, 0, 0, 0]));
+    must(call32(117, [SHMAT, id, 0, answer, 0]));
+    must(call32(117, [SHMDT, 0, 0, 0, first]));
+    Ok(())
+}
+
+/// The break of a 64-bit process is out of reach of 32 bits: the call fails, and says so with half
+/// an address.
+fn brk() -> Outcome {
+    supported()?;
+    ready();
+    let _ = call32(45, [0x1000]);
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Mapped files, and what their names become.
+
+use std::os::unix::ffi::OsStrExt as _;
+
+use crate::sys::{
+    Case, Outcome, PAGE, R, RW, call, file, if_supported, mmap, must, open, ready, scratch, touch,
+};
+
+pub(crate) const CASES: &[Case] = &[
+    ("file_unlinked", unlinked),
+    ("file_unlinked_before", unlinked_before),
+    ("file_renamed", renamed),
+    ("file_replaced_by_rename", replaced),
+    ("file_directory_renamed", directory_renamed),
+    ("file_unlinked_and_made_again", made_again),
+    ("file_second_link_unlinked", second_link),
+    ("file_held", held),
+    ("path_newline", newline),
+    ("path_deleted_for_a_name", deleted_for_a_name),
+    ("path_not_utf8", not_utf8),
+    ("path_backslash_and_spaces", backslash),
+    ("path_control_characters", control_characters),
+    ("path_longest_component", longest_component),
+    ("path_deeper_than_path_max", deeper_than_path_max),
+    ("dev_zero", dev_zero),
+    ("secret_memory", secret_memory),
+];
+
+fn map(fd: i32) -> usize {
+    must(mmap(0, 2 * PAGE, R, libc::MAP_PRIVATE, fd, 0))
+}
+
+/// A file of this name, mapped before the tracer comes and once more after.
+fn named(name: &[u8]) -> Outcome {
+    let fd = file(name, 4);
+    map(fd);
+    ready();
+    must(mmap(0, PAGE, R, libc::MAP_SHARED, fd, PAGE));
+    Ok(())
+}
+
+/// The test itself does things to the file.
+fn held() -> Outcome {
+    map(file(b"held", 4));
+    ready();
+    Ok(())
+}
+
+fn unlinked() -> Outcome {
+    map(file(b"unlinked", 4));
+    ready();
+    std::fs::remove_file(scratch().join("unlinked")).expect("unlink");
+    Ok(())
+}
+
+fn unlinked_before() -> Outcome {
+    let fd = file(b"unlinked", 4);
+    std::fs::remove_file(scratch().join("unlinked")).expect("unlink");
+    ready();
+    map(fd);
+    Ok(())
+}
+
+fn renamed() -> Outcome {
+    map(file(b"old", 4));
+    ready();
+    std::fs::rename(scratch().join("old"), scratch().join("new")).expect("rename");
+    Ok(())
+}
+
+/// As every editor and package manager does: the mapped file has lost its name to another.
+fn replaced() -> Outcome {
+    map(file(b"library", 4));
+    let fd = file(b"library.new", 4);
+    ready();
+    std::fs::rename(scratch().join("library.new"), scratch().join("library")).expect("rename");
+    map(fd);
+    Ok(())
+}
+
+fn directory_renamed() -> Outcome {
+    std::fs::create_dir_all(scratch().join("a/b")).expect("directories");
+    map(file(b"a/b/file", 4));
+    ready();
+    std::fs::rename(scratch().join("a"), scratch().join("c")).expect("rename");
+    Ok(())
+}
+
+/// The same name, perhaps the same inode number, and another file.
+fn made_again() -> Outcome {
+    map(file(b"again", 4));
+    ready();
+    for _ in 0..3 {
+        std::fs::remove_file(scratch().join("again")).expect("unlink");
+        map(file(b"again", 4));
+    }
+    Ok(())
+}
+
+/// The file is still there, and the name it was mapped by is not.
+fn second_link() -> Outcome {
+    map(file(b"one", 4));
+    std::fs::hard_link(scratch().join("one"), scratch().join("two")).expect("link");
+    ready();
+    map(open(scratch().join("two").as_os_str().as_bytes(), libc::O_RDONLY));
+    std::fs::remove_file(scratch().join("one")).expect("unlink");
+    Ok(())
+}
+
+fn newline() -> Outcome {
+    named(b"new\nline\n")
+}
+
+fn deleted_for_a_name() -> Outcome {
+    named(b"not gone (deleted)")
+}
+
+fn not_utf8() -> Outcome {
+    named(b"\xff\xfe\xc3( bytes")
+}
+
+fn backslash() -> Outcome {
+    named(b" back\\slash \\012 ")
+}
+
+fn control_characters() -> Outcome {
+    named(b"\x1b[31mred\x07\t\r\x7f\"}")
+}
+
+fn longest_component() -> Outcome {
+    named(&[b'x'; 255])
+}
+
+/// Made step by step, as no path of this length can be said.
+fn deeper_than_path_max() -> Outcome {
+    let home = std::env::current_dir().expect("a directory");
+    std::env::set_current_dir(scratch()).expect("the scratch directory");
+    for _ in 0..25 {
+        let name = "d".repeat(200);
+        std::fs::create_dir(&name).expect("a directory");
+        std::env::set_current_dir(&name).expect("in it");
+    }
+    let fd = open("deep", libc::O_RDWR | libc::O_CREAT);
+    must(call(libc::SYS_ftruncate, [fd as usize, 4 * PAGE]));
+    std::env::set_current_dir(home).expect("back");
+    map(fd);
+    ready();
+    must(mmap(0, PAGE, R, libc::MAP_SHARED, fd, PAGE));
+    Ok(())
+}
+
+/// Shared, it is memory with a name of its own; private, it is anonymous and has the file's name.
+fn dev_zero() -> Outcome {
+    let fd = open("/dev/zero", libc::O_RDWR);
+    ready();
+    touch(must(mmap(0, 2 * PAGE, RW, libc::MAP_SHARED, fd, 0)));
+    touch(must(mmap(0, 3 * PAGE, RW, libc::MAP_PRIVATE, fd, 0)));
+    Ok(())
+}
+
+fn secret_memory() -> Outcome {
+    ready();
+    let fd = if_supported("memfd_secret", call(libc::SYS_memfd_secret, [0]))?;
+    must(call(libc::SYS_ftruncate, [fd, 4 * PAGE]));
+    if_supported("mmap", mmap(0, 2 * PAGE, RW, libc::MAP_SHARED, fd as i32, 0))?;
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! Mapped files, and where their file systems are mounted.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use crate::sys::{
+    Case, Outcome, PAGE, R, RW, call, if_supported, mmap, must, open, ready, scratch, touch,
+};
+
+pub(crate) const CASES: &[Case] = &[
+    ("mount_namespace", namespace),
+    ("mount_namespace_inherited", inherited),
+    ("mount_moved", moved),
+    ("mount_detached", detached),
+    ("mount_bind", bind),
+    ("mount_overlay", overlay),
+    ("chroot", chroot),
+];
+
+fn text(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path")
+}
+
+fn mount(from: &Path, to: &Path, kind: &str, flags: u64, data: &str) -> Outcome {
+    let [from, to] = [from, to].map(text);
+    let [kind, data] = [kind, data].map(|text| CString::new(text).expect("no NUL"));
+    let [from, to, kind, data] =
+        [&from, &to, &kind, &data].map(|text| text.as_ptr().expose_provenance());
+    if_supported("mount", call(libc::SYS_mount, [from, to, kind, flags as usize, data]))?;
+    Ok(())
+}
+
+/// A mount namespace of our own, whose mounts nobody else sees, and nobody has to take away.
+fn alone() -> Outcome {
+    if_supported("unshare", call(libc::SYS_unshare, [libc::CLONE_NEWNS as usize]))?;
+    mount(Path::new("none"), Path::new("/"), "", libc::MS_REC | libc::MS_PRIVATE, "")
+}
+
+/// An empty file system at a new directory of this name.
+fn tmpfs(name: &str) -> Result<std::path::PathBuf, crate::sys::Unsupported> {
+    let path = scratch().join(name);
+    std::fs::create_dir(&path).expect("a directory");
+    mount(Path::new("none"), &path, "tmpfs", 0, "")?;
+    Ok(path)
+}
+
+fn map(path: &Path) {
+    let fd = open(path.as_os_str().as_bytes(), libc::O_RDWR | libc::O_CREAT);
+    must(call(libc::SYS_ftruncate, [fd as usize, 4 * PAGE]));
+    must(mmap(0, 2 * PAGE, R, libc::MAP_PRIVATE, fd, 0));
+    touch(must(mmap(0, PAGE, RW, libc::MAP_SHARED, fd, 0)));
+}
+
+/// A file that the tracer cannot reach.
+fn namespace() -> Outcome {
+    ready();
+    alone()?;
+    map(&tmpfs("own")?.join("file"));
+    Ok(())
+}
+
+/// Files everybody has, by mounts that are copies of everybody's.
+fn inherited() -> Outcome {
+    alone()?;
+    ready();
+    map(&scratch().join("file"));
+    Ok(())
+}
+
+/// The file is mapped, and then its mount goes elsewhere.
+fn moved() -> Outcome {
+    alone()?;
+    let path = tmpfs("here")?;
+    map(&path.join("file"));
+    let to = scratch().join("there");
+    std::fs::create_dir(&to).expect("a directory");
+    ready();
+    mount(&path, &to, "", libc::MS_MOVE, "")?;
+    must(mmap(0, PAGE, R, libc::MAP_PRIVATE, crate::sys::open_self(), 0));
+    Ok(())
+}
+
+/// The file is mapped, and its mount is nowhere any more.
+fn detached() -> Outcome {
+    alone()?;
+    let path = tmpfs("here")?;
+    map(&path.join("file"));
+    ready();
+    let flags = libc::MNT_DETACH as usize;
+    must(call(libc::SYS_umount2, [text(&path).as_ptr().expose_provenance(), flags]));
+    Ok(())
+}
+
+/// One file by two paths; a file that is itself a mount.
+fn bind() -> Outcome {
+    alone()?;
+    let path = tmpfs("here")?;
+    let to = scratch().join("there");
+    std::fs::create_dir(&to).expect("a directory");
+    std::fs::write(path.join("one"), "").expect("a file");
+    std::fs::write(path.join("other"), "").expect("a file");
+    mount(&path, &to, "", libc::MS_BIND, "")?;
+    mount(&path.join("one"), &path.join("other"), "", libc::MS_BIND, "")?;
+    ready();
+    map(&path.join("one"));
+    map(&to.join("one"));
+    map(&path.join("other"));
+    Ok(())
+}
+
+/// The kernel maps the file below, and maps prints the one above.
+fn overlay() -> Outcome {
+    alone()?;
+    let path = tmpfs("layers")?;
+    for name in ["lower", "upper", "work", "all"] {
+        std::fs::create_dir(path.join(name)).expect("a directory");
+    }
+    std::fs::write(path.join("lower/below"), [0; 4 * PAGE]).expect("a file");
+    let layer = |name| format!("{}/{name}", path.display());
+    let data = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        layer("lower"),
+        layer("upper"),
+        layer("work")
+    );
+    mount(Path::new("none"), &path.join("all"), "overlay", 0, &data)?;
+    let read = |name| open(path.join(name).as_os_str().as_bytes(), libc::O_RDONLY);
+    must(mmap(0, PAGE, R, libc::MAP_PRIVATE, read("all/below"), 0));
+    ready();
+    must(mmap(0, 2 * PAGE, R, libc::MAP_SHARED, read("all/below"), 0));
+    map(&path.join("all/above"));
+    Ok(())
+}
+
+/// The path is the reader's, from the reader's root.
+fn chroot() -> Outcome {
+    ready();
+    let path = scratch();
+    must(call(libc::SYS_chroot, [text(&path).as_ptr().expose_provenance()]));
+    must(call(libc::SYS_chdir, [c"/".as_ptr().expose_provenance()]));
+    map(Path::new("/file"));
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! Calls that map or unmap as part of something else: shared memory, asynchronous I/O,
+//! userfaultfd, shadow stacks, perf's buffers.
+
+use std::ptr::with_exposed_provenance;
+
+use crate::sys::{
+    ANON, Case, Outcome, PAGE, R, RW, Unsupported, area, call, fails, hole, if_supported, mmap,
+    mprotect, must, ready,
+};
+
+pub(crate) const CASES: &[Case] = &[
+    ("shmat", attach),
+    ("shmat_at_address", attach_at),
+    ("shmat_remap", attach_remap),
+    ("shmdt", detach),
+    ("shmdt_after_split", detach_after_split),
+    ("io_setup", aio_setup),
+    ("io_destroy", aio_destroy),
+    ("userfaultfd", userfault),
+    ("map_shadow_stack", shadow_stack),
+    ("perf_event_buffer", perf_buffer),
+    ("mmap_fixed_refused_by_driver", refused_by_driver),
+];
+
+/// A segment that goes when nobody is attached to it any more.
+fn segment(pages: usize) -> usize {
+    let id = must(call(libc::SYS_shmget, [0, pages * PAGE, 0o600]));
+    // Attached and then removed: it lives as long as this process.
+    must(shmat(id, 0, libc::SHM_RDONLY));
+    must(call(libc::SYS_shmctl, [id, libc::IPC_RMID as usize, 0]));
+    id
+}
+
+fn shmat(id: usize, at: usize, flags: i32) -> Result<usize, i32> {
+    call(libc::SYS_shmat, [id, at, flags as usize])
+}
+
+fn attach() -> Outcome {
+    let id = segment(4);
+    ready();
+    must(shmat(id, 0, 0));
+    must(shmat(id, 0, libc::SHM_RDONLY));
+    Ok(())
+}
+
+fn attach_at() -> Outcome {
+    let (id, at) = (segment(4), hole(64));
+    ready();
+    must(shmat(id, at + 123, libc::SHM_RND));
+    fails(shmat(id, at + PAGE, 0), libc::EINVAL);
+    Ok(())
+}
+
+/// In place of what was there.
+fn attach_remap() -> Outcome {
+    let (id, at) = (segment(4), area(16));
+    ready();
+    must(shmat(id, at + 2 * PAGE, libc::SHM_REMAP));
+    Ok(())
+}
+
+fn detach() -> Outcome {
+    let at = must(shmat(segment(4), 0, 0));
+    ready();
+    must(call(libc::SYS_shmdt, [at]));
+    fails(call(libc::SYS_shmdt, [at]), libc::EINVAL);
+    Ok(())
+}
+
+/// Every piece of it goes, however many regions it has become, and what is between them stays.
+fn detach_after_split() -> Outcome {
+    let at = must(shmat(segment(8), 0, 0));
+    must(mprotect(at + 2 * PAGE, PAGE, R));
+    must(mmap(at + 4 * PAGE, PAGE, RW, ANON | libc::MAP_FIXED, -1, 0));
+    ready();
+    must(call(libc::SYS_shmdt, [at]));
+    Ok(())
+}
+
+fn io_setup() -> Result<usize, Unsupported> {
+    let mut context = 0_usize;
+    let args = [64, (&raw mut context).expose_provenance()];
+    if_supported("io_setup", call(libc::SYS_io_setup, args))?;
+    Ok(context)
+}
+
+fn aio_setup() -> Outcome {
+    ready();
+    io_setup()?;
+    Ok(())
+}
+
+fn aio_destroy() -> Outcome {
+    let context = io_setup()?;
+    ready();
+    must(call(libc::SYS_io_destroy, [context]));
+    Ok(())
+}
+
+/// Registers the middle of a region, and unregisters a part of it; then closes it, which
+/// unregisters the rest.
+fn userfault() -> Outcome {
+    const API: usize = 0xc018_aa3f;
+    const REGISTER: usize = 0xc020_aa00;
+    const UNREGISTER: usize = 0x8010_aa01;
+    const MISSING: u64 = 1;
+    let at = area(9);
+    ready();
+    let fd = if_supported("userfaultfd", call(libc::SYS_userfaultfd, [1]))?;
+    let ioctl = |request, argument: &mut [u64]| {
+        call(libc::SYS_ioctl, [fd, request, argument.as_mut_ptr().expose_provenance()])
+    };
+    must(ioctl(API, &mut [0xaa, 0, 0]));
+    must(ioctl(REGISTER, &mut [(at + 2 * PAGE) as u64, 5 * PAGE as u64, MISSING, 0]));
+    must(ioctl(UNREGISTER, &mut [(at + 3 * PAGE) as u64, PAGE as u64]));
+    must(call(libc::SYS_close, [fd]));
+    Ok(())
+}
+
+fn shadow_stack() -> Outcome {
+    const MAP_SHADOW_STACK: i64 = 453;
+    ready();
+    if_supported("map_shadow_stack", call(MAP_SHADOW_STACK, [0, 4 * PAGE, 0]))?;
+    Ok(())
+}
+
+/// A file that never had a name, whose driver says how large a mapping may be.
+fn perf_event() -> Result<i32, Unsupported> {
+    // struct perf_event_attr, version 0: type 1 (software), size 64, config 9 (dummy).
+    let mut attribute = [0_u32; 16];
+    (attribute[0], attribute[1], attribute[2]) = (1, 64, 9);
+    let args = [attribute.as_ptr().expose_provenance(), 0, usize::MAX, usize::MAX, 0];
+    Ok(if_supported("perf_event_open", call(libc::SYS_perf_event_open, args))? as i32)
+}
+
+/// A header, and a power of two of pages: `anon_inode:[perf_event]`.
+fn perf_buffer() -> Outcome {
+    ready();
+    let at = must(mmap(0, 3 * PAGE, RW, libc::MAP_SHARED, perf_event()?, 0));
+    // SAFETY: just mapped, and readable.
+    unsafe { with_exposed_provenance::<u32>(at).read_volatile() };
+    Ok(())
+}
+
+/// The driver refuses when what was there is gone already; whether it comes back hangs on the
+/// kernel's version.
+fn refused_by_driver() -> Outcome {
+    let (at, fd) = (area(16), perf_event()?);
+    must(mprotect(at + 5 * PAGE, PAGE, R));
+    ready();
+    let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+    fails(mmap(at + 3 * PAGE, 7 * PAGE, RW, flags, fd, 0), libc::EINVAL);
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Many changes, fast, by many.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::sys::{
+    ANON, Case, Outcome, PAGE, R, RW, area, call, mmap, mprotect, munmap, must, open_self, ready,
+    say, touch,
+};
+
+pub(crate) const CASES: &[Case] = &[
+    ("storm_same_addresses", same_addresses),
+    ("storm_mixed", mixed),
+    ("storm_one_arena", one_arena),
+    ("flood", flood),
+    ("many_regions", many_regions),
+    ("hostile_name", hostile_name),
+    ("stand_still", stand_still),
+];
+
+/// So many threads contend.
+const THREADS: usize = 32;
+
+/// Runs `work` in all threads at once: of thread number and round.
+fn storm(rounds: usize, work: impl Fn(usize, usize) + Sync) {
+    let start = Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (start, work) = (&start, &work);
+            scope.spawn(move || {
+                start.wait();
+                (0..rounds).for_each(|round| work(thread, round));
+            });
+        }
+    });
+}
+
+/// What one thread gives back, the next is given: exits come in another order than the changes.
+fn same_addresses() -> Outcome {
+    ready();
+    storm(1000, |_, _| {
+        let at = must(mmap(0, 2 * PAGE, RW, ANON, -1, 0));
+        must(munmap(at, 2 * PAGE));
+    });
+    Ok(())
+}
+
+/// A sequence that looks random, the same each time for each thread.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        // Knuth's MMIX generator; its high bits are the good ones.
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+}
+
+/// All the calls there are, each thread in areas of its own, each area near the others'.
+fn mixed() -> Outcome {
+    let file = open_self();
+    ready();
+    storm(300, |thread, round| {
+        let mut random = Random((thread * 1000 + round) as u64);
+        let pages = 2 + random.below(30);
+        let (prot, flags, fd) = match random.below(4) {
+            0 => (R, libc::MAP_PRIVATE, file),
+            1 => (RW, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1),
+            2 => (RW, ANON | libc::MAP_POPULATE, -1),
+            _ => (RW, ANON, -1),
+        };
+        let at = must(mmap(0, pages * PAGE, prot, flags, fd, 0));
+        let from = random.below(pages - 1);
+        let part = (at + from * PAGE, (1 + random.below(pages - from)) * PAGE);
+        match random.below(6) {
+            0 => must(mprotect(part.0, part.1, libc::PROT_NONE)),
+            1 => must(mmap(part.0, part.1, R, ANON | libc::MAP_FIXED, -1, 0)),
+            2 => must(munmap(part.0, part.1)),
+            3 => must(call(libc::SYS_madvise, [part.0, part.1, libc::MADV_DONTDUMP as usize])),
+            4 => must(call(libc::SYS_mlock2, [part.0, part.1, libc::MLOCK_ONFAULT as usize])),
+            _ => {
+                let target = must(mmap(0, part.1, libc::PROT_NONE, ANON, -1, 0));
+                let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as usize;
+                must(call(libc::SYS_mremap, [part.0, part.1, part.1, flags, target]))
+            }
+        };
+        if random.below(8) != 0 {
+            must(munmap(at, pages * PAGE));
+        }
+    });
+    Ok(())
+}
+
+/// All in the same few pages: nobody knows what is there when its call comes to it.
+fn one_arena() -> Outcome {
+    const PAGES: usize = 64;
+    let at = area(PAGES);
+    ready();
+    storm(500, |thread, round| {
+        let mut random = Random((thread * 7919 + round) as u64);
+        let from = random.below(PAGES - 1);
+        let (start, len) = (at + from * PAGE, (1 + random.below((PAGES - from).min(16))) * PAGE);
+        let fixed = ANON | libc::MAP_FIXED;
+        // That it may fail, over a hole another has made, is the point.
+        let _ = match random.below(6) {
+            0 => munmap(start, len),
+            1 => mmap(start, len, RW, fixed | libc::MAP_POPULATE, -1, 0),
+            2 => mmap(start, len, R, fixed, -1, 0),
+            3 => mmap(start, len, RW, ANON | libc::MAP_FIXED_NOREPLACE, -1, 0),
+            4 => mprotect(start, len, if round % 2 == 0 { R } else { RW }),
+            _ => call(libc::SYS_madvise, [start, len, libc::MADV_DONTFORK as usize]),
+        };
+    });
+    Ok(())
+}
+
+/// Never done: changes all the time, from the moment it says so, until the test lets it go.
+fn flood() -> Outcome {
+    static ROUNDS: AtomicUsize = AtomicUsize::new(0);
+    static STOP: AtomicUsize = AtomicUsize::new(0);
+    ready();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while STOP.load(Ordering::Relaxed) == 0 {
+                    let at = must(mmap(0, 4 * PAGE, RW, ANON, -1, 0));
+                    must(mprotect(at + PAGE, PAGE, R));
+                    must(munmap(at, 4 * PAGE));
+                    ROUNDS.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        while ROUNDS.load(Ordering::Relaxed) < 1000 {
+            std::thread::yield_now();
+        }
+        say("FLOOD");
+        crate::sys::wait();
+        STOP.store(1, Ordering::Relaxed);
+    });
+    Ok(())
+}
+
+/// Twenty thousand of them. The lock on every other keeps them apart.
+fn many_regions() -> Outcome {
+    const PAGES: usize = 20_000;
+    let at = must(mmap(0, PAGES * PAGE, RW, ANON | libc::MAP_NORESERVE, -1, 0));
+    for page in (0..PAGES).step_by(2) {
+        must(mprotect(at + page * PAGE, PAGE, R));
+    }
+    ready();
+    for page in (1..PAGES).step_by(500) {
+        must(munmap(at + page * PAGE, PAGE));
+    }
+    touch(at + 3 * PAGE);
+    Ok(())
+}
+
+/// A process whose name would break a terminal or a line of JSON.
+fn hostile_name() -> Outcome {
+    let name = c"\x1b[2J\"\n\\\x07\xff}{";
+    must(call(libc::SYS_prctl, [libc::PR_SET_NAME as usize, name.as_ptr().expose_provenance()]));
+    let fd = crate::sys::file(b"\x1b]0;title\x07\n\"},{\xff", 4);
+    ready();
+    must(mmap(0, 2 * PAGE, R, libc::MAP_PRIVATE, fd, 0));
+    Ok(())
+}
+
+/// Does nothing; for tests of what the tracer does.
+fn stand_still() -> Outcome {
+    ready();
+    must(mmap(0, PAGE, RW, ANON, -1, 0));
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! `fork`, `vfork`, `clone`, `clone3`, and how tasks end.
+
+use std::arch::asm;
+
+use crate::sys::{
+    ANON, Case, Outcome, PAGE, R, RW, area, call, if_supported, mmap, mprotect, munmap, must,
+    ready, say, sleep_forever,
+};
+
+pub(crate) const CASES: &[Case] = &[
+    ("fork", fork),
+    ("fork_flags", fork_flags),
+    ("fork_child_exits", child_exits),
+    ("fork_many", fork_many),
+    ("fork_while_threads_map", fork_in_storm),
+    ("vfork", vfork),
+    ("vfork_shares", vfork_shares),
+    ("clone_vm", clone_vm),
+    ("clone3", clone3),
+    ("spawn", spawn),
+];
+
+/// `clone` without a stack of the child's own: a fork, if `CLONE_VM` is not in `flags`.
+fn clone(flags: i32) -> usize {
+    must(call(libc::SYS_clone, [flags as usize, 0, 0, 0, 0]))
+}
+
+/// Dies with its parent, which the test kills.
+fn child_of_the_test() {
+    must(call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as usize, libc::SIGKILL as usize]));
+}
+
+/// Runs `work` in a child that then stands still, and tells of it when it does.
+fn child(fork: impl FnOnce() -> usize, work: impl FnOnce()) {
+    let mut pipe = [0_i32; 2];
+    must(call(libc::SYS_pipe, [pipe.as_mut_ptr().expose_provenance()]));
+    let pid = fork();
+    if pid == 0 {
+        child_of_the_test();
+        work();
+        must(call(libc::SYS_write, [pipe[1] as usize, pipe.as_ptr().expose_provenance(), 1]));
+        sleep_forever();
+    }
+    let byte = [0_u8];
+    must(call(libc::SYS_read, [pipe[0] as usize, byte.as_ptr().expose_provenance(), 1]));
+    say(&format!("CHILD {pid}"));
+}
+
+/// Both go their own way from here.
+fn fork() -> Outcome {
+    let at = area(9);
+    ready();
+    let fork = || must(call(libc::SYS_fork, []));
+    child(fork, || {
+        must(munmap(at + 2 * PAGE, PAGE));
+    });
+    must(mprotect(at + 4 * PAGE, 2 * PAGE, R));
+    Ok(())
+}
+
+/// What the child does not get, and what it gets empty.
+fn fork_flags() -> Outcome {
+    let at = area(12);
+    let advise = |page, advice: i32| {
+        must(call(libc::SYS_madvise, [at + page * PAGE, 2 * PAGE, advice as usize]));
+    };
+    advise(2, libc::MADV_DONTFORK);
+    advise(6, libc::MADV_WIPEONFORK);
+    must(call(libc::SYS_mlock, [at + 9 * PAGE, PAGE]));
+    ready();
+    child(|| clone(libc::SIGCHLD), || ());
+    Ok(())
+}
+
+fn reap(count: usize) {
+    for _ in 0..count {
+        must(call(libc::SYS_wait4, [usize::MAX, 0, 0, 0]));
+    }
+}
+
+fn child_exits() -> Outcome {
+    ready();
+    if clone(libc::SIGCHLD) == 0 {
+        must(mmap(0, PAGE, RW, ANON, -1, 0));
+        crate::sys::exit(7);
+    }
+    if clone(libc::SIGCHLD) == 0 {
+        // SAFETY: takes two integers.
+        unsafe { libc::kill(std::process::id() as i32, libc::SIGKILL) };
+        sleep_forever();
+    }
+    reap(2);
+    Ok(())
+}
+
+/// Processes that live for a moment, and whose PIDs and address spaces are used again.
+fn fork_many() -> Outcome {
+    ready();
+    for round in 0..200 {
+        if clone(libc::SIGCHLD) == 0 {
+            if round % 2 == 0 {
+                must(mmap(0, (round + 1) * PAGE, RW, ANON, -1, 0));
+            }
+            crate::sys::exit(0);
+        }
+        if round % 8 == 7 {
+            reap(8);
+        }
+    }
+    Ok(())
+}
+
+/// The copy belongs to one commit of the parent, in the middle of others.
+fn fork_in_storm() -> Outcome {
+    ready();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let at = must(mmap(0, 2 * PAGE, RW, ANON, -1, 0));
+                    must(mprotect(at, PAGE, R));
+                    must(munmap(at, 2 * PAGE));
+                }
+            });
+        }
+        for _ in 0..5 {
+            child(|| clone(libc::SIGCHLD), || ());
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    Ok(())
+}
+
+/// The child runs on its parent's stack, and so may do nothing but end.
+fn vfork() -> Outcome {
+    ready();
+    let pid: isize;
+    // SAFETY: the child touches no memory; when the parent goes on, the child has ended.
+    unsafe {
+        asm!("syscall", "test rax, rax", "jnz 2f",
+            "mov eax, 231", "xor edi, edi", "syscall", "2:",
+            inlateout("rax") libc::SYS_vfork as isize => pid,
+            out("rdi") _, out("rcx") _, out("r11") _);
+    }
+    assert!(pid > 0);
+    reap(1);
+    Ok(())
+}
+
+/// A child in its parent's address space, with a stack of its own.
+fn sharing(flags: i32, work: extern "C" fn(*mut libc::c_void) -> i32, argument: usize) -> i32 {
+    let stack = area(64) + 64 * PAGE;
+    let stack = std::ptr::with_exposed_provenance_mut(stack);
+    let argument = std::ptr::with_exposed_provenance_mut(argument);
+    // SAFETY: the stack is mapped, large enough, and the child's alone.
+    let pid = unsafe { libc::clone(work, stack, flags | libc::CLONE_VM | libc::SIGCHLD, argument) };
+    assert!(pid > 0);
+    pid
+}
+
+/// The parent sleeps in the kernel while the child changes their address space, and the test looks
+/// at both.
+fn vfork_shares() -> Outcome {
+    extern "C" fn work(at: *mut libc::c_void) -> i32 {
+        child_of_the_test();
+        must(munmap(at.expose_provenance() + 2 * PAGE, PAGE));
+        say(&format!("CHILD {}", must(call(libc::SYS_getpid, []))));
+        say("DONE");
+        crate::sys::wait();
+        crate::sys::exit(0);
+    }
+    let at = area(9);
+    ready();
+    sharing(libc::CLONE_VFORK, work, at);
+    Ok(())
+}
+
+/// Two processes, one address space, both at work in it.
+fn clone_vm() -> Outcome {
+    static SAID: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    extern "C" fn work(at: *mut libc::c_void) -> i32 {
+        child_of_the_test();
+        must(munmap(at.expose_provenance() + 2 * PAGE, PAGE));
+        SAID.store(true, std::sync::atomic::Ordering::Release);
+        sleep_forever();
+    }
+    let at = area(9);
+    ready();
+    let pid = sharing(0, work, at);
+    must(mprotect(at + 5 * PAGE, PAGE, R));
+    while !SAID.load(std::sync::atomic::Ordering::Acquire) {
+        std::thread::yield_now();
+    }
+    say(&format!("CHILD {pid}"));
+    Ok(())
+}
+
+fn clone3() -> Outcome {
+    // struct clone_args, version 0: exit_signal is the fifth of its eight fields.
+    let arguments = [0, 0, 0, 0, libc::SIGCHLD as u64, 0, 0, 0];
+    ready();
+    let size = size_of_val(&arguments);
+    // Nothing of no size: EINVAL where there is such a call.
+    let probe = call(libc::SYS_clone3, [0, 0]);
+    if probe != Err(libc::EINVAL) {
+        if_supported("clone3", probe)?;
+    }
+    child(|| must(call(libc::SYS_clone3, [arguments.as_ptr().expose_provenance(), size])), || ());
+    Ok(())
+}
+
+/// What programs start programs with: a child that shares the address space until it execs.
+fn spawn() -> Outcome {
+    ready();
+    for _ in 0..3 {
+        let status = std::process::Command::new("/bin/true").status().expect("true");
+        assert!(status.success());
+    }
+    Ok(())
+}

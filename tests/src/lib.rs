@@ -1,0 +1,26 @@
+//! The harness of the tests that trace real programs with the real binary.
+//!
+//! A test starts a [`Victim`] (or any command, as a [`Process`]), a [`Tracer`] on it, lets the
+//! victim do one thing, and compares the tracer's picture with `/proc/PID/maps` while the victim
+//! stands still. Nothing here waits for an amount of time: every wait is for something that
+//! happens, and [`PATIENCE`] is where a test gives up. Whatever a test started is killed when it
+//! ends, however it ends.
+
+mod case;
+mod compare;
+mod process;
+mod replay;
+mod scratch;
+mod skip;
+mod trace;
+mod tracer;
+mod victim;
+
+pub use case::check_case;
+pub use compare::{children, difference, maps, settled};
+pub use process::{Finished, PATIENCE, Process, run, until};
+pub use scratch::Scratch;
+pub use skip::{is_root, skip};
+pub use trace::Trace;
+pub use tracer::{Tracer, assert_exact, assert_exact_thread, dump, dump_as, mmaptrace};
+pub use victim::{Outcome, Victim};

@@ -1,0 +1,164 @@
+//! Child processes that cannot outlive their test, and waits that end.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Scratch;
+
+/// How long anything may take before the test fails. Emulated kernels are slow.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Asks `ready` again and again until it answers.
+///
+/// # Panics
+/// If it has not after [`PATIENCE`]; `what` says what was waited for.
+pub fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ready() {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits until `fd` is readable (for a pidfd: until the process has ended); `false` after
+/// [`PATIENCE`].
+pub(crate) fn readable(fd: i32) -> bool {
+    let start = Instant::now();
+    while let Some(left) = PATIENCE.checked_sub(start.elapsed()) {
+        let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let timeout = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: one initialised pollfd, and its count.
+        if unsafe { libc::poll(&raw mut poll, 1, timeout) } > 0 {
+            return true;
+        }
+    }
+    false
+}
+
+/// A child process, killed and waited for when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    pidfd: OwnedFd,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts `command`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn spawn(command: &mut Command) -> Self {
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        // SAFETY: takes two integers.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
+        assert!(fd >= 0, "pidfd_open: {}", std::io::Error::last_os_error());
+        // SAFETY: the kernel just made this descriptor, and nobody else has it.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        Self { child, pidfd, ended: None }
+    }
+
+    /// Starts a program with nothing on its standard input and its standard output dropped.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn quiet(program: &str, args: &[&str]) -> Self {
+        Self::spawn(Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()))
+    }
+
+    /// Its PID.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The child itself, for its pipes.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Its status, if it has ended.
+    ///
+    /// # Panics
+    /// If the kernel says that it is not our child.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().expect("our own child");
+        }
+        self.ended
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Panics
+    /// If it does not within [`PATIENCE`].
+    pub fn wait(&mut self) -> ExitStatus {
+        assert!(readable(self.pidfd.as_raw_fd()), "process {} does not end", self.pid());
+        until("a status", || self.ended())
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// If it has ended and been waited for: the PID may be somebody else's by now.
+    pub fn signal(&mut self, signal: i32) {
+        assert!(self.ended.is_none(), "signal to a process that is gone");
+        // SAFETY: takes two integers; the PID is our child's, which nobody has waited for.
+        unsafe { libc::kill(self.pid() as i32, signal) };
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            // It may have ended meanwhile; then there is nothing to kill.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to its standard output.
+    pub stdout: Vec<u8>,
+    /// What it wrote to its standard error; what is no UTF-8 replaced.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Its exit code; `None` if a signal ended it.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// Standard output as text; what is no UTF-8 replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+/// Runs `command` to its end, with nothing on its standard input.
+///
+/// # Panics
+/// If it cannot be started, or does not end within [`PATIENCE`].
+pub fn run(command: &mut Command) -> Finished {
+    // Files, not pipes: nobody has to read while it runs.
+    let scratch = Scratch::new();
+    let file = |name| File::create(scratch.join(name)).expect("a file for output");
+    command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
+    let status = Process::spawn(command).wait();
+    let read = |name| std::fs::read(scratch.join(name)).expect("the output");
+    Finished {
+        status,
+        stdout: read("out"),
+        stderr: String::from_utf8_lossy(&read("err")).into_owned(),
+    }
+}

@@ -1,0 +1,131 @@
+//! What a tracer wrote, and what its tests hold of every trace.
+
+use std::process::ExitStatus;
+
+use serde_json::Value;
+
+use crate::replay::Replay;
+
+/// All that is left of a tracer that has ended.
+#[derive(Debug)]
+pub struct Trace {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The JSON stream, line by line.
+    pub lines: Vec<Value>,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Trace {
+    /// Reads the JSON stream of a tracer that has ended.
+    ///
+    /// # Panics
+    /// If a line is not whole, or no JSON object with a `type`.
+    pub fn parse(status: ExitStatus, stream: &[u8], stderr: String) -> Self {
+        let text = std::str::from_utf8(stream).expect("JSON is UTF-8");
+        assert!(text.is_empty() || text.ends_with('\n'), "half a line at the end: {stderr}");
+        let parse = |line| -> Value {
+            let value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+            assert!(type_of(&value).is_some(), "no `type`: {line}");
+            value
+        };
+        Self { status, lines: text.lines().map(parse).collect(), stderr }
+    }
+
+    /// The last line, the totals.
+    ///
+    /// # Panics
+    /// If it is not of type `end`, or not the only one.
+    pub fn end(&self) -> &Value {
+        let end = self.lines.last().unwrap_or_else(|| panic!("an empty stream: {}", self.stderr));
+        assert_eq!(type_of(end), Some("end"), "the last line: {end}");
+        assert_eq!(self.of_type("end").count(), 1, "more than one `end`");
+        end
+    }
+
+    /// A number of the totals.
+    ///
+    /// # Panics
+    /// If there is no such number.
+    pub fn total(&self, name: &str) -> u64 {
+        number(self.end(), name)
+    }
+
+    /// The totals of a process.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn process(&self, pid: u32) -> &Value {
+        let all = self.end()["processes"].as_array().expect("`processes`");
+        let found = all.iter().find(|process| process["pid"] == pid);
+        found.unwrap_or_else(|| panic!("no totals of {pid}: {}", self.end()))
+    }
+
+    /// The lines of a type.
+    pub fn of_type(&self, name: &str) -> impl Iterator<Item = &Value> {
+        self.lines.iter().filter(move |line| type_of(line) == Some(name))
+    }
+
+    /// The calls of a name.
+    pub fn calls(&self, name: &str) -> impl Iterator<Item = &Value> {
+        self.of_type("call").filter(move |call| call["call"]["name"] == name)
+    }
+
+    /// Holds that nothing was lost, nothing had to be read again, and that the tracer says that
+    /// its picture is exact, of every process as of all.
+    ///
+    /// # Panics
+    /// If not, with what the tracer said of it.
+    pub fn assert_clean(&self) {
+        let end = self.end();
+        let processes = end["processes"].as_array().expect("`processes`");
+        for totals in processes.iter().chain([end]) {
+            let clean = number(totals, "lost") == 0
+                && number(totals, "healed") == 0
+                && totals["exact"] == true;
+            assert!(clean, "not clean: {totals}\n{}\n{}", self.doubts(), self.stderr);
+        }
+    }
+
+    /// Holds that no commit contradicts those before it: what is added was not mapped, what is
+    /// removed or changed was, as it is told.
+    ///
+    /// # Panics
+    /// If one does.
+    pub fn assert_consistent(&self) {
+        if let Err(why) = Replay::of(&self.lines) {
+            panic!("{why}");
+        }
+    }
+
+    /// Holds that the effects together lead to what a process's maps say now, as far as they tell.
+    ///
+    /// # Panics
+    /// If they do not.
+    pub fn assert_leads_to(&self, pid: u32, maps: &[u8]) {
+        let maps = String::from_utf8_lossy(maps);
+        if let Err(why) = Replay::of(&self.lines).and_then(|replay| replay.compare(pid, &maps)) {
+            panic!("the effects do not lead to the maps of {pid}: {why}");
+        }
+    }
+
+    /// What the tracer said of its doubts.
+    fn doubts(&self) -> String {
+        let doubts = self
+            .lines
+            .iter()
+            .filter(|line| matches!(type_of(line), Some("doubt" | "healed" | "malformed")));
+        doubts.take(10).map(Value::to_string).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The `type` of a line.
+fn type_of(line: &Value) -> Option<&str> {
+    line.get("type")?.as_str()
+}
+
+/// A number of an object.
+fn number(object: &Value, name: &str) -> u64 {
+    object[name].as_u64().unwrap_or_else(|| panic!("no number `{name}`: {object}"))
+}

@@ -1,0 +1,184 @@
+//! The tracer under test, and its dumps.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+
+use crate::compare::{difference, maps};
+use crate::process::{Finished, Process, run, until};
+use crate::{Scratch, Trace};
+
+/// How a tracer says, on standard error, that it has every address space it was asked to trace.
+const READY: &str = "mmaptrace: tracing";
+
+/// A command for the binary under test: `MMAPTRACE_BIN`, else the release build's.
+///
+/// # Panics
+/// If it is not there.
+pub fn mmaptrace(args: &[&str]) -> Command {
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/mmaptrace");
+    let path = std::env::var_os("MMAPTRACE_BIN").map_or_else(|| built.into(), PathBuf::from);
+    assert!(path.exists(), "{} is not there; build it first", path.display());
+    let mut command = Command::new(path);
+    command.args(args);
+    command
+}
+
+/// A running tracer that writes to a file: JSON, unless its options say `--format text`.
+#[derive(Debug)]
+pub struct Tracer {
+    process: Process,
+    scratch: Scratch,
+}
+
+impl Tracer {
+    /// Attaches to a process, and waits until it has its address space.
+    ///
+    /// # Panics
+    /// If the tracer ends instead.
+    pub fn attach(pid: u32, extra: &[&str]) -> Self {
+        Self::attach_all(&[pid], extra)
+    }
+
+    /// Attaches to processes, and waits until it has their address spaces.
+    ///
+    /// # Panics
+    /// If the tracer ends instead.
+    pub fn attach_all(pids: &[u32], extra: &[&str]) -> Self {
+        let scratch = Scratch::new();
+        let mut command = mmaptrace(extra);
+        if !extra.contains(&"--format") {
+            command.args(["--format", "json"]);
+        }
+        command.arg("-o").arg(scratch.join("trace"));
+        for pid in pids {
+            command.arg("-p").arg(pid.to_string());
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut tracer = Self::spawn(&mut command, scratch);
+        tracer.wait_until_ready();
+        tracer
+    }
+
+    /// Launches a command under the tracer. Its standard output is dropped.
+    ///
+    /// # Panics
+    /// If the tracer cannot be started.
+    pub fn launch(extra: &[&str], command: &[&str]) -> Self {
+        let scratch = Scratch::new();
+        let mut tracer = mmaptrace(&["--format", "json", "-o"]);
+        tracer.arg(scratch.join("trace")).args(extra).arg("--").args(command);
+        tracer.stdin(Stdio::null()).stdout(Stdio::null());
+        Self::spawn(&mut tracer, scratch)
+    }
+
+    fn spawn(command: &mut Command, scratch: Scratch) -> Self {
+        let stderr = std::fs::File::create(scratch.join("stderr")).expect("a file");
+        Self { process: Process::spawn(command.stderr(stderr)), scratch }
+    }
+
+    fn wait_until_ready(&mut self) {
+        until("a tracer that traces", || {
+            let stderr = self.stderr();
+            if let Some(status) = self.process.ended() {
+                panic!("the tracer has ended, {status}: {stderr}");
+            }
+            stderr.lines().any(|line| line.starts_with(READY)).then_some(())
+        });
+    }
+
+    /// What it has written to standard error so far.
+    ///
+    /// # Panics
+    /// If that cannot be read.
+    pub fn stderr(&self) -> String {
+        let bytes = std::fs::read(self.scratch.join("stderr")).expect("its standard error");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// What it has written to its stream so far.
+    pub fn stream(&self) -> Vec<u8> {
+        // It may not have made the file yet.
+        std::fs::read(self.scratch.join("trace")).unwrap_or_default()
+    }
+
+    /// The tracer's process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Interrupts it, and reads what it has left. It has to end well.
+    ///
+    /// # Panics
+    /// If it does not end, or not with success.
+    pub fn finish(mut self) -> Trace {
+        let status = self.interrupt();
+        Trace::parse(status, &self.stream(), self.stderr())
+    }
+
+    /// Interrupts it, and reads the lines it has left. It has to end well.
+    ///
+    /// # Panics
+    /// If it does not end, or not with success.
+    pub fn finish_text(mut self) -> String {
+        self.interrupt();
+        String::from_utf8(self.stream()).expect("text")
+    }
+
+    fn interrupt(&mut self) -> ExitStatus {
+        if self.process.ended().is_none() {
+            self.process.signal(libc::SIGINT);
+        }
+        let status = self.process.wait();
+        assert_eq!(status.code(), Some(0), "{}", self.stderr());
+        status
+    }
+
+    /// Waits until it ends by itself, and reads what it has left.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub fn wait(mut self) -> Trace {
+        let status = self.process.wait();
+        Trace::parse(status, &self.stream(), self.stderr())
+    }
+}
+
+/// What `mmaptrace dump PID` does, with more arguments.
+///
+/// # Panics
+/// If it does not end.
+pub fn dump_as(pid: u32, args: &[&str]) -> Finished {
+    run(mmaptrace(&["dump"]).args(args).arg(pid.to_string()))
+}
+
+/// What `mmaptrace dump PID` prints.
+///
+/// # Panics
+/// If it fails.
+pub fn dump(pid: u32) -> Vec<u8> {
+    let dump = dump_as(pid, &[]);
+    assert_eq!(dump.code(), Some(0), "dump {pid}: {}", dump.stderr);
+    dump.stdout
+}
+
+/// Holds that the tracer's picture of a process that stands still is `/proc/PID/maps`, byte for
+/// byte.
+///
+/// # Panics
+/// If not, with the difference.
+pub fn assert_exact(pid: u32) {
+    assert_exact_thread(pid, pid);
+}
+
+/// As [`assert_exact`], where the address space is to be read through a thread, because the main
+/// one has exited.
+///
+/// # Panics
+/// If they differ, with the difference.
+pub fn assert_exact_thread(pid: u32, tid: u32) {
+    let (dump, maps) = (dump(pid), maps(tid));
+    assert!(!maps.is_empty(), "{tid} has no address space");
+    if let Some(difference) = difference(&maps, &dump) {
+        panic!("the dump of {pid} is not /proc/{tid}/maps:\n{difference}");
+    }
+}

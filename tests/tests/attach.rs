@@ -1,0 +1,211 @@
+//! `mmaptrace -p PID`: programs that run already, and how the tracing of them ends.
+
+use std::process::Command;
+
+use mmaptrace_tests::{
+    Outcome, Process, Tracer, Victim, assert_exact, needs_root, settled, skip, until, victim,
+};
+
+#[test]
+fn a_sleeping_program_is_seeded_and_silent() {
+    needs_root!("a_sleeping_program_is_seeded_and_silent");
+    let sleep = Process::quiet("sleep", &["1000"]);
+    until("sleep", || {
+        let exe = std::fs::read_link(format!("/proc/{}/exe", sleep.pid())).ok()?;
+        exe.ends_with("sleep").then_some(())
+    });
+    settled(sleep.pid());
+    let tracer = Tracer::attach(sleep.pid(), &[]);
+    assert_exact(sleep.pid());
+    let trace = tracer.finish();
+    trace.assert_clean();
+    assert_eq!(trace.of_type("call").count(), 0, "{:?}", trace.lines);
+    let regions = mmaptrace_tests::maps(sleep.pid());
+    // `[vsyscall]` is a line of maps and no region.
+    let lines = regions.split_inclusive(|&byte| byte == b'\n');
+    let lines = lines.filter(|line| !line.ends_with(b"[vsyscall]\n")).count();
+    assert_eq!(trace.total("regions"), lines as u64);
+}
+
+const PYTHON: &str = "
+import mmap, sys, threading
+print('READY', flush=True); sys.stdin.readline()
+kept = []
+def work(number):
+    for round in range(200):
+        m = mmap.mmap(-1, 4096 * (1 + (number * round) % 64), flags=mmap.MAP_PRIVATE)
+        m[0:1] = b'x'
+        if round % 10: m.close()
+        else: kept.append(m)
+threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print('DONE', flush=True); sys.stdin.readline()
+";
+
+#[test]
+fn python_with_threads_that_map() {
+    needs_root!("python_with_threads_that_map");
+    if Command::new("python3").arg("--version").output().is_err() {
+        return skip("python_with_threads_that_map", "there is no python3");
+    }
+    let mut python = Victim::launch(Command::new("python3").args(["-c", PYTHON]));
+    python.expect_ready();
+    let tracer = Tracer::attach(python.pid(), &[]);
+    assert_exact(python.pid());
+    assert_eq!(python.work(), Outcome::Done);
+    assert_exact(python.pid());
+    let trace = tracer.finish();
+    trace.assert_clean();
+    trace.assert_consistent();
+    assert!(trace.calls("mmap").count() >= 1600, "{}", trace.end());
+    assert!(trace.calls("munmap").count() >= 1400, "{}", trace.end());
+}
+
+const BASH: &str = "echo READY; read -r _
+for i in {1..30}; do ls / > /dev/null; (true); x=$(echo $i | cat); done
+echo DONE; read -r _";
+
+#[test]
+fn bash_and_its_children() {
+    needs_root!("bash_and_its_children");
+    let mut bash = Victim::launch(Command::new("bash").args(["-c", BASH]));
+    bash.expect_ready();
+    let tracer = Tracer::attach(bash.pid(), &["-f"]);
+    bash.work();
+    assert_exact(bash.pid());
+    let trace = tracer.finish();
+    trace.assert_clean();
+    trace.assert_consistent();
+    // Each round: ls; a subshell; a command substitution, and cat in it.
+    assert!(trace.of_type("fork").count() >= 90, "{}", trace.end());
+    assert!(trace.of_type("exec").count() >= 60, "{}", trace.end());
+    assert!(trace.end()["processes"].as_array().is_some_and(|all| all.len() >= 91));
+}
+
+#[test]
+fn a_program_with_threads_is_followed_whole() {
+    needs_root!("a_program_with_threads_is_followed_whole");
+    let mut victim = victim!("threads_map");
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.work();
+    assert_exact(victim.pid());
+    let trace = tracer.finish();
+    trace.assert_clean();
+    let mut tids: Vec<_> = trace.calls("mmap").map(|call| call["tid"].as_u64()).collect();
+    tids.sort_unstable();
+    tids.dedup();
+    assert!(tids.len() >= 8, "calls of {} threads", tids.len());
+    assert!(trace.calls("mmap").all(|call| call["pid"] == victim.pid()));
+}
+
+/// The line of a call is there while the program runs on, not only at the end.
+#[test]
+fn events_show_as_they_happen() {
+    needs_root!("events_show_as_they_happen");
+    let mut victim = victim!("munmap_middle");
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.work();
+    until("the line of the munmap", || {
+        let stream = tracer.stream();
+        String::from_utf8_lossy(&stream).contains("\"munmap\"").then_some(())
+    });
+    tracer.finish().assert_clean();
+}
+
+#[test]
+fn a_duration_ends_it_and_leaves_the_program() {
+    needs_root!("a_duration_ends_it_and_leaves_the_program");
+    let mut victim = victim!("stand_still");
+    let tracer = Tracer::attach(victim.pid(), &["-d", "0.2"]);
+    let trace = tracer.wait();
+    assert_eq!(trace.status.code(), Some(0), "{}", trace.stderr);
+    trace.assert_clean();
+    assert_eq!(victim.work(), Outcome::Done);
+}
+
+#[test]
+fn an_interrupt_ends_it_with_one_line_of_summary() {
+    needs_root!("an_interrupt_ends_it_with_one_line_of_summary");
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let mut victim = victim!("mmap_anonymous");
+        let mut tracer = Tracer::attach(victim.pid(), &[]);
+        victim.work();
+        let before = tracer.stderr();
+        tracer.process().signal(signal);
+        let trace = tracer.wait();
+        assert_eq!(trace.status.code(), Some(0), "{}", trace.stderr);
+        let summary = trace.stderr.strip_prefix(&before).expect("more, not other, lines");
+        assert_eq!(summary.lines().count(), 1, "{summary}");
+        assert!(summary.contains("0 lost") && summary.contains("exact"), "{summary}");
+        trace.assert_clean();
+    }
+}
+
+#[test]
+fn the_end_of_the_program_ends_it() {
+    needs_root!("the_end_of_the_program_ends_it");
+    let mut victim = victim!("mmap_anonymous");
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.work();
+    victim.end();
+    let trace = tracer.wait();
+    assert_eq!(trace.status.code(), Some(0), "{}", trace.stderr);
+    trace.assert_clean();
+    assert_eq!(trace.total("regions"), 0);
+    assert_eq!(trace.process(victim.pid())["status"]["code"], 0, "{}", trace.end());
+}
+
+#[test]
+fn a_killed_program_ends_it_too() {
+    needs_root!("a_killed_program_ends_it_too");
+    let mut victim = victim!("stand_still");
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.process().signal(libc::SIGKILL);
+    let trace = tracer.wait();
+    assert_eq!(trace.status.code(), Some(0), "{}", trace.stderr);
+    trace.assert_clean();
+}
+
+#[test]
+fn two_programs_at_once() {
+    needs_root!("two_programs_at_once");
+    let (mut one, mut two) = (victim!("storm_same_addresses"), victim!("mremap_part_moves"));
+    let tracer = Tracer::attach_all(&[one.pid(), two.pid()], &[]);
+    one.go();
+    two.work();
+    one.outcome();
+    assert_exact(one.pid());
+    assert_exact(two.pid());
+    one.end();
+    // One is gone, the other is still traced.
+    assert_exact(two.pid());
+    two.end();
+    let trace = tracer.wait();
+    trace.assert_clean();
+    trace.assert_consistent();
+    assert!(trace.calls("mremap").all(|call| call["pid"] == two.pid()));
+    trace.process(one.pid());
+    trace.process(two.pid());
+}
+
+/// In mid-life, with all there may be: a heap that has moved, holes, splits, names that are gone.
+#[test]
+fn one_program_attached_to_again_and_again() {
+    needs_root!("one_program_attached_to_again_and_again");
+    let mut victim = victim!("storm_one_arena");
+    for _ in 0..3 {
+        let tracer = Tracer::attach(victim.pid(), &[]);
+        assert_exact(victim.pid());
+        tracer.finish().assert_clean();
+    }
+    // Attached to in the middle of the storm.
+    victim.go();
+    for _ in 0..3 {
+        Tracer::attach(victim.pid(), &[]).finish().assert_clean();
+    }
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.outcome();
+    assert_exact(victim.pid());
+    tracer.finish().assert_clean();
+}

@@ -1,0 +1,225 @@
+//! What goes wrong, said in one clear line with what to do, with the exit code of the contract,
+//! and with nothing left behind.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use mmaptrace_tests::{
+    Finished, Process, Scratch, Tracer, assert_exact, dump_as, mmaptrace, needs_root, run, skip,
+    until, victim,
+};
+
+/// Holds that it failed with this code, saying one line that holds these words.
+fn assert_fails(finished: &Finished, code: i32, words: &[&str]) {
+    let stderr = &finished.stderr;
+    assert_eq!(finished.code(), Some(code), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.starts_with("mmaptrace: "), "{stderr}");
+    let lower = stderr.to_lowercase();
+    assert!(words.iter().all(|word| lower.contains(word)), "{words:?}: {stderr}");
+}
+
+#[test]
+fn not_root() {
+    needs_root!("not_root");
+    // Where nobody can reach the binary, a copy.
+    let scratch = Scratch::new();
+    let copy = scratch.join("mmaptrace");
+    std::fs::copy(mmaptrace(&[]).get_program(), &copy).expect("a copy");
+    let victim = victim!("stand_still");
+    let pid = victim.pid().to_string();
+    let finished = run(Command::new(&copy).args(["-p", &pid]).uid(65534).gid(65534));
+    assert_fails(&finished, 1, &["root"]);
+    let finished = run(Command::new(&copy).args(["--", "true"]).uid(65534).gid(65534));
+    assert_fails(&finished, 125, &["root"]);
+}
+
+#[test]
+fn no_such_process() {
+    needs_root!("no_such_process");
+    let mut gone = Process::quiet("true", &[]);
+    let pid = gone.pid().to_string();
+    gone.wait();
+    assert_fails(&run(&mut mmaptrace(&["-p", &pid])), 1, &[&pid]);
+}
+
+/// A process that has ended and has not been waited for has no address space.
+#[test]
+fn a_zombie() {
+    needs_root!("a_zombie");
+    let zombie = Process::quiet("true", &[]);
+    let pid = zombie.pid().to_string();
+    until("a zombie", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.contains(") Z ").then_some(())
+    });
+    assert_fails(&run(&mut mmaptrace(&["-p", &pid])), 1, &[&pid]);
+}
+
+#[test]
+fn a_kernel_thread() {
+    needs_root!("a_kernel_thread");
+    let name = std::fs::read_to_string("/proc/2/comm").unwrap_or_default();
+    if name != "kthreadd\n" {
+        return skip("a_kernel_thread", "no kernel threads in this PID namespace");
+    }
+    assert_fails(&run(&mut mmaptrace(&["-p", "2"])), 1, &["kernel thread"]);
+}
+
+#[test]
+fn bad_usage_is_2() {
+    for args in [
+        &["-p"][..],
+        &["-p", "x"],
+        &["-p", "0"],
+        &["--no-such-option"],
+        &["-p", "1", "--format", "xml"],
+        &["-p", "1", "-e", "no_such_call"],
+        &["-q"],
+        &["dump"],
+        &["dump", "x"],
+    ] {
+        let finished = run(&mut mmaptrace(args));
+        assert_eq!(finished.code(), Some(2), "{args:?}: {}", finished.stderr);
+        assert!(finished.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_full_disk() {
+    needs_root!("a_full_disk");
+    let mut victim = victim!("storm_same_addresses");
+    let pid = victim.pid().to_string();
+    victim.go();
+    let finished = run(&mut mmaptrace(&["-o", "/dev/full", "-p", &pid]));
+    let line = finished.stderr.lines().find(|line| line.contains("/dev/full"));
+    assert!(line.is_some_and(|line| line.contains("No space left")), "{}", finished.stderr);
+    assert_eq!(finished.code(), Some(1), "{}", finished.stderr);
+    victim.outcome();
+}
+
+#[test]
+fn a_file_that_cannot_be_made() {
+    needs_root!("a_file_that_cannot_be_made");
+    let victim = victim!("stand_still");
+    let finished = run(&mut mmaptrace(&["-o", "/nonexistent/x", "-p", &victim.pid().to_string()]));
+    assert_fails(&finished, 1, &["/nonexistent/x", "no such file"]);
+}
+
+/// `mmaptrace -p PID | head -1`: success, and not a word.
+#[test]
+fn a_closed_pipe() {
+    needs_root!("a_closed_pipe");
+    let mut victim = victim!("storm_same_addresses");
+    let scratch = Scratch::new();
+    let stderr = std::fs::File::create(scratch.join("stderr")).expect("a file");
+    let mut command = mmaptrace(&["-p", &victim.pid().to_string()]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+    let mut tracer = Process::spawn(&mut command);
+    drop(tracer.child().stdout.take());
+    victim.go();
+    assert_eq!(tracer.wait().code(), Some(0));
+    let stderr = std::fs::read_to_string(scratch.join("stderr")).expect("its words");
+    assert!(!stderr.to_lowercase().contains("pipe"), "{stderr}");
+    assert!(!stderr.contains("panic"), "{stderr}");
+}
+
+/// With a `/run` of its own it sees no tracer, whatever else runs here.
+#[test]
+fn dump_without_a_tracer_is_1() {
+    needs_root!("dump_without_a_tracer_is_1");
+    let script = "mount -t tmpfs none /run && exec \"$0\" dump 1";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]).arg(mmaptrace(&[]).get_program());
+    assert_fails(&run(&mut command), 1, &["no", "tracer"]);
+}
+
+#[test]
+fn dump_by_a_socket_that_is_not_there_is_1() {
+    needs_root!("dump_by_a_socket_that_is_not_there_is_1");
+    let finished = dump_as(1, &["--socket", "/nonexistent/socket"]);
+    assert_fails(&finished, 1, &["/nonexistent/socket"]);
+}
+
+#[test]
+fn dump_of_a_process_no_tracer_has_is_42() {
+    needs_root!("dump_of_a_process_no_tracer_has_is_42");
+    let (victim, other) = (victim!("stand_still"), victim!("stand_still"));
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    assert_exact(victim.pid());
+    let finished = dump_as(other.pid(), &[]);
+    assert_fails(&finished, 42, &[&other.pid().to_string()]);
+    tracer.finish();
+}
+
+/// Files under `/run/mmaptrace`, where the sockets are, that name a tracer.
+fn sockets(pid: u32) -> Vec<String> {
+    let entries = std::fs::read_dir("/run/mmaptrace").into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.contains(&pid.to_string())).collect()
+}
+
+#[test]
+fn the_socket_is_for_root_alone_and_goes_with_the_tracer() {
+    use std::os::unix::fs::PermissionsExt as _;
+    needs_root!("the_socket_is_for_root_alone_and_goes_with_the_tracer");
+    let victim = victim!("stand_still");
+    let mut tracer = Tracer::attach(victim.pid(), &[]);
+    let pid = tracer.process().pid();
+    assert_eq!(sockets(pid).len(), 1);
+    let mode = std::fs::metadata("/run/mmaptrace").expect("a directory").permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+    tracer.finish();
+    assert!(sockets(pid).is_empty());
+}
+
+/// A tracer that was killed leaves its socket; the next dump is not led astray by it.
+#[test]
+fn a_killed_tracer_is_in_nobodys_way() {
+    needs_root!("a_killed_tracer_is_in_nobodys_way");
+    let mut victim = victim!("mmap_fixed");
+    let mut killed = Tracer::attach(victim.pid(), &[]);
+    killed.process().signal(libc::SIGKILL);
+    killed.process().wait();
+    let dump = dump_as(victim.pid(), &[]);
+    assert!(matches!(dump.code(), Some(1 | 42)), "{}", dump.stderr);
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.work();
+    assert_exact(victim.pid());
+    tracer.finish().assert_clean();
+}
+
+/// The eBPF programs that a process holds, by `bpftool`; `None` without it.
+fn programs() -> Option<serde_json::Value> {
+    let output = Command::new("bpftool").args(["prog", "show", "-j"]).output().ok()?;
+    serde_json::from_slice(&output.stdout).ok()
+}
+
+fn ids(programs: &serde_json::Value, holder: u32) -> Vec<u64> {
+    let holds = |program: &&serde_json::Value| {
+        let pids = program["pids"].as_array();
+        pids.is_some_and(|pids| pids.iter().any(|pid| pid["pid"] == holder))
+    };
+    let programs = programs.as_array().into_iter().flatten().filter(holds);
+    programs.filter_map(|program| program["id"].as_u64()).collect()
+}
+
+#[test]
+fn no_program_stays_attached() {
+    needs_root!("no_program_stays_attached");
+    let victim = victim!("stand_still");
+    let mut tracer = Tracer::attach(victim.pid(), &[]);
+    let held = programs().map(|programs| ids(&programs, tracer.process().pid()));
+    let Some(held) = held.filter(|held| !held.is_empty()) else {
+        return skip("no_program_stays_attached", "no bpftool that tells who holds a program");
+    };
+    tracer.finish();
+    until("programs that are gone", || {
+        let programs = programs()?;
+        let left = programs
+            .as_array()?
+            .iter()
+            .any(|program| program["id"].as_u64().is_some_and(|id| held.contains(&id)));
+        (!left).then_some(())
+    });
+}

@@ -1,0 +1,36 @@
+//! The names that maps prints: of files that lose theirs, with bytes that no terminal should see,
+//! on mounts that only the process has. Each test runs the victim's case of its name.
+
+use mmaptrace_tests::cases;
+
+cases! {
+    file_unlinked: [];
+    file_unlinked_before: ["mmap"];
+    file_renamed: [];
+    file_replaced_by_rename: ["mmap"];
+    file_directory_renamed: [];
+    file_unlinked_and_made_again: ["mmap"];
+    file_second_link_unlinked: ["mmap"];
+}
+
+cases! {
+    path_newline: ["mmap"];
+    path_deleted_for_a_name: ["mmap"];
+    path_not_utf8: ["mmap"];
+    path_backslash_and_spaces: ["mmap"];
+    path_control_characters: ["mmap"];
+    path_longest_component: ["mmap"];
+    path_deeper_than_path_max: ["mmap"];
+    dev_zero: ["mmap"];
+    secret_memory: ["mmap"];
+}
+
+cases! {
+    mount_namespace: ["mmap"];
+    mount_namespace_inherited: ["mmap"];
+    mount_moved: ["mmap"];
+    mount_detached: [];
+    mount_bind: ["mmap"];
+    mount_overlay: ["mmap"];
+    chroot: ["mmap"];
+}

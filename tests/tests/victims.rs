@@ -1,0 +1,81 @@
+//! The victims themselves, without a tracer: each case does here what it says it does, so that a
+//! failing test of the tracer is about the tracer.
+
+use std::collections::BTreeSet;
+use std::panic::catch_unwind;
+use std::process::Command;
+
+use mmaptrace_common::syscalls::{Report, TABLE};
+use mmaptrace_tests::{Scratch, Victim, run, victim_path};
+
+/// Cases that do not talk as the others do: images another case runs, and one that never is done.
+const APART: &[&str] = &["after_execve", "after_execve_again", "flood"];
+
+fn cases() -> Vec<String> {
+    let list = run(Command::new(victim_path!()).arg("cases"));
+    assert_eq!(list.code(), Some(0), "{}", list.stderr);
+    list.text().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn each_case_has_a_name_of_its_own() {
+    let cases = cases();
+    let names: BTreeSet<_> = cases.iter().collect();
+    assert_eq!(names.len(), cases.len());
+    assert!(APART.iter().all(|name| cases.iter().any(|case| case == name)));
+}
+
+/// The tests that trace.
+const TESTS: &[&str] = &[
+    include_str!("attach.rs"),
+    include_str!("calls.rs"),
+    include_str!("contention.rs"),
+    include_str!("dump.rs"),
+    include_str!("effects_without_calls.rs"),
+    include_str!("errors.rs"),
+    include_str!("names.rs"),
+    include_str!("tasks.rs"),
+    include_str!("text.rs"),
+];
+
+#[test]
+fn each_case_is_traced_by_a_test() {
+    for case in cases().iter().filter(|case| !case.starts_with("after_")) {
+        let (listed, started) = (format!("    {case}: ["), format!("victim!(\"{case}\""));
+        let traced = TESTS.iter().any(|test| test.contains(&listed) || test.contains(&started));
+        assert!(traced, "nobody traces {case}");
+    }
+}
+
+#[test]
+fn each_call_of_the_table_is_expected_by_a_test() {
+    let reported = TABLE.iter().filter(|row| row.report != Report::Never);
+    for name in reported.map(|row| format!("\"{}\"", row.name)) {
+        let listed = |line: &str| line.trim_end().ends_with("];") && line.contains(&name);
+        let expected = TESTS.iter().flat_map(|test| test.lines()).any(listed);
+        assert!(expected, "nobody expects {name}");
+    }
+}
+
+#[test]
+fn each_case_runs_to_its_end() {
+    let cases = cases();
+    let failed: Vec<_> = cases
+        .iter()
+        .filter(|case| !APART.contains(&case.as_str()))
+        .filter(|case| catch_unwind(|| runs(case)).is_err())
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+fn runs(case: &str) {
+    let scratch = Scratch::new();
+    let mut victim = Victim::launch(Command::new(victim_path!()).arg(case).arg(scratch.path()));
+    // A case may find out what this kernel, or this user, lacks before it is ready. The test that
+    // traces it says so.
+    match victim.line().as_deref() {
+        Some("READY") => drop(victim.work()),
+        Some(line) if line.starts_with("UNSUPPORTED ") => {}
+        other => panic!("{case}: {other:?}"),
+    }
+}

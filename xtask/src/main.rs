@@ -1,0 +1,81 @@
+//! `cargo xtask`: what a developer of mmaptrace does, each in one command.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "made for a person to read")]
+
+mod docs;
+#[path = "../../mmaptrace/build/ebpf.rs"]
+mod ebpf;
+mod run;
+mod setup;
+mod tally;
+mod test;
+#[path = "../../mmaptrace/build/toolchain.rs"]
+mod toolchain;
+mod workspace;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// What a developer of mmaptrace does, each in one command
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what the build needs and this machine lacks
+    Setup,
+    /// Set up, then build the tool
+    Build {
+        /// Build with optimizations
+        #[arg(long)]
+        release: bool,
+    },
+    /// Set up, build with optimizations, then run the tool as root
+    #[command(after_help = "Example: cargo xtask run -- -- ls -l")]
+    Run {
+        /// Arguments for the tool
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Set up, then check everything, and count
+    Test {
+        /// Leave out the tests that trace, which need root
+        #[arg(long)]
+        no_root: bool,
+    },
+    /// Write the tool's --help into the README
+    Docs {
+        /// Change nothing, and fail if the README differs
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> Result<ExitCode> {
+    match Arguments::parse().task {
+        Task::Setup => setup::setup()?,
+        Task::Build { release } => {
+            setup::setup()?;
+            run::build(release)?;
+        }
+        Task::Run { arguments } => {
+            setup::setup()?;
+            run::run(&arguments)?;
+        }
+        Task::Test { no_root } => {
+            setup::setup()?;
+            return test::test(no_root);
+        }
+        Task::Docs { check } => {
+            setup::setup()?;
+            docs::docs(&run::build(false)?, check)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

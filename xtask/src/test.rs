@@ -1,0 +1,179 @@
+//! Checks everything, from formatting to tracing real programs, and counts.
+
+use std::{
+    env::consts::ARCH,
+    io::{self, BufReader},
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    thread,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    docs,
+    ebpf::{self, EbpfCrate},
+    run,
+    tally::Tally,
+    toolchain::Survey,
+    workspace::{cargo, is_root, root, succeed, target_dir},
+};
+
+/// Runs every check, prints what came of it as the last line, and fails if one failed or none ran.
+///
+/// # Errors
+/// When a command cannot even be started.
+pub(crate) fn test(no_root: bool) -> Result<ExitCode> {
+    let mut checks = Checks::default();
+    checks.tool("format", "fmt", &["--all", "--check"]);
+    checks.tool("lints", "clippy", &["--workspace", "--all-targets", "--", "--deny", "warnings"]);
+    checks.ebpf_lints()?;
+    checks.documentation();
+    checks.tests(
+        "tests without root",
+        cargo(&["test", "--workspace", "--exclude", "mmaptrace-tests", "--no-fail-fast"]),
+    )?;
+    let tool = checks.that("release build", || run::build(true));
+    match &tool {
+        Some(tool) => _ = checks.that("README", || docs::docs(tool, true)),
+        None => checks.leave_out("README", "no release build"),
+    }
+    match &tool {
+        Some(tool) if !no_root => checks.tests("tests that trace", tracing_tests(tool)?)?,
+        Some(_) => checks.leave_out("tests that trace", "--no-root"),
+        None => checks.leave_out("tests that trace", "no release build"),
+    }
+    Ok(checks.finish())
+}
+
+/// The tests that run `tool` on real programs, as root, one at a time.
+fn tracing_tests(tool: &Path) -> Result<Command> {
+    let mut command = cargo(&["test", "--package", "mmaptrace-tests", "--no-fail-fast"]);
+    command.args(["--", "--test-threads=1"]);
+    command.env("MMAPTRACE_BIN", tool);
+    if !is_root() {
+        // Cargo stays with the user, so that root owns nothing in the target directory.
+        let runner = format!("CARGO_TARGET_{}_RUNNER", host()?.to_uppercase().replace('-', "_"));
+        command.env(runner, "sudo --preserve-env");
+    }
+    Ok(command)
+}
+
+/// The target triple of this machine.
+fn host() -> Result<String> {
+    let rustc = Command::new("rustc").arg("-vV").output().context("cannot run rustc")?;
+    let about = String::from_utf8_lossy(&rustc.stdout);
+    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).context("rustc does not tell its host")
+}
+
+#[derive(Debug, Default)]
+struct Checks {
+    tally: Tally,
+    failed: Vec<&'static str>,
+}
+
+impl Checks {
+    /// Runs a cargo command that a bare toolchain may lack.
+    fn tool(&mut self, name: &'static str, command: &str, arguments: &[&str]) {
+        let version = cargo(&[command, "--version"]).stderr(Stdio::null()).output();
+        if version.is_ok_and(|output| output.status.success()) {
+            self.that(name, || succeed(cargo(&[command]).args(arguments)));
+        } else {
+            self.leave_out(name, &format!("no cargo {command}; rustup component add it"));
+        }
+    }
+
+    /// The eBPF programs are compiled for their own target only, so the other lints miss them.
+    fn ebpf_lints(&mut self) -> Result<()> {
+        const NAME: &str = "lints of the eBPF programs";
+        let survey = Survey::take();
+        let mut pairs = survey.pairs();
+        let clippy = pairs.find(|(toolchain, _)| toolchain.program("cargo-clippy").is_file());
+        let Some((toolchain, linker)) = clippy else {
+            self.leave_out(NAME, "no cargo clippy beside the compiler for eBPF");
+            return Ok(());
+        };
+        let ebpf = EbpfCrate {
+            manifest: &root().join(ebpf::NAME).join("Cargo.toml"),
+            target_dir: &target_dir()?.join("ebpf"),
+            arch: ARCH,
+            is_big_endian: cfg!(target_endian = "big"),
+        };
+        let mut command = ebpf.cargo(["cargo-clippy", "clippy"], toolchain, linker);
+        self.that(NAME, || succeed(command.args(["--", "--deny", "warnings"])));
+        Ok(())
+    }
+
+    /// Builds the documentation: a link that leads nowhere fails.
+    fn documentation(&mut self) {
+        let mut doc =
+            cargo(&["doc", "--workspace", "--lib", "--no-deps", "--document-private-items"]);
+        self.that("documentation", || succeed(doc.env("RUSTDOCFLAGS", "--deny warnings")));
+    }
+
+    /// Runs a check that passes or fails as a whole; None if it failed.
+    fn that<T>(&mut self, name: &'static str, check: impl FnOnce() -> Result<T>) -> Option<T> {
+        announce(name);
+        let result = check();
+        if let Err(error) = &result {
+            eprintln!("{error:#}");
+        }
+        self.record(name, if result.is_ok() { Tally::PASSED } else { Tally::FAILED });
+        result.ok()
+    }
+
+    /// Runs a command that runs many tests and prints how each came out.
+    fn tests(&mut self, name: &'static str, mut command: Command) -> Result<()> {
+        announce(name);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run cargo")?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let (out, err) = out.zip(err).context("cargo without its output")?;
+        let (printed, complained) = thread::scope(|scope| {
+            let complaints = scope.spawn(|| Tally::of(BufReader::new(err), io::stderr()));
+            (Tally::of(BufReader::new(out), io::stdout()), complaints.join())
+        });
+        let mut tally = printed?;
+        tally += complained.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        if !child.wait()?.success() && !tally.has_failures() {
+            // It did not compile, or a test took its whole process down.
+            tally += Tally::FAILED;
+        }
+        self.record(name, tally);
+        Ok(())
+    }
+
+    fn leave_out(&mut self, name: &str, why: &str) {
+        println!("SKIP {name}: {why}");
+        self.tally += Tally::LEFT_OUT;
+    }
+
+    fn record(&mut self, name: &'static str, tally: Tally) {
+        self.tally += tally;
+        if tally.has_failures() {
+            self.failed.push(name);
+        }
+    }
+
+    fn finish(self) -> ExitCode {
+        println!();
+        for name in &self.failed {
+            println!("FAILED: {name}");
+        }
+        println!("{}", self.tally);
+        if self.failed.is_empty() && !self.tally.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn announce(name: &str) {
+    println!("\n=== {name} ===");
+}
