@@ -94,7 +94,7 @@ layout! {
     file_inode,
     /// `file.f_mode`
     file_mode,
-    /// `backing_file.user_path`; absent before 6.8
+    /// `backing_file.user_path`; absent before 6.5
     backing_user_path,
     /// `path.mnt`
     path_mnt,
@@ -134,6 +134,8 @@ layout! {
     bprm_filename,
     /// `vm_unmapped_area_info.length`
     unmapped_length,
+    /// Not an offset: `FMODE_BACKING`, the bit of `file.f_mode` that tells a `backing_file`.
+    file_backing,
     /// Not an offset: 1 where stack growth holds the lock for writing (6.5 and later), else 0.
     growth_locked,
     /// Not an offset: the tracer's PID.

@@ -105,7 +105,8 @@ pub mod cause {
     pub const WORKER: u32 = 5;
     /// A task of another address space.
     pub const REMOTE: u32 = 6;
-    /// The tracer read the whole space, to seed or to heal the model: nothing changed.
+    /// The tracer read the whole space, to seed or to heal the model: nothing changed. The record's
+    /// `pid` and `comm` are of the process that was read.
     pub const SEED: u32 = 7;
     /// A fork made this address space.
     pub const FORK: u32 = 8;

@@ -28,10 +28,8 @@ const ARANGE: u64 = 3;
 const POINTERS: u64 = 4096;
 /// Steps of one walk: more than `vm.max_map_count` and the nodes above them at any setting in use.
 const STEPS: u32 = 1 << 20;
-/// Flag of [`VM_HUGETLB`] regions (`include/linux/mm.h`).
+/// Bytes in a page.
 const PAGE: u64 = 4096;
-/// `FMODE_BACKING` (`include/linux/fs.h`, since 6.5).
-const FMODE_BACKING: u32 = 1 << 25;
 
 const _: () = assert!(syscalls::NUMBERS.is_power_of_two() && REGIONS_PER_PART.is_power_of_two());
 
@@ -243,9 +241,7 @@ fn region(walk: &mut Walk, vma: u64, out: &mut Region) -> bool {
     let file = field!(vma_file);
     if file != 0 {
         out.backing = backing::FILE;
-        if !self::file(walk, file, out) {
-            return false;
-        }
+        self::file(walk, file, out);
     } else {
         let ops = field!(vma_ops);
         if ops != 0 && read::<u64>(ops + u64::from(layout!(ops_name))).unwrap_or(0) != 0 {
@@ -268,14 +264,15 @@ fn region(walk: &mut Walk, vma: u64, out: &mut Region) -> bool {
     true
 }
 
-/// Reads what a file is, and sees that its path is known.
+/// Reads what a file is, and sees that its path is known. What cannot be read stays 0: a file
+/// without a name is shown as such, and the region is what it is all the same.
 #[inline(always)]
-fn file(walk: &mut Walk, file: u64, out: &mut Region) -> bool {
+fn file(walk: &mut Walk, file: u64, out: &mut Region) {
     let mut path = file + u64::from(layout!(file_path));
     let mut backed = false;
     if layout!(backing_user_path) != ABSENT {
         let mode: u32 = read(file + u64::from(layout!(file_mode))).unwrap_or(0);
-        if mode & FMODE_BACKING != 0 {
+        if mode & layout!(file_backing) != 0 {
             // What the user opened; the file itself is the one of the layer below.
             path = file + u64::from(layout!(backing_user_path));
             backed = true;
@@ -285,10 +282,10 @@ fn file(walk: &mut Walk, file: u64, out: &mut Region) -> bool {
         read::<u64>(path + u64::from(layout!(path_mnt))),
         read::<u64>(path + u64::from(layout!(path_dentry))),
     ) else {
-        return false;
+        return;
     };
     let Some(entry) = read::<[u64; 16]>(dentry) else {
-        return false;
+        return;
     };
     macro_rules! field {
         ($field:ident) => {
@@ -317,7 +314,6 @@ fn file(walk: &mut Walk, file: u64, out: &mut Region) -> bool {
     walk.key = key | 1;
     out.name = walk.key;
     name::path(walk, field!(dentry_pprev) == 0 && field!(dentry_parent) != dentry);
-    true
 }
 
 /// Sends what was gathered since the last time.

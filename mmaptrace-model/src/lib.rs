@@ -8,7 +8,8 @@
 //!                              |- names   (keys of paths and names -> bytes)
 //!                              |- Space   (parts -> one commit; order; counters)
 //!                              |   `- Map (replace a range)  -> effect::diff
-//!                              `- calls   (commits wait for their call's return; the model does not)
+//!                              |- processes, and what each ends with
+//!                              `- threads (commits wait for their call's return; the model does not)
 //! ```
 #![forbid(unsafe_code)]
 
@@ -28,7 +29,6 @@ mod threads;
 pub use decode::{DecodeError, Record};
 pub use effect::Effect;
 pub use event::Event;
-
 pub use label::{HeapRule, RegionName};
 pub use map::Map;
 pub use model::Model;

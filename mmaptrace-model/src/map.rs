@@ -1,6 +1,6 @@
 //! The regions of one address space, in address order.
 //!
-//! They lie in chunks, sorted vectors of at most [`CHUNK`] regions, so that a change moves a few
+//! They lie in chunks, sorted vectors of some tens of regions, so that a change moves a few
 //! KiB at most however many regions there are, and allocates only when a chunk is split:
 //!
 //! ```text
@@ -111,9 +111,7 @@ impl Map {
         let cut_lo = self.cut(lo);
         let cut_hi = self.cut(hi);
         let from = self.ends_after(lo);
-        // From `from` on, the first that starts at `hi` or later is the first that ends after it:
-        // none reaches across `hi` any more.
-        let to = self.ends_after(hi);
+        let to = self.starts_from(from, hi);
         let removed = old_out.len();
         if from.0 == to.0 {
             self.within_chunk(from.0, from.1..to.1, new, old_out);
@@ -141,6 +139,17 @@ impl Map {
             (chunk + 1, 0)
         } else {
             (chunk, index)
+        }
+    }
+
+    /// The first region from `from` on that starts at `address` or later. Mostly it is near.
+    fn starts_from(&self, (chunk, index): Place, address: u64) -> Place {
+        const NEAR: usize = 8;
+        let near = self.chunks.get(chunk).and_then(|regions| regions.get(index..)).unwrap_or(&[]);
+        match near.iter().take(NEAR).position(|region| region.start >= address) {
+            Some(ahead) => (chunk, index + ahead),
+            // No region reaches across the end of the range: the first that ends after it.
+            None => self.ends_after(address),
         }
     }
 

@@ -162,19 +162,18 @@ impl Model {
         let healed = space.healed();
         let done = space.apply(commit, regions, out);
         self.totals.healed += space.healed() - healed;
-        // Only these are of the space's own tasks. An exec that was lost shows here.
-        let own = match commit.cause {
-            cause::SEED if header.pid == 0 => false,
-            cause::SEED | cause::FORK
-                if self.processes.get(header.pid).is_none_or(|it| it.space != Some(id)) =>
-            {
-                true
-            }
-            cause::CALL | cause::FAULT | cause::GROWTH => self.processes.get(header.pid).is_none(),
-            cause::EXEC => self.processes.get(header.pid).is_none_or(|it| it.space != Some(id)),
+        let known = self.processes.get(header.pid);
+        let elsewhere = known.is_none_or(|process| process.space != Some(id));
+        let enters = match commit.cause {
+            // Told of the process whose space it is: the one that was read, if it is known and has
+            // not ended; the child; the caller of an exec whose own record was lost.
+            cause::SEED => header.pid != 0 && elsewhere && !self.processes.ended_in(header.pid, id),
+            cause::FORK | cause::EXEC => elsewhere,
+            // Told of the task at work, which is one of the space's own.
+            cause::CALL | cause::FAULT | cause::GROWTH => known.is_none(),
             _ => false,
         };
-        if own {
+        if enters {
             self.processes.enter(header.pid, commit.comm, id);
         }
         let Some(done) = done else { return };

@@ -140,9 +140,9 @@ impl Parts {
         Ok(())
     }
 
-    /// Whether they are all there and leave no gap between them.
-    pub(crate) const fn is_whole(&self) -> bool {
-        self.whole && self.complete && self.ranges.len() == 1
+    /// Whether they are all of the space: none is missing at the start, between or at the end.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole && self.complete && matches!(self.ranges[..], [Part { lo: 0, .. }])
     }
 
     /// What was read: each range, and all there is in it, in address order.

@@ -65,6 +65,11 @@ impl Processes {
             .or_else(|| self.live().find(|process| process.space == Some(space)))
     }
 
+    /// Whether a process has ended whose last space was this one.
+    pub(crate) fn ended_in(&self, pid: u32, space: SpaceId) -> bool {
+        self.ended.iter().rev().any(|it| it.pid == pid && it.space == Some(space))
+    }
+
     /// A process runs in this space from now on.
     pub(crate) fn enter(&mut self, pid: u32, comm: [u8; 16], space: SpaceId) {
         self.owners.entry(space).or_insert(pid);

@@ -4,7 +4,7 @@ mod support;
 
 use mmaptrace_common::record::{self, Region, backing, cause, flag, kind};
 use mmaptrace_model::{
-    Event, Model,
+    Event, Model, Space,
     event::{Cause, SpaceId, Syscall},
     region::PAGE,
 };
@@ -98,7 +98,7 @@ fn a_child_has_its_own_space_and_a_thread_has_not() {
 
     apply(&mut model, &fork(0x5000, 0, 200, 200));
     let mut image = record::Commit { cause: cause::FORK, ..counted(2, 1) };
-    image.header.mm = 0x5000;
+    (image.header.mm, image.header.pid) = (0x5000, 200);
     image.header.flags |= flag::WHOLE;
     let events = apply(&mut model, &commit_words(&image, &regions(1)));
     let [Event::Commit { exact: true, effects, cause: Cause::Fork, .. }] = &events[..] else {
@@ -109,7 +109,7 @@ fn a_child_has_its_own_space_and_a_thread_has_not() {
     assert_eq!((child.id(), child.map().len(), child.doubt()), (SpaceId(2), 1, None));
     // A vfork's child runs in its parent's.
     apply(&mut model, &fork(MM, flag::SHARED_MM, 300, 300));
-    assert_eq!(model.space_of(300).map(|space| space.id()), Some(SpaceId(1)));
+    assert_eq!(model.space_of(300).map(Space::id), Some(SpaceId(1)));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_new_image_takes_the_process_to_a_new_space() {
     image.header.flags |= flag::WHOLE;
     let events = apply(&mut model, &commit_words(&image, &regions(3)));
     assert!(matches!(&events[..], [Event::Commit { effects, .. }] if effects.len() == 3));
-    assert_eq!(model.space_of(100).map(|space| space.mm()), Some(0x6000));
+    assert_eq!(model.space_of(100).map(Space::mm), Some(0x6000));
     assert_eq!(model.spaces().count(), 2, "the old one is there until its end");
     assert!(matches!(apply(&mut model, &end(MM))[..], [Event::End { space: SpaceId(1), .. }]));
     assert_eq!(returned(&mut model, [1; 6]), [], "of the old image");
@@ -168,7 +168,7 @@ fn ended_processes_keep_their_totals() {
 fn an_mm_used_again_is_another_space() {
     let mut model = seeded();
     apply(&mut model, &end(MM));
-    assert_eq!(model.space_of(100).map(|space| space.id()), None);
+    assert_eq!(model.space_of(100).map(Space::id), None);
     apply(&mut model, &seed_words(&counted(4, 2), &regions(2)));
     let space = model.spaces().next().expect("the second");
     assert_eq!((space.id(), space.map().len(), space.doubt()), (SpaceId(2), 2, None));

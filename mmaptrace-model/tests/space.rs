@@ -8,7 +8,7 @@ use mmaptrace_model::{
     event::{Doubt, SpaceId},
     region::PAGE,
 };
-use support::{TRACER, apply, commit, commit_words, header, seed_words, words};
+use support::{apply, commit, commit_words, header, seed_words, words};
 
 fn region(start: u64, end: u64, flags: u64) -> Region {
     let (start, end, pgoff) = (start * PAGE, end * PAGE, start);
@@ -51,12 +51,11 @@ fn a_space_never_seeded_is_in_doubt_and_its_first_seed_is_no_heal() {
 }
 
 #[test]
-fn a_seed_without_counters_proves_nothing() {
+fn a_seed_with_another_count_of_regions_proves_nothing() {
     let all = [region(1, 3, 3)];
     let mut model = Model::default();
-    let mut unproven = counted(10, &all);
-    unproven.header.flags &= !flag::COUNTED;
-    apply(&mut model, &seed_words(&unproven, &all));
+    let commit = record::Commit { map_count: 2, ..counted(10, &all) };
+    apply(&mut model, &seed_words(&commit, &all));
     assert_eq!(space(&model).doubt(), Some(Doubt::Unseeded));
 }
 
@@ -116,11 +115,13 @@ fn the_size_may_be_off_but_by_the_same_number_of_pages() {
     let mut model = Model::default();
     apply(&mut model, &seed_words(&off(10, u64::MAX), &all));
     apply(&mut model, &commit_words(&off(12, u64::MAX), &all));
+    apply(&mut model, &commit_words(&off(14, u64::MAX), &all));
     assert_eq!(space(&model).doubt(), None);
-    apply(&mut model, &commit_words(&off(14, 0), &all));
+    apply(&mut model, &commit_words(&off(16, 0), &all));
     assert_eq!(space(&model).doubt(), Some(Doubt::Pages { kernel: 2, model: 1 }));
-    apply(&mut model, &seed_words(&off(14, 0), &all));
-    assert_eq!(space(&model).doubt(), None);
+    apply(&mut model, &seed_words(&off(16, 0), &all));
+    apply(&mut model, &commit_words(&off(18, 0), &all));
+    assert_eq!(space(&model).doubt(), None, "it is off by another number from now on");
 }
 
 #[test]
@@ -150,8 +151,7 @@ fn a_seed_may_come_before_the_record_of_the_commit_it_shows() {
     // A munmap has downgraded its lock, and the tracer's reading is released first.
     let mut model = seeded(10, &[region(1, 3, 3), region(5, 6, 3)]);
     let all = [region(1, 3, 3)];
-    let mut early = counted(12, &all);
-    early.header.flags &= !flag::COUNTED;
+    let early = record::Commit { total_vm: 3, ..counted(12, &all) };
     let events = apply(&mut model, &seed_words(&early, &all));
     assert!(matches!(events[..], [Event::Commit { exact: true, .. }]), "{events:?}");
     let events = apply(&mut model, &commit_words(&counted(12, &all), &all));
@@ -167,7 +167,7 @@ fn another_readers_parts_may_come_between() {
     let part = |lo, hi, flags| {
         let mut part = record::Commit { lo, hi, ..counted(10, &all) };
         part.header.flags |= flag::WHOLE | flags;
-        part.header.tid = TRACER;
+        part.header.tid = 100;
         part
     };
     let first = part(0, 3 * PAGE, flag::MORE);
@@ -187,6 +187,19 @@ fn a_reading_with_a_part_missing_is_not_whole() {
     last.header.lost = 1;
     apply(&mut model, &commit_words(&last, &all[1..]));
     assert_eq!(space(&model).doubt(), Some(Doubt::Lost(1)));
+}
+
+#[test]
+fn a_reading_that_lost_its_end_does_not_join_the_next() {
+    let all = [region(1, 3, 3), region(5, 6, 3)];
+    let mut model = seeded(10, &all);
+    let mut first = record::Commit { lo: 0, hi: 3 * PAGE, ..counted(10, &all) };
+    first.header.flags |= flag::WHOLE | flag::MORE;
+    first.header.tid = 100;
+    apply(&mut model, &commit_words(&first, &all[..1]));
+    let events = apply(&mut model, &seed_words(&counted(10, &all), &all));
+    assert!(matches!(events[0], Event::Doubt { why: Doubt::Malformed, .. }), "{events:?}");
+    assert!(matches!(events[2], Event::Healed { differences: 0, .. }), "{events:?}");
 }
 
 #[test]
@@ -227,6 +240,8 @@ fn a_renamed_file_is_no_error() {
 
 #[test]
 fn heap_and_stack_are_told_as_the_kernel_does() {
+    use RegionName::{Anon, Heap, None, Special, Stack};
+
     let special = Region { backing: backing::SPECIAL, name: 9, ..region(1, 3, 1) };
     let named = |start, end| Region { backing: backing::NAMED, name: 8, ..region(start, end, 3) };
     let all = [special, named(3, 5), region(5, 6, 3), region(7, 9, 3), named(20, 21)];
@@ -246,7 +261,6 @@ fn heap_and_stack_are_told_as_the_kernel_does() {
         let space = space(&model);
         space.map().iter().map(|region| space.name(region, model.names(), rule)).collect()
     };
-    use RegionName::{Anon, Heap, None, Special, Stack};
     let arena = Anon(b"arena");
     assert_eq!(names(HeapRule::Exclusive), [Special(b"[vdo]"), Heap, None, Stack, arena]);
     assert_eq!(names(HeapRule::Inclusive), [Special(b"[vdo]"), Heap, Heap, Stack, arena]);

@@ -8,9 +8,6 @@ use zerocopy::{Immutable, IntoBytes};
 /// The mm that records are of, unless a test says otherwise.
 pub(crate) const MM: u64 = 0xffff_8880_1234_5600;
 
-/// The task that reads whole spaces.
-pub(crate) const TRACER: u32 = 7;
-
 /// A record's bytes, in words so that they are aligned as the ring's are.
 pub(crate) type Words = Vec<u64>;
 
@@ -48,13 +45,14 @@ pub(crate) fn commit_words(commit: &record::Commit, regions: &[Region]) -> Words
     words(&commit, regions.as_bytes())
 }
 
-/// The record of a reading of all there is.
+/// The record of a reading of all there is, of the process 100. Its counters are not said to be
+/// right: another thread may be in the middle of an unmapping.
 pub(crate) fn seed_words(commit: &record::Commit, regions: &[Region]) -> Words {
     let mut commit = *commit;
     commit.header.flags |= flag::WHOLE;
-    commit.header.flags &= !(flag::WRITE | flag::MORE);
+    commit.header.flags &= !(flag::WRITE | flag::MORE | flag::COUNTED);
     commit.cause = cause::SEED;
-    (commit.header.pid, commit.header.tid) = (TRACER, TRACER);
+    (commit.header.pid, commit.header.tid) = (100, 100);
     (commit.lo, commit.hi) = (0, u64::MAX - 4095);
     commit_words(&commit, regions)
 }

@@ -131,7 +131,8 @@ impl Probe {
         };
         let follow = &settings.follow;
         let layout = Layout {
-            growth_locked: u32::from(growth_is_locked()),
+            growth_locked: u32::from(release() >= GROWTH_LOCKED),
+            file_backing: if release() >= BACKING_MOVED { 1 << 24 } else { 1 << 25 },
             tracer: process::id(),
             follow_all: u32::from(follow.all),
             follow_name: u32::from(follow.name.is_some()),
@@ -310,9 +311,15 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Since 6.5 (commit f313c51d26aa) a stack grows under the write lock.
-fn growth_is_locked() -> bool {
-    procfs::sys::kernel::Version::current().is_ok_and(|v| (v.major, v.minor) >= (6, 5))
+/// Since then a stack grows under the write lock (commit f313c51d26aa).
+const GROWTH_LOCKED: (u8, u8) = (6, 5);
+/// Since then `FMODE_BACKING` is bit 24 of `f_mode` (commit 95101401bb50): a constant, of which BTF
+/// tells nothing.
+const BACKING_MOVED: (u8, u8) = (6, 14);
+
+/// The running kernel's version.
+fn release() -> (u8, u8) {
+    procfs::sys::kernel::Version::current().map_or((0, 0), |version| (version.major, version.minor))
 }
 
 /// Whether this kernel gives 64-bit programs the `[vsyscall]` page: it then gives it to this one.

@@ -75,6 +75,16 @@ fn what_is_left_is_not_said_where_more_happened_to_it() {
 }
 
 #[test]
+fn two_holes_in_one_region_do_not_each_claim_what_is_left() {
+    let within = (A, A + 0x5000);
+    assert_eq!(
+        lines(&[removed(A + 0x1000, A + 0x2000, within), removed(A + 0x3000, A + 0x4000, within)]),
+        "- 7f84c36c8000-7f84c36c9000 rw-p 4K   (cut from 7f84c36c7000-7f84c36cc000 20K)\n\
+         - 7f84c36ca000-7f84c36cb000 rw-p 4K   (cut from 7f84c36c7000-7f84c36cc000 20K)\n"
+    );
+}
+
+#[test]
 fn mprotect_in_an_arena_says_its_edges_once() {
     let (old, mut new) = (region(A, A + 0x1000, "---p"), region(A, A + 0x1000, "rw-p"));
     new.flags.0 |= 1 << 20;

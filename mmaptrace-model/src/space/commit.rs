@@ -1,0 +1,258 @@
+//! Commits applied to a space: order, contradictions, counters, and the end of a doubt.
+
+use mmaptrace_common::record::{self, cause, flag};
+
+use crate::{
+    effect::{self, Effect},
+    event::{Cause, Doubt, Event, Syscall, Task},
+    map::ReplaceError,
+    parts::Parts,
+    region::{Backing, PAGE, Region},
+};
+
+use super::{Layout, Space};
+
+/// The end of all addresses: the start of the last page, which is never mapped.
+const ADDRESSES: u64 = u64::MAX - PAGE + 1;
+
+/// What a complete commit did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done {
+    /// Why it happened.
+    pub(crate) cause: Cause,
+    /// Whether regions or the break changed.
+    pub(crate) effective: bool,
+}
+
+/// How a commit's id follows the last one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    First,
+    /// The same id: read again.
+    Again,
+    Next,
+    /// After so many others that did not come.
+    Hole(u64),
+    /// Before the last one; or odd, in the middle of a commit.
+    Wrong,
+}
+
+impl Space {
+    /// Takes a part of a commit; the last one applies it. `None` until then, and for a commit that
+    /// is refused.
+    pub(crate) fn apply(
+        &mut self,
+        commit: &record::Commit,
+        regions: &[record::Region],
+        out: &mut Vec<Event>,
+    ) -> Option<Done> {
+        let time = commit.header.time;
+        if self.pending.close_others(commit) {
+            // A last part was lost; where the loss was told, this is but one more cause.
+            self.raise(time, Doubt::Malformed, out);
+        }
+        let mut parts = self.pending.take(commit);
+        if parts.push(commit, regions).is_err() {
+            self.raise(time, Doubt::Malformed, out);
+        }
+        if commit.header.flags & flag::TRUNCATED != 0 {
+            self.raise(time, Doubt::Truncated, out);
+        }
+        let done = if parts.open() { None } else { self.complete(commit, &mut parts, out) };
+        self.pending.put(parts);
+        done
+    }
+
+    fn complete(
+        &mut self,
+        commit: &record::Commit,
+        parts: &mut Parts,
+        out: &mut Vec<Event>,
+    ) -> Option<Done> {
+        let (time, flags) = (commit.header.time, commit.header.flags);
+        let claims_whole = flags & flag::WHOLE != 0;
+        let (cause, order) = (cause_of(commit), self.order(commit.id));
+        // What is older than what is known is refused; but a whole space is taken as what it was.
+        let Some(cause) = cause.filter(|_| order != Order::Wrong || claims_whole) else {
+            self.raise(time, Doubt::Malformed, out);
+            return None;
+        };
+        match order {
+            Order::First | Order::Again | Order::Next => {}
+            Order::Hole(missing) => self.raise(time, Doubt::Hole(missing), out),
+            Order::Wrong => self.raise(time, Doubt::Malformed, out),
+        }
+        let whole = parts.is_whole();
+        if claims_whole && !whole {
+            self.raise(time, Doubt::Malformed, out);
+        }
+
+        let was = self.map.len() as u64;
+        let mut effects = Vec::new();
+        if let Err(why) = self.replace(parts, whole, &mut effects) {
+            self.raise(time, why, out);
+        }
+        let brk = self.move_to(commit);
+        // Ids of the hook's counting stay while another thread is in the middle of an unmapping.
+        let certain = flags & (flag::SEQUENCED | flag::COUNTED) != 0;
+        let reread = whole && certain && order == Order::Again && cause == Cause::Seed;
+        if reread && let Some(why) = self.silent_error(was, commit, &effects) {
+            self.raise(time, why, out);
+        }
+        let proven = self.verify(commit, whole, out) && whole;
+        let healed = if proven { self.doubt.take() } else { None };
+        let exact = self.doubt.is_none();
+        if exact {
+            self.sure = commit.id;
+        }
+        let differences = effects.len() as u64;
+        if whole {
+            if !self.seeded && matches!(cause, Cause::Seed | Cause::Fork) {
+                effects.clear();
+            }
+            self.seeded = true;
+            self.names_stale &= cause != Cause::Seed;
+        }
+
+        let done = Done { cause, effective: !effects.is_empty() || brk.is_some() };
+        let (space, id) = (self.id, commit.id);
+        let task = Task { pid: commit.header.pid, tid: commit.header.tid, comm: commit.comm };
+        out.push(Event::Commit { time, space, task, id, cause, effects, brk, exact });
+        // What was never seeded was never exact: that is no heal.
+        if healed.is_some_and(|why| why != Doubt::Unseeded) {
+            self.healed += 1;
+            out.push(Event::Healed { time, space, id, differences });
+        }
+        Some(done)
+    }
+
+    /// Takes what a commit tells beside the regions, and returns how the break moved.
+    fn move_to(&mut self, commit: &record::Commit) -> Option<(u64, u64)> {
+        let was = self.layout.brk;
+        self.commit = Some(commit.id);
+        self.layout = Layout {
+            start_brk: commit.start_brk,
+            brk: commit.brk,
+            start_stack: commit.start_stack,
+            vsyscall: commit.header.flags & flag::VSYSCALL != 0,
+        };
+        (self.seeded && was != commit.brk).then_some((was, commit.brk))
+    }
+
+    /// How `id` follows the last commit's.
+    fn order(&self, id: u64) -> Order {
+        if !id.is_multiple_of(2) {
+            return Order::Wrong;
+        }
+        let Some(last) = self.commit else { return Order::First };
+        let ahead = match (u32::try_from(last), u32::try_from(id)) {
+            // `mm_lock_seq` has 32 bits, and comes back to 0.
+            (Ok(last), Ok(id)) => i64::from(id.wrapping_sub(last).cast_signed()),
+            (Ok(_) | Err(_), Ok(_) | Err(_)) => id.wrapping_sub(last).cast_signed(),
+        };
+        match ahead {
+            ..0 => Order::Wrong,
+            0 => Order::Again,
+            2 => Order::Next,
+            _ => Order::Hole(ahead.unsigned_abs() / 2 - 1),
+        }
+    }
+
+    /// Puts what was read in place of what was known of the same ranges.
+    fn replace(
+        &mut self,
+        parts: &mut Parts,
+        whole: bool,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Doubt> {
+        let mut result = Ok(());
+        for (mut lo, mut hi, regions) in parts.ranges() {
+            if whole {
+                (lo, hi) = (0, ADDRESSES);
+            }
+            self.old.clear();
+            match self.map.replace(lo, hi, regions, &mut self.old) {
+                Ok(()) => {}
+                Err(ReplaceError::Straddles { at }) => result = Err(Doubt::Contradiction { at }),
+                Err(ReplaceError::Disordered { .. }) => {
+                    result = Err(Doubt::Malformed);
+                    continue;
+                }
+            }
+            effect::diff_into(&self.old, regions, effects);
+        }
+        result
+    }
+
+    /// A reading of what was known to be exact, of the same commit, must find no difference, but
+    /// for names of files.
+    fn silent_error(&self, was: u64, commit: &record::Commit, effects: &[Effect]) -> Option<Doubt> {
+        if self.doubt.is_some() {
+            return None;
+        }
+        let mut wrong = effects.iter().filter(|effect| !(self.names_stale && is_rename(effect)));
+        let at = wrong.next()?.start();
+        let kernel = u64::from(commit.map_count);
+        if was == kernel {
+            Some(Doubt::Contradiction { at })
+        } else {
+            Some(Doubt::Count { kernel, model: was })
+        }
+    }
+
+    /// Whether the kernel's counters are those of the regions, as far as they can be; a doubt if
+    /// not.
+    ///
+    /// While another thread is in the middle of an unmapping, `map_count` already is what it will
+    /// be, and so are the regions if all are read; `total_vm` is not.
+    fn verify(&mut self, commit: &record::Commit, whole: bool, out: &mut Vec<Event>) -> bool {
+        let time = commit.header.time;
+        let counted = commit.header.flags & flag::COUNTED != 0;
+        let (kernel, model) = (u64::from(commit.map_count), self.map.len() as u64);
+        if kernel != model && (counted || whole) {
+            self.raise(time, Doubt::Count { kernel, model }, out);
+            return false;
+        }
+        let (kernel, pages) = (commit.total_vm, self.map.pages());
+        if counted {
+            let drift = kernel.wrapping_sub(pages).cast_signed();
+            if let Some(known) = self.drift.filter(|&known| known != drift) {
+                let model = pages.wrapping_add_signed(known);
+                self.raise(time, Doubt::Pages { kernel, model }, out);
+            }
+            if whole || (self.drift.is_none() && self.doubt.is_none()) {
+                self.drift = Some(drift);
+            }
+        } else if whole && matches!(self.doubt, Some(Doubt::Pages { .. })) {
+            // The regions are right: what it is off by is another, to be learned again.
+            self.drift = None;
+        }
+        true
+    }
+}
+
+/// Whether nothing but the path of a file is another.
+fn is_rename(effect: &Effect) -> bool {
+    let Effect::Changed { old, new, .. } = effect else { return false };
+    let (Backing::File { .. }, Backing::File { .. }) = (old.backing, new.backing) else {
+        return false;
+    };
+    Region { backing: new.backing, ..*old } == *new
+}
+
+fn cause_of(commit: &record::Commit) -> Option<Cause> {
+    let compat = commit.header.flags & flag::COMPAT != 0;
+    let call = (commit.nr >= 0).then_some(Syscall { nr: commit.nr, compat, args: commit.args });
+    match commit.cause {
+        cause::CALL => call.map(Cause::Call),
+        cause::FAULT => Some(Cause::Fault),
+        cause::GROWTH => Some(Cause::Growth(call)),
+        cause::KERNEL => Some(Cause::Kernel),
+        cause::WORKER => Some(Cause::Worker),
+        cause::REMOTE => Some(Cause::Remote(call)),
+        cause::SEED => Some(Cause::Seed),
+        cause::FORK => Some(Cause::Fork),
+        cause::EXEC => Some(Cause::Exec),
+        _ => None,
+    }
+}
