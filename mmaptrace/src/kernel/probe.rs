@@ -124,7 +124,7 @@ impl Probe {
     /// See [`LoadError`].
     pub fn load(settings: &Settings) -> Result<Self, LoadError> {
         let types = Types::of_running_kernel()?;
-        let release = match types.tracepoint_arguments("mmap_lock_released") {
+        let commits = match types.tracepoint_arguments("mmap_lock_released") {
             Some(2) => "release_2",
             Some(3) => "release_3",
             Some(_) | None => return Err(LoadError::Tracepoint("mmap_lock_released")),
@@ -168,7 +168,7 @@ impl Probe {
         let btf = Btf::from_sys_fs().map_err(|e| LoadError::Object(e.to_string()))?;
         // The hook that ends things before those that begin them, so that nothing followed is
         // missed when it goes.
-        attach(&mut ebpf, release, "mmap_lock_released", &btf)?;
+        attach(&mut ebpf, commits, "mmap_lock_released", &btf)?;
         for (program, tracepoint) in PROGRAMS {
             if program != "call_exit" || settings.calls {
                 attach(&mut ebpf, program, tracepoint, &btf)?;
@@ -311,9 +311,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Since then a stack grows under the write lock (commit f313c51d26aa).
+/// Since then a stack grows under the write lock (commit 8d7071af8907).
 const GROWTH_LOCKED: (u8, u8) = (6, 5);
-/// Since then `FMODE_BACKING` is bit 24 of `f_mode` (commit 95101401bb50): a constant, of which BTF
+/// Since then `FMODE_BACKING` is bit 24 of `f_mode` (`include/linux/fs.h`): a constant, of which BTF
 /// tells nothing.
 const BACKING_MOVED: (u8, u8) = (6, 14);
 
