@@ -272,8 +272,17 @@ mod tests {
     #[test]
     fn covers_straces_memory_mapping_change_class() {
         let class = [
-            "mmap", "mprotect", "munmap", "brk", "mremap", "shmat", "shmdt", "execve", "execveat",
-            "remap_file_pages", "pkey_mprotect",
+            "mmap",
+            "mprotect",
+            "munmap",
+            "brk",
+            "mremap",
+            "shmat",
+            "shmdt",
+            "execve",
+            "execveat",
+            "remap_file_pages",
+            "pkey_mprotect",
         ];
         for name in class {
             let row = TABLE.iter().find(|row| row.name == name);

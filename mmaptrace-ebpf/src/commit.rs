@@ -100,7 +100,11 @@ impl Actor {
         let base: *const c_void = task.cast();
         // SAFETY: as above.
         let (flags, own, comm) = unsafe {
-            (load::<u32>(base, layout!(task_flags)), load::<u64>(base, layout!(task_mm)), comm(base))
+            (
+                load::<u32>(base, layout!(task_flags)),
+                load::<u64>(base, layout!(task_mm)),
+                comm(base),
+            )
         };
         let nowhere = Entry { nr: -1, compat: false, args: [0; 6] };
         let (cause, entry) = if flags & PF_KTHREAD != 0 {
@@ -319,8 +323,10 @@ fn send_ranges(walk: *mut Walk, ranges: &Ranges) {
     }
     let Ranges { first, second, third, fourth, .. } = *ranges;
     let given = |range: (u64, u64)| range.0 != range.1;
-    let mut left =
-        u32::from(given(first)) + u32::from(given(second)) + u32::from(given(third)) + u32::from(given(fourth));
+    let mut left = u32::from(given(first))
+        + u32::from(given(second))
+        + u32::from(given(third))
+        + u32::from(given(fourth));
     if left == 0 {
         walk::send_nothing(walk);
         return;

@@ -42,7 +42,12 @@ pub(crate) fn lost(mm: u64) -> u64 {
 pub(crate) unsafe fn send(record: *const c_void, size: u32, mm: u64) -> bool {
     // SAFETY: as above.
     let sent = unsafe {
-        bpf_ringbuf_output((&raw const RING).cast_mut().cast(), record.cast_mut(), size.into(), wake())
+        bpf_ringbuf_output(
+            (&raw const RING).cast_mut().cast(),
+            record.cast_mut(),
+            size.into(),
+            wake(),
+        )
     } == 0;
     if !sent {
         count_loss(mm);

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use mmaptrace_common::{
     control::{Control, Faults, Process, Space},
-    record::{Commit, Exec, NAME_MAX, Name, Path, REGIONS_PER_PART, Region, TEXT_MAX},
+    record::{Call, Commit, Exec, NAME_MAX, Name, Path, REGIONS_PER_PART, Region, TEXT_MAX},
 };
 
 /// All records. User space sets its size.
@@ -15,11 +15,13 @@ pub(crate) static RING: RingBuf = RingBuf::with_byte_size(1 << 26, 0);
 
 /// Followed address spaces, by the address of their `mm_struct`. Not LRU: nothing may push one out.
 #[map]
-pub(crate) static SPACES: HashMap<u64, Space> = HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
+pub(crate) static SPACES: HashMap<u64, Space> =
+    HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
 
 /// Followed processes, by PID: what they exec is followed, and their children if so asked.
 #[map]
-pub(crate) static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
+pub(crate) static PROCESSES: HashMap<u32, Process> =
+    HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
 
 /// Keys of paths and names that were sent. User space keeps what it was sent, so that forgetting
 /// here costs a repeated record and no more.
@@ -61,6 +63,10 @@ pub(crate) static EXEC_TEXT: PerCpuArray<ExecText> = PerCpuArray::with_max_entri
 /// Allocate elements when they are needed: a full table of spaces would be 10 MiB.
 const BPF_F_NO_PREALLOC: u32 = 1;
 
+/// A failed exec's record under construction.
+#[map]
+pub(crate) static CALL_TEXT: PerCpuArray<CallText> = PerCpuArray::with_max_entries(1, 0);
+
 /// A commit record with its regions.
 #[repr(C)]
 pub(crate) struct Part {
@@ -80,6 +86,13 @@ pub(crate) struct PathText {
 pub(crate) struct NameText {
     pub(crate) name: Name,
     pub(crate) text: [u8; NAME_MAX],
+}
+
+/// A call record with its text.
+#[repr(C)]
+pub(crate) struct CallText {
+    pub(crate) call: Call,
+    pub(crate) text: [u8; TEXT_MAX],
 }
 
 /// An exec record with its text: the file name, then the arguments.

@@ -1,6 +1,8 @@
 //! The programs. Each says when the kernel runs it, and does no more than gather what the hook was
 //! given.
 
+#![expect(clippy::needless_pass_by_value, reason = "the macro hands each program its context")]
+
 use core::ffi::c_void;
 
 use aya_ebpf::{
@@ -11,14 +13,14 @@ use aya_ebpf::{
 };
 use mmaptrace_common::{
     control::Process,
-    record::{Call, Commit, Exec, Exit, Fork, Header, TEXT_MAX, cause, flag, kind},
+    record::{Call, Exec, Exit, Fork, Header, TEXT_MAX, cause, flag, kind},
     syscalls::{Report, option},
 };
 
 use crate::{
     commit, emit,
     kernel::{Entry, comm, current, ids, layout, load, mask, read},
-    maps::{CGROUP, CONTROL, EXEC_TEXT, PROCESSES, SPACES},
+    maps::{CALL_TEXT, CGROUP, CONTROL, EXEC_TEXT, PROCESSES, SPACES},
 };
 
 /// The name that `follow_name` compares with, NUL-padded.
@@ -128,7 +130,7 @@ fn wanted(report: u8, call: &Entry, result: i64, made_last_commit: bool) -> bool
         }
         ARCH_PRCTL => {
             made_last_commit
-                || (a0 >= option::ARCH_MAP_VDSO_X32 && a0 <= option::ARCH_MAP_VDSO_64)
+                || (option::ARCH_MAP_VDSO_X32..=option::ARCH_MAP_VDSO_64).contains(&a0)
                 || a0 == option::ARCH_SHSTK_ENABLE
         }
         IOCTL => {
@@ -146,8 +148,7 @@ fn send_call(call: &Entry, result: i64, mm: u64, ids: (u32, u32), comm: [u8; 16]
     let size = size_of::<Call>() as u32;
     let mut header = emit::header(kind::CALL, flags, size, mm, ids);
     header.lost = emit::lost(mm);
-    let mut record =
-        Call { header, args: call.args, result, nr: call.nr, len: 0, comm };
+    let mut record = Call { header, args: call.args, result, nr: call.nr, len: 0, comm };
     if call.rule() >> 4 == Report::Failure as u8 {
         // A failed execve: the name is still where the caller put it.
         let execveat = call.nr == if call.compat { 358 } else { 322 };
@@ -163,16 +164,14 @@ fn send_call(call: &Entry, result: i64, mm: u64, ids: (u32, u32), comm: [u8; 16]
 /// Sends a call's return with the string at a user address. `false`: there is none to be read.
 #[inline(always)]
 fn send_call_with_text(record: &mut Call, address: u64) -> bool {
-    let Some(out) = EXEC_TEXT.get_ptr_mut(0) else {
+    let Some(out) = CALL_TEXT.get_ptr_mut(0) else {
         return false;
     };
-    // The scratch of the exec record, which no task needs while its exec fails.
-    let out: *mut u8 = out.cast();
-    let head = size_of::<Call>();
-    // SAFETY: the element is larger than the head and the text.
+    // SAFETY: the element of a per-CPU array, and room for the text.
     unsafe {
+        let out = &mut *out;
         let length = bpf_probe_read_user_str(
-            out.add(head).cast(),
+            out.text.as_mut_ptr().cast(),
             TEXT_MAX as u32,
             address as *const c_void,
         );
@@ -181,9 +180,9 @@ fn send_call_with_text(record: &mut Call, address: u64) -> bool {
         }
         // Without the NUL.
         record.len = mask::<{ TEXT_MAX - 1 }>(length as usize - 1) as u32;
-        record.header.size = head as u32 + record.len;
-        core::ptr::write(out.cast::<Call>(), *record);
-        emit::send(out.cast(), record.header.size, record.header.mm);
+        record.header.size = size_of::<Call>() as u32 + record.len;
+        out.call = *record;
+        emit::send((&raw const *out).cast(), record.header.size, record.header.mm);
     }
     true
 }
@@ -299,10 +298,10 @@ unsafe fn send_exec(
     ids: (u32, u32),
     comm: [u8; 16],
 ) {
+    const MASK: usize = TEXT_MAX - 1;
     let Some(out) = EXEC_TEXT.get_ptr_mut(0) else {
         return;
     };
-    const MASK: usize = TEXT_MAX - 1;
     // SAFETY: the element has room for two texts, and each length is masked to less than one.
     unsafe {
         let out = &mut *out;
@@ -377,8 +376,10 @@ unsafe fn matches(task: *const c_void) -> bool {
     if layout!(follow_name) != 0 {
         // SAFETY: the caller's pointer is a task, and the static is there.
         let (wanted, name) = unsafe {
-            let wanted: [u64; 2] =
-                [core::ptr::read_volatile(&raw const NAME[0]), core::ptr::read_volatile(&raw const NAME[1])];
+            let wanted: [u64; 2] = [
+                core::ptr::read_volatile(&raw const NAME[0]),
+                core::ptr::read_volatile(&raw const NAME[1]),
+            ];
             let low: u64 = load(task, layout!(task_comm));
             let high: u64 = load(task, layout!(task_comm) + 8);
             (wanted, [low, high])
@@ -389,5 +390,3 @@ unsafe fn matches(task: *const c_void) -> bool {
     }
     layout!(follow_cgroup) != 0 && CGROUP.current_task_under_cgroup(0) == Ok(true)
 }
-
-const _: () = assert!(size_of::<Commit>() % 8 == 0);

@@ -44,7 +44,6 @@ impl Ranges {
     /// where the kernel found room, and the break before the call; `brk` is the one after it.
     #[inline(always)]
     pub(crate) fn of(rule: u8, call: &Entry, space: &Space, brk: u64) -> Self {
-        const ALL: u8 = Range::All as u8;
         const NOTHING: u8 = Range::Nothing as u8;
         const FIRST: u8 = Range::First as u8;
         const PRCTL: u8 = Range::Prctl as u8;
@@ -88,8 +87,8 @@ impl Ranges {
                 Self { first: asked, ..found }
             }
             FOUND => found,
-            // `ALL`, and calls that are not in the table.
-            ALL | _ => Self::ALL,
+            // `All`, and calls that are not in the table.
+            _ => Self::ALL,
         };
         // Nobody said where, and the kernel was not seen to look: it may be anywhere.
         if ranges.is_empty() { Self::ALL } else { ranges }

@@ -219,9 +219,8 @@ fn entry(walk: &mut Walk, part: &mut Part) -> i64 {
 fn region(walk: &mut Walk, vma: u64, out: &mut Region) -> bool {
     let size = layout!(vma_size);
     // SAFETY: the helper checks the source; `vma_size` is 256, the destination's, at most.
-    let status = unsafe {
-        bpf_probe_read_kernel((&raw mut walk.vma).cast(), size, vma as *const c_void)
-    };
+    let status =
+        unsafe { bpf_probe_read_kernel((&raw mut walk.vma).cast(), size, vma as *const c_void) };
     if status != 0 {
         return false;
     }

@@ -6,8 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use mmaptrace_common::syscalls::TABLE;
 
 use crate::{
-    config::{Command, Config, DumpFormat, Dump, Format, Target, Trace},
-    sink::{clock::Times, Filter},
+    config::{Command, Config, Dump, DumpFormat, Format, Target, Trace},
+    sink::{Filter, clock::Times},
 };
 
 const AFTER_HELP: &str = "\
@@ -74,6 +74,7 @@ struct TargetArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 struct TraceArgs {
     #[command(flatten)]
     target: TargetArgs,

@@ -41,9 +41,8 @@ pub fn run() -> Result<Exit> {
                 Err(error) => format!("ids      {error}"),
             });
         }
-        Err(error) => lines.push(format!(
-            "types    {error}: the kernel must be built with CONFIG_DEBUG_INFO_BTF"
-        )),
+        Err(error) => lines
+            .push(format!("types    {error}: the kernel must be built with CONFIG_DEBUG_INFO_BTF")),
     }
     lines.push(in_initial_pid_namespace());
     let settings = Settings { ring_bytes: RING, calls: true, follow: Follow::default() };
@@ -73,10 +72,11 @@ fn explain(error: &LoadError) -> String {
 }
 
 fn in_initial_pid_namespace() -> String {
-    match crate::kernel::in_initial_pid_namespace() {
-        true => "pids     this is the initial PID namespace".to_owned(),
-        false => "pids     this is not the initial PID namespace: PIDs here are not those the \
-                  kernel tells, and -p finds nothing"
-            .to_owned(),
+    if crate::kernel::in_initial_pid_namespace() {
+        "pids     this is the initial PID namespace".to_owned()
+    } else {
+        "pids     this is not the initial PID namespace: PIDs here are not those the kernel tells, \
+         and -p finds nothing"
+            .to_owned()
     }
 }

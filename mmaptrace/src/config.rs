@@ -24,6 +24,7 @@ pub enum Command {
 
 /// How to trace, and what.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Trace {
     /// Which processes.
     pub target: Target,

@@ -52,11 +52,9 @@ impl Launch {
             -1 => Err(LaunchError::Start(io::Error::last_os_error())),
             0 => {
                 drop(go);
-                become_command(&pointers, File::from(wait), File::from(tell))
+                become_command(&pointers, File::from(wait), &File::from(tell))
             }
-            pid => {
-                Ok(Self { pid: pid as u32, go: File::from(go), failure: File::from(failure) })
-            }
+            pid => Ok(Self { pid: pid as u32, go: File::from(go), failure: File::from(failure) }),
         }
     }
 
@@ -87,7 +85,7 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// The child's life: waits, and becomes the command. If the tracer goes away first, ends.
-fn become_command(argv: &[*const libc::c_char], mut wait: File, tell: File) -> ! {
+fn become_command(argv: &[*const libc::c_char], mut wait: File, tell: &File) -> ! {
     let told = wait.read_exact(&mut [0]);
     if told.is_ok() {
         // SAFETY: `argv` ends with a null and its strings outlive this. The Rust runtime ignores

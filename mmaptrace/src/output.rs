@@ -44,13 +44,12 @@ impl Output {
     fn hand_on(&mut self, count: usize) -> io::Result<()> {
         let outcome = self.file.write_all(&self.buffer[..count]);
         if let Some(length) = self.length {
-            let length = match &outcome {
-                Ok(()) => length + count as u64,
-                Err(_) => {
-                    let whole = length + self.last_line_behind(length)?;
-                    self.file.set_len(whole)?;
-                    whole
-                }
+            let length = if outcome.is_ok() {
+                length + count as u64
+            } else {
+                let whole = length + self.last_line_behind(length)?;
+                self.file.set_len(whole)?;
+                whole
             };
             self.length = Some(length);
         }

@@ -23,7 +23,8 @@ pub fn mmaptrace(args: &[&str]) -> Command {
     command
 }
 
-/// A running tracer that writes to a file: JSON, unless its options say `--format text`.
+/// A running tracer that writes to a file: JSON, unless its options say `--format text`. One
+/// that [`attach_plainly`](Tracer::attach_plainly) started writes where its options say.
 #[derive(Debug)]
 pub struct Tracer {
     process: Process,
@@ -46,6 +47,7 @@ impl Tracer {
     pub fn attach_all(pids: &[u32], extra: &[&str]) -> Self {
         let scratch = Scratch::new();
         let mut command = mmaptrace(extra);
+        command.stdout(Stdio::null());
         if !extra.contains(&"--format") {
             command.args(["--format", "json"]);
         }
@@ -53,10 +55,17 @@ impl Tracer {
         for pid in pids {
             command.arg("-p").arg(pid.to_string());
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        let mut tracer = Self::spawn(&mut command, scratch);
-        tracer.wait_until_ready();
-        tracer
+        Self::spawn(&mut command, scratch).ready()
+    }
+
+    /// Attaches to a process with these options and no others; standard output is a pipe.
+    ///
+    /// # Panics
+    /// If the tracer ends instead.
+    pub fn attach_plainly(pid: u32, args: &[&str]) -> Self {
+        let mut command = mmaptrace(args);
+        command.arg("-p").arg(pid.to_string()).stdout(Stdio::piped());
+        Self::spawn(&mut command, Scratch::new()).ready()
     }
 
     /// Launches a command under the tracer. Its standard output is dropped.
@@ -67,16 +76,18 @@ impl Tracer {
         let scratch = Scratch::new();
         let mut tracer = mmaptrace(&["--format", "json", "-o"]);
         tracer.arg(scratch.join("trace")).args(extra).arg("--").args(command);
-        tracer.stdin(Stdio::null()).stdout(Stdio::null());
+        tracer.stdout(Stdio::null());
         Self::spawn(&mut tracer, scratch)
     }
 
     fn spawn(command: &mut Command, scratch: Scratch) -> Self {
         let stderr = std::fs::File::create(scratch.join("stderr")).expect("a file");
-        Self { process: Process::spawn(command.stderr(stderr)), scratch }
+        let process = Process::spawn(command.stdin(Stdio::null()).stderr(stderr));
+        Self { process, scratch }
     }
 
-    fn wait_until_ready(&mut self) {
+    /// Waits until it traces.
+    fn ready(mut self) -> Self {
         until("a tracer that traces", || {
             let stderr = self.stderr();
             if let Some(status) = self.process.ended() {
@@ -84,6 +95,7 @@ impl Tracer {
             }
             stderr.lines().any(|line| line.starts_with(READY)).then_some(())
         });
+        self
     }
 
     /// What it has written to standard error so far.
@@ -96,9 +108,16 @@ impl Tracer {
     }
 
     /// What it has written to its stream so far.
+    ///
+    /// # Panics
+    /// If that cannot be read.
     pub fn stream(&self) -> Vec<u8> {
-        // It may not have made the file yet.
-        std::fs::read(self.scratch.join("trace")).unwrap_or_default()
+        match std::fs::read(self.scratch.join("trace")) {
+            Ok(stream) => stream,
+            // It has not made the file yet, or ended without.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => panic!("the stream: {error}"),
+        }
     }
 
     /// The tracer's process.

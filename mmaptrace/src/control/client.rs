@@ -37,7 +37,9 @@ pub fn dump(config: &Dump) -> Result<Exit> {
                 return print(&body);
             }
             Ok((Reply::NoSuchProcess, _)) => tracers += 1,
-            Ok((Reply::Error { why }, _)) => bail!("the tracer at {} says: {why}", socket.display()),
+            Ok((Reply::Error { why }, _)) => {
+                bail!("the tracer at {} says: {why}", socket.display())
+            }
             Err(e) if is_gone(&e) => {}
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => denied = Some(socket),
             Err(e) => return Err(e).with_context(|| format!("cannot ask {}", socket.display())),

@@ -27,7 +27,7 @@ pub fn prepare(path: &Path) -> io::Result<()> {
     }
     // Not following links: whoever could plant one could choose the place.
     let metadata = fs::symlink_metadata(path)?;
-    let private = metadata.is_dir() && metadata.uid() == user() && metadata.mode() & 0o077 == 0;
+    let private = metadata.is_dir() && metadata.uid() == user() && metadata.mode() & 0o777 == 0o700;
     if private {
         Ok(())
     } else {

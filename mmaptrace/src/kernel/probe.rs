@@ -151,12 +151,12 @@ impl Probe {
             .override_global("NAME", &name[..], true)
             .map_max_entries("RING", settings.ring_bytes)
             .load(OBJECT)
-            .map_err(object_error)?;
+            .map_err(|error| object_error(&error))?;
         if let Some(path) = &follow.cgroup {
             let cgroup = File::open(path)
                 .map_err(|source| LoadError::Cgroup { path: path.clone(), source })?;
             let mut array: CgroupArray<_> = map(&mut ebpf, "CGROUP")?;
-            array.set(0, cgroup, 0).map_err(map_error)?;
+            array.set(0, cgroup, 0).map_err(|error| map_error(&error))?;
         }
         let probe = Maps {
             ring: map(&mut ebpf, "RING")?,
@@ -242,11 +242,11 @@ where
     T: TryFrom<aya::maps::Map, Error = MapError>,
 {
     let map = ebpf.take_map(name).ok_or_else(|| LoadError::Object(format!("no map {name}")))?;
-    T::try_from(map).map_err(map_error)
+    T::try_from(map).map_err(|error| map_error(&error))
 }
 
-fn map_error(error: MapError) -> LoadError {
-    LoadError::Object(chain(&error))
+fn map_error(error: &MapError) -> LoadError {
+    LoadError::Object(chain(error))
 }
 
 fn attach(
@@ -255,9 +255,8 @@ fn attach(
     tracepoint: &'static str,
     btf: &Btf,
 ) -> Result<(), LoadError> {
-    let program = ebpf
-        .program_mut(name)
-        .ok_or_else(|| LoadError::Object(format!("no program {name}")))?;
+    let program =
+        ebpf.program_mut(name).ok_or_else(|| LoadError::Object(format!("no program {name}")))?;
     let program: &mut BtfTracePoint =
         program.try_into().map_err(|e: ProgramError| refused(name, &e))?;
     program.load(tracepoint, btf).map_err(|e| match e {
@@ -287,8 +286,8 @@ fn refused(name: &'static str, error: &ProgramError) -> LoadError {
     LoadError::Refused { name, why: chain(error) }
 }
 
-fn object_error(error: aya::EbpfError) -> LoadError {
-    let mut source: Option<&dyn std::error::Error> = Some(&error);
+fn object_error(error: &aya::EbpfError) -> LoadError {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
     while let Some(e) = source {
         if let Some(io) = e.downcast_ref::<io::Error>()
             && io.kind() == io::ErrorKind::PermissionDenied
@@ -297,7 +296,7 @@ fn object_error(error: aya::EbpfError) -> LoadError {
         }
         source = e.source();
     }
-    LoadError::Object(chain(&error))
+    LoadError::Object(chain(error))
 }
 
 /// An error with its causes, on one line.

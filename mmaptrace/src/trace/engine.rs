@@ -18,9 +18,7 @@ use crate::{
     config::DumpFormat,
     control::{Reply, Request},
     kernel::{Probe, SeedError},
-    sink::{
-        Clock, Dump, ProcessSummary, Sink, Start, Summary, View, json, maps, pmap, text::Why,
-    },
+    sink::{Clock, Dump, ProcessSummary, Sink, Start, Summary, View, json, maps, pmap, text::Why},
 };
 
 /// Records taken from the ring before anything else gets a turn.
@@ -81,12 +79,8 @@ impl Engine {
     /// The first line.
     pub(super) fn start(&mut self, tier: &str) -> Result<()> {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let start = Start {
-            time: now(),
-            version: env!("CARGO_PKG_VERSION"),
-            kernel: kernel.trim(),
-            tier,
-        };
+        let start =
+            Start { time: now(), version: env!("CARGO_PKG_VERSION"), kernel: kernel.trim(), tier };
         self.sink.start(&start).context(WRITE)
     }
 

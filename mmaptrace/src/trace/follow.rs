@@ -111,5 +111,9 @@ pub(super) fn describe(target: &Target) -> String {
     if let Some(cgroup) = &target.cgroup {
         parts.push(format!("the processes of {}", cgroup.display()));
     }
-    if target.follow { format!("{} and children", parts.join(" and ")) } else { parts.join(" and ") }
+    if target.follow {
+        format!("{} and children", parts.join(" and "))
+    } else {
+        parts.join(" and ")
+    }
 }

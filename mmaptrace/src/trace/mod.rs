@@ -90,7 +90,7 @@ async fn trace(config: Trace, launch: Option<Launch>) -> Result<Exit> {
             let pid = launch.pid;
             engine.expect(pid)?;
             if let Err(error) = launch.go() {
-                return cannot_run(&config, &error);
+                return Ok(cannot_run(&config, &error));
             }
             Some(pid)
         }
@@ -138,13 +138,13 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// CMD never ran.
-fn cannot_run(config: &Trace, error: &io::Error) -> Result<Exit> {
+fn cannot_run(config: &Trace, error: &io::Error) -> Exit {
     let command = config.target.launch[0].display().to_string();
     note(format_args!("cannot run {}: {error}", command.escape_debug()));
-    Ok(match error.raw_os_error() {
+    match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR) => Exit::NotFound,
         _ => Exit::CannotExecute,
-    })
+    }
 }
 
 /// Where events go, and how.
@@ -297,4 +297,3 @@ async fn next(server: &mut Option<Server>) -> Option<crate::control::server::Ask
         None => future::pending().await,
     }
 }
-

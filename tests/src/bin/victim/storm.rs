@@ -1,7 +1,7 @@
 //! Many changes, fast, by many.
 
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::{
     ANON, Case, Outcome, PAGE, R, RW, area, call, mmap, mprotect, munmap, must, open_self, ready,
@@ -57,6 +57,14 @@ impl Random {
     }
 }
 
+fn advise(at: usize, len: usize, advice: i32) -> Result<usize, i32> {
+    call(libc::SYS_madvise, [at, len, advice as usize])
+}
+
+fn lock(at: usize, len: usize) -> Result<usize, i32> {
+    call(libc::SYS_mlock2, [at, len, libc::MLOCK_ONFAULT as usize])
+}
+
 /// All the calls there are, each thread in areas of its own, each area near the others'.
 fn mixed() -> Outcome {
     let file = open_self();
@@ -73,20 +81,25 @@ fn mixed() -> Outcome {
         let at = must(mmap(0, pages * PAGE, prot, flags, fd, 0));
         let from = random.below(pages - 1);
         let part = (at + from * PAGE, (1 + random.below(pages - from)) * PAGE);
-        match random.below(6) {
-            0 => must(mprotect(part.0, part.1, libc::PROT_NONE)),
-            1 => must(mmap(part.0, part.1, R, ANON | libc::MAP_FIXED, -1, 0)),
-            2 => must(munmap(part.0, part.1)),
-            3 => must(call(libc::SYS_madvise, [part.0, part.1, libc::MADV_DONTDUMP as usize])),
-            4 => must(call(libc::SYS_mlock2, [part.0, part.1, libc::MLOCK_ONFAULT as usize])),
+        let gone = match random.below(6) {
+            0 => must(mprotect(part.0, part.1, libc::PROT_NONE)) != 0,
+            1 => must(mmap(part.0, part.1, R, ANON | libc::MAP_FIXED, -1, 0)) == 0,
+            2 => must(munmap(part.0, part.1)) == 0,
+            3 => advise(part.0, part.1, libc::MADV_DONTDUMP) != Ok(0),
+            4 => lock(part.0, part.1) != Ok(0),
             _ => {
                 let target = must(mmap(0, part.1, libc::PROT_NONE, ANON, -1, 0));
                 let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as usize;
-                must(call(libc::SYS_mremap, [part.0, part.1, part.1, flags, target]))
+                must(call(libc::SYS_mremap, [part.0, part.1, part.1, flags, target])) == target
             }
         };
-        if random.below(8) != 0 {
-            must(munmap(at, pages * PAGE));
+        // The room of what is gone may be another thread's by now.
+        let (tail, end) = (part.0 + part.1, at + pages * PAGE);
+        if gone {
+            let _ = munmap(at, part.0 - at);
+            let _ = munmap(tail, end - tail);
+        } else if random.below(8) != 0 {
+            must(munmap(at, end - at));
         }
     });
     Ok(())
@@ -109,34 +122,32 @@ fn one_arena() -> Outcome {
             2 => mmap(start, len, R, fixed, -1, 0),
             3 => mmap(start, len, RW, ANON | libc::MAP_FIXED_NOREPLACE, -1, 0),
             4 => mprotect(start, len, if round % 2 == 0 { R } else { RW }),
-            _ => call(libc::SYS_madvise, [start, len, libc::MADV_DONTFORK as usize]),
+            _ => advise(start, len, libc::MADV_DONTFORK),
         };
     });
     Ok(())
 }
 
-/// Never done: changes all the time, from the moment it says so, until the test lets it go.
+/// Never done: changes all the time, from the moment it says so, until the test lets it go; at a
+/// pace that a tracer keeps up with, however slow its disk.
 fn flood() -> Outcome {
-    static ROUNDS: AtomicUsize = AtomicUsize::new(0);
-    static STOP: AtomicUsize = AtomicUsize::new(0);
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let pause = std::time::Duration::from_micros(100);
     ready();
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..4 {
             scope.spawn(|| {
-                while STOP.load(Ordering::Relaxed) == 0 {
+                while !STOP.load(Ordering::Relaxed) {
                     let at = must(mmap(0, 4 * PAGE, RW, ANON, -1, 0));
                     must(mprotect(at + PAGE, PAGE, R));
+                    std::thread::sleep(pause);
                     must(munmap(at, 4 * PAGE));
-                    ROUNDS.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
-        while ROUNDS.load(Ordering::Relaxed) < 1000 {
-            std::thread::yield_now();
-        }
         say("FLOOD");
         crate::sys::wait();
-        STOP.store(1, Ordering::Relaxed);
+        STOP.store(true, Ordering::Relaxed);
     });
     Ok(())
 }
