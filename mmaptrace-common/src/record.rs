@@ -308,8 +308,12 @@ const _: () = {
 /// memory comes in pieces of 32 KiB at most (`PCPU_MIN_UNIT_SIZE`).
 pub const REGIONS_PER_PART: usize = 256;
 
-/// The most bytes of a path's components, of an exec's arguments and of other text in one record.
+/// The most bytes of an exec's file name, of its arguments and of other text in one record.
 pub const TEXT_MAX: usize = 4096;
+
+/// The most bytes of a path's components in one record. A file may lie deeper than `PATH_MAX`
+/// (4096), and maps prints all of it; per-CPU memory sets the limit.
+pub const PATH_TEXT_MAX: usize = 16384;
 
 /// The most bytes of one component or name, its NUL included (`NAME_MAX` + 1).
 pub const NAME_MAX: usize = 256;

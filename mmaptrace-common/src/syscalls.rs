@@ -87,6 +87,8 @@ pub enum Range {
     Found = 10,
     /// The region at `args[0]`.
     At = 11,
+    /// As [`Range::First`], of a call that may downgrade its write lock before it ends.
+    Unmap = 12,
 }
 
 /// When the return of a call is reported.
@@ -150,7 +152,7 @@ pub const TABLE: &[Syscall] = table! {
     "mmap"                       9  -1 (Addr Size Prot Map Fd Offset)                 Mmap    Always;
     "mmap2"                     -1 192 (Addr Size Prot Map Fd PageOffset)             Mmap    Always;
     "old_mmap"                  -1  90 (Addr)                                         Found   Always;
-    "munmap"                    11  91 (Addr Size)                                    First   Always;
+    "munmap"                    11  91 (Addr Size)                                    Unmap   Always;
     "brk"                       12  45 (Addr)                                         Brk     Always;
     "mremap"                    25 163 (Addr Size Size Mremap Addr)                   Mremap  Always;
     "mprotect"                  10 125 (Addr Size Prot)                               First   Always;
@@ -186,20 +188,46 @@ pub const TABLE: &[Syscall] = table! {
     "exit_group"               231 252 (Int)                                          Nothing Never;
 };
 
-/// Calls that change no address space, but what `/proc/PID/maps` prints of one: the names of files
-/// and where they are mounted. Numbers on x86-64 and ia32.
-pub const NAMING: &[(&str, i16, i16)] = &[
-    ("rename", 82, 38),
-    ("renameat", 264, 302),
-    ("renameat2", 316, 353),
-    ("unlink", 87, 10),
-    ("unlinkat", 263, 301),
-    ("rmdir", 84, 40),
-    ("mount", 165, 21),
-    ("umount2", 166, 52),
-    ("move_mount", 429, 429),
-    ("pivot_root", 155, 217),
-];
+/// A call that changes no address space, but what `/proc/PID/maps` prints of one: the names of
+/// files, or where they are mounted.
+#[derive(Clone, Copy, Debug)]
+pub struct Naming {
+    /// Its name.
+    pub name: &'static str,
+    /// Its number on x86-64.
+    pub x86_64: i16,
+    /// Its number for 32-bit programs on x86.
+    pub ia32: i16,
+    /// Whether it may change the paths of files that it does not touch: those below a directory
+    /// or a mount.
+    pub moves: bool,
+}
+
+macro_rules! naming {
+    ($($name:literal $x86_64:literal $ia32:literal $moves:literal;)*) => {
+        &[$(Naming { name: $name, x86_64: $x86_64, ia32: $ia32, moves: $moves }),*]
+    };
+}
+
+/// All of them.
+#[rustfmt::skip]
+pub const NAMING: &[Naming] = naming! {
+    // name      x86-64 ia32 moves
+    "rename"         82   38 true;
+    "renameat"      264  302 true;
+    "renameat2"     316  353 true;
+    "unlink"         87   10 false;
+    "unlinkat"      263  301 false;
+    "rmdir"          84   40 false;
+    "mount"         165   21 true;
+    "umount2"       166   52 true;
+    "move_mount"    429  429 true;
+    "pivot_root"    155  217 true;
+};
+
+/// In [`Rules`], where a call of [`TABLE`] has its [`Range`]: what a call of [`NAMING`] has if it
+/// `moves`.
+pub const MOVES: u8 = 1;
 
 /// What the eBPF side knows of a number: [`Range`] in the low four bits, [`Report`] in the next
 /// three. 0: not in the table.
@@ -219,9 +247,10 @@ const fn rules(ia32: bool) -> Rules {
     }
     i = 0;
     while i < NAMING.len() {
-        let nr = if ia32 { NAMING[i].2 } else { NAMING[i].1 };
+        let row = &NAMING[i];
+        let nr = if ia32 { row.ia32 } else { row.x86_64 };
         assert!(rules[nr as usize] == 0, "two rows of one number");
-        rules[nr as usize] = (Report::Names as u8) << 4;
+        rules[nr as usize] = (Report::Names as u8) << 4 | if row.moves { MOVES } else { 0 };
         i += 1;
     }
     rules

@@ -178,11 +178,12 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) {
         Ranges::ALL
     } else if actor.cause == cause::CALL
         && downgrades(rule)
-        && (now.id != space.id || space.tid != actor.ids.1)
+        && (now.total_vm != space.total_vm || (now.id == space.id && space.tid != actor.ids.1))
     {
-        // The end of an unmapping whose write lock was downgraded. That of another thread may be
-        // under way while this one only failed and then faulted: then this record is one too
-        // many, and true all the same.
+        // The end of an unmapping whose write lock was downgraded, which has made the space
+        // smaller. (That of another thread may be under way while this one failed, then faulted:
+        // its size is not accounted yet. If it is, this record is one too many, but true, and the
+        // other thread finds its id taken.)
         flags |= flag::COUNTED;
         Ranges::of(rule, &entry_of(&actor), space, now.brk)
     } else if now.moved(space) {
@@ -206,7 +207,7 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) {
 #[inline(always)]
 fn downgrades(rule: u8) -> bool {
     let range = rule & 15;
-    range == Range::First as u8 || range == Range::Brk as u8 || range == Range::Mremap as u8
+    range == Range::Unmap as u8 || range == Range::Brk as u8 || range == Range::Mremap as u8
 }
 
 #[inline(always)]

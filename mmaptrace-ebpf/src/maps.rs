@@ -6,7 +6,9 @@ use aya_ebpf::{
 };
 use mmaptrace_common::{
     control::{Control, Faults, Process, Space},
-    record::{Call, Commit, Exec, NAME_MAX, Name, Path, REGIONS_PER_PART, Region, TEXT_MAX},
+    record::{
+        Call, Commit, Exec, NAME_MAX, Name, PATH_TEXT_MAX, Path, REGIONS_PER_PART, Region, TEXT_MAX,
+    },
 };
 
 /// All records. User space sets its size.
@@ -23,10 +25,15 @@ pub(crate) static SPACES: HashMap<u64, Space> =
 pub(crate) static PROCESSES: HashMap<u32, Process> =
     HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
 
-/// Keys of paths and names that were sent. User space keeps what it was sent, so that forgetting
-/// here costs a repeated record and no more.
+/// Keys of paths and names that were sent, and the [`GENERATION`] of then. User space keeps what it
+/// was sent, so that forgetting here costs a repeated record and no more.
 #[map]
-pub(crate) static NAMES: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1 << 14, 0);
+pub(crate) static NAMES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(1 << 14, 0);
+
+/// How often a directory or a mount was moved, as far as anyone saw: paths sent before the last time
+/// may be others now. Not in [`CONTROL`], which user space writes as a whole.
+#[map]
+pub(crate) static GENERATION: Array<u32> = Array::with_max_entries(1, 0);
 
 /// One [`Control`].
 #[map]
@@ -74,11 +81,11 @@ pub(crate) struct Part {
     pub(crate) regions: [Region; REGIONS_PER_PART],
 }
 
-/// A path record with its text, and room for one more component than [`TEXT_MAX`] takes.
+/// A path record with its text, and room for one more component than [`PATH_TEXT_MAX`] takes.
 #[repr(C)]
 pub(crate) struct PathText {
     pub(crate) path: Path,
-    pub(crate) text: [u8; TEXT_MAX + NAME_MAX],
+    pub(crate) text: [u8; PATH_TEXT_MAX + NAME_MAX],
 }
 
 /// A name record with its text.

@@ -6,16 +6,16 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel_str};
-use mmaptrace_common::record::{NAME_MAX, Name, Path, TEXT_MAX, flag, kind};
+use mmaptrace_common::record::{NAME_MAX, Name, PATH_TEXT_MAX, Path, flag, kind};
 
 use crate::{
     emit,
     kernel::{ids, layout, mask, read},
-    maps::{NAME_TEXT, NAMES, PATH_TEXT, WALK, Walk},
+    maps::{GENERATION, NAME_TEXT, NAMES, PATH_TEXT, WALK, Walk},
 };
 
 /// Components of one path, crossings of mounts included.
-const COMPONENTS: u32 = 256;
+const COMPONENTS: u32 = 8192;
 
 /// Mixes a value into a key.
 #[inline(always)]
@@ -26,8 +26,35 @@ pub(crate) fn mix(key: u64, value: u64) -> u64 {
 /// Sees that the path at `walk.mnt` and `walk.dentry` is known as `walk.key`.
 #[inline(always)]
 pub(crate) fn path(walk: &mut Walk, deleted: bool) {
-    if NAMES.get_ptr(walk.key).is_none() {
+    if !known(walk.key) {
         send_path(u32::from(deleted));
+    }
+}
+
+/// Whether a name was sent, and nothing was moved since.
+#[inline(always)]
+fn known(key: u64) -> bool {
+    // SAFETY: elements stay valid for the length of a run; both are aligned integers.
+    NAMES.get_ptr(key).is_some_and(|sent| unsafe { *sent } == generation())
+}
+
+#[inline(always)]
+fn note_sent(key: u64) {
+    let _ = NAMES.insert(key, generation(), 0);
+}
+
+#[inline(always)]
+fn generation() -> u32 {
+    // SAFETY: as in `known`.
+    GENERATION.get_ptr(0).map_or(0, |generation| unsafe { core::ptr::read_volatile(generation) })
+}
+
+/// Paths sent until now may be others from now on.
+#[inline(always)]
+pub(crate) fn moved() {
+    if let Some(generation) = GENERATION.get_ptr_mut(0) {
+        // SAFETY: as in `known`. Two at once may count as one: it is another number either way.
+        unsafe { core::ptr::write_volatile(generation, (*generation).wrapping_add(1)) };
     }
 }
 
@@ -54,7 +81,7 @@ pub(crate) extern "C" fn send_path(deleted: u32) -> i32 {
             flags |= flag::CUT;
         }
     }
-    let length = walk.length.min(TEXT_MAX as u32 + NAME_MAX as u32);
+    let length = walk.length.min(PATH_TEXT_MAX as u32 + NAME_MAX as u32);
     let size = size_of::<Path>() as u32 + length;
     let mut header = emit::header(kind::PATH, flags, size, walk.mm, ids());
     header.lost = emit::lost(walk.mm);
@@ -68,8 +95,7 @@ pub(crate) extern "C" fn send_path(deleted: u32) -> i32 {
     };
     // SAFETY: the element is of at least that size.
     if unsafe { emit::send((&raw const *out).cast(), size, walk.mm) } {
-        let key = walk.key;
-        let _ = NAMES.insert(key, 0, 0);
+        note_sent(walk.key);
     }
     0
 }
@@ -136,15 +162,15 @@ unsafe extern "C" fn component(_: u32, _: *mut c_void) -> i64 {
 
 /// Appends the string at a kernel address, and its NUL. `false`: there is no room, or no string.
 #[inline(always)]
-fn append(walk: &mut Walk, text: &mut [u8; TEXT_MAX + NAME_MAX], from: u64) -> bool {
+fn append(walk: &mut Walk, text: &mut [u8; PATH_TEXT_MAX + NAME_MAX], from: u64) -> bool {
     let at = walk.length as usize;
-    if at >= TEXT_MAX {
+    if at >= PATH_TEXT_MAX {
         return false;
     }
     // SAFETY: `at` leaves room for one name; the mask is for the verifier.
     let length = unsafe {
         bpf_probe_read_kernel_str(
-            text.as_mut_ptr().add(mask::<{ TEXT_MAX - 1 }>(at)).cast(),
+            text.as_mut_ptr().add(mask::<{ PATH_TEXT_MAX - 1 }>(at)).cast(),
             NAME_MAX as u32,
             from as *const c_void,
         )
@@ -160,7 +186,7 @@ fn append(walk: &mut Walk, text: &mut [u8; TEXT_MAX + NAME_MAX], from: u64) -> b
 #[inline(always)]
 pub(crate) fn special(walk: &mut Walk, text: u64) -> u64 {
     walk.key = mix(text, u64::from(kind::NAME)) | 1;
-    if NAMES.get_ptr(walk.key).is_none() {
+    if !known(walk.key) {
         send_name(text, 0);
     }
     walk.key
@@ -203,7 +229,7 @@ pub(crate) extern "C" fn send_name(text: u64, hash: u32) -> i32 {
             at += 1;
         }
         walk.key = mix(key, u64::from(kind::NAME)) | 1;
-        if NAMES.get_ptr(walk.key).is_some() {
+        if known(walk.key) {
             return 0;
         }
     }
@@ -213,8 +239,7 @@ pub(crate) extern "C" fn send_name(text: u64, hash: u32) -> i32 {
     out.name = Name { header, key: walk.key, len: length, pad: 0 };
     // SAFETY: the element is of at least that size.
     if unsafe { emit::send((&raw const *out).cast(), size, walk.mm) } {
-        let key = walk.key;
-        let _ = NAMES.insert(key, 0, 0);
+        note_sent(walk.key);
     }
     0
 }

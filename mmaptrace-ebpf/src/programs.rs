@@ -14,13 +14,14 @@ use aya_ebpf::{
 use mmaptrace_common::{
     control::Process,
     record::{Call, Exec, Exit, Fork, Header, TEXT_MAX, cause, flag, kind},
-    syscalls::{Report, option},
+    syscalls::{MOVES, Report, option},
 };
 
 use crate::{
     commit, emit,
     kernel::{Entry, comm, current, ids, layout, load, mask, read},
     maps::{CALL_TEXT, CGROUP, CONTROL, EXEC_TEXT, PROCESSES, SPACES},
+    name,
 };
 
 /// The name that `follow_name` compares with, NUL-padded.
@@ -92,6 +93,9 @@ pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
     let report = rule >> 4;
     if report == Report::Names as u8 {
         if result == 0 {
+            if rule & 15 == MOVES {
+                name::moved();
+            }
             names_changed();
         }
         return 0;
@@ -198,10 +202,12 @@ fn names_changed() {
         if core::ptr::read_volatile(&raw const (*control).names) != 0 {
             return;
         }
+        // Before it is sent: the reader may have dealt with it before this goes on.
+        core::ptr::write_volatile(&raw mut (*control).names, 1);
         let size = size_of::<Header>() as u32;
         let header = emit::header(kind::NAMES, 0, size, 0, ids());
-        if emit::send((&raw const header).cast(), size, 0) {
-            core::ptr::write_volatile(&raw mut (*control).names, 1);
+        if !emit::send((&raw const header).cast(), size, 0) {
+            core::ptr::write_volatile(&raw mut (*control).names, 0);
         }
     }
 }

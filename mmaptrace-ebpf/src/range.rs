@@ -46,6 +46,7 @@ impl Ranges {
     pub(crate) fn of(rule: u8, call: &Entry, space: &Space, brk: u64) -> Self {
         const NOTHING: u8 = Range::Nothing as u8;
         const FIRST: u8 = Range::First as u8;
+        const UNMAP: u8 = Range::Unmap as u8;
         const PRCTL: u8 = Range::Prctl as u8;
         const MMAP: u8 = Range::Mmap as u8;
         const BRK: u8 = Range::Brk as u8;
@@ -63,7 +64,7 @@ impl Ranges {
         };
         let ranges = match rule & 15 {
             NOTHING => return Self::default(),
-            FIRST => return Self { first: pages(a0, a1), ..Self::default() },
+            FIRST | UNMAP => return Self { first: pages(a0, a1), ..Self::default() },
             AT => return Self { first: pages(a0, 1), ..Self::default() },
             PRCTL if a0 == option::PR_SET_VMA => {
                 return Self { first: pages(a2, a3), ..Self::default() };

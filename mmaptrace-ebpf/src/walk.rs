@@ -194,7 +194,10 @@ fn entry(walk: &mut Walk, part: &mut Part) -> i64 {
         walk.count += 1;
     }
     walk.to = upper.wrapping_add(1);
-    if upper >= walk.last || upper == u64::MAX {
+    // A region that reaches over the end of the range may be what the call made, longer than its
+    // arguments tell (huge pages, a segment): what comes after it may have been cut.
+    let over = vma >= POINTERS && walk.lower < walk.last;
+    if (upper >= walk.last && !over) || upper == u64::MAX {
         if upper == u64::MAX {
             walk.to = u64::MAX;
         }

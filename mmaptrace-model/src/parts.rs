@@ -55,6 +55,8 @@ pub(crate) struct Parts {
     complete: bool,
     regions: Vec<Region>,
     ranges: Vec<Part>,
+    /// Room for [`Parts::unite`].
+    united: Vec<Region>,
 }
 
 /// Parts whose ranges adjoin, as one.
@@ -140,14 +142,45 @@ impl Parts {
         Ok(())
     }
 
+    /// Makes one range of those that overlap or adjoin: a call that touches two places may move an
+    /// edge of a region in one of them that is only in sight of the other. What is in both was
+    /// read twice under the same lock, and is the same.
+    fn unite(&mut self) {
+        self.ranges.sort_by_key(|part| part.lo);
+        self.united.clear();
+        let mut kept: usize = 0;
+        for index in 0..self.ranges.len() {
+            let Part { lo, hi, ref regions } = self.ranges[index];
+            let regions = &self.regions[regions.clone()];
+            let start = self.united.len();
+            match kept.checked_sub(1).and_then(|last| self.ranges.get_mut(last)) {
+                Some(last) if lo <= last.hi => {
+                    self.united.extend(regions.iter().filter(|region| region.start >= last.hi));
+                    last.hi = last.hi.max(hi);
+                    last.regions.end = self.united.len();
+                }
+                Some(_) | None => {
+                    self.united.extend(regions);
+                    self.ranges[kept] = Part { lo, hi, regions: start..self.united.len() };
+                    kept += 1;
+                }
+            }
+        }
+        self.ranges.truncate(kept);
+        std::mem::swap(&mut self.regions, &mut self.united);
+    }
+
     /// Whether they are all of the space: none is missing at the start, between or at the end.
     pub(crate) fn is_whole(&self) -> bool {
         self.whole && self.complete && matches!(self.ranges[..], [Part { lo: 0, .. }])
     }
 
-    /// What was read: each range, and all there is in it, in address order.
+    /// What was read: each range, and all there is in it, in address order. No two overlap or
+    /// adjoin.
     pub(crate) fn ranges(&mut self) -> impl Iterator<Item = (u64, u64, &[Region])> {
-        self.ranges.sort_by_key(|part| part.lo);
+        if self.ranges.len() > 1 {
+            self.unite();
+        }
         let regions = &self.regions;
         self.ranges.iter().map(|part| (part.lo, part.hi, &regions[part.regions.clone()]))
     }

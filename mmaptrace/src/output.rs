@@ -15,6 +15,8 @@ const BUFFER: usize = 1 << 16;
 #[derive(Debug)]
 pub struct Output {
     file: File,
+    /// What errors call it.
+    name: String,
     buffer: Vec<u8>,
     /// Length of what was written to a regular file, in bytes.
     length: Option<u64>,
@@ -28,16 +30,18 @@ impl Output {
     pub fn create(path: &Path) -> io::Result<Self> {
         let file = File::create(path)?;
         let regular = file.metadata()?.is_file();
-        Ok(Self { file, buffer: Vec::new(), length: regular.then_some(0) })
+        let name = path.display().to_string();
+        Ok(Self { file, name, buffer: Vec::new(), length: regular.then_some(0) })
     }
 
-    /// One of the standard streams. Not cut back: others write to it as well.
+    /// One of the standard streams, which errors call `name`. Not cut back: others write to it as
+    /// well.
     ///
     /// # Errors
     /// It is closed.
-    pub fn stream(stream: &impl AsFd) -> io::Result<Self> {
+    pub fn stream(stream: &impl AsFd, name: &str) -> io::Result<Self> {
         let file = File::from(stream.as_fd().try_clone_to_owned()?);
-        Ok(Self { file, buffer: Vec::new(), length: None })
+        Ok(Self { file, name: name.to_owned(), buffer: Vec::new(), length: None })
     }
 
     /// Writes the first `count` bytes of the buffer.
@@ -55,7 +59,7 @@ impl Output {
         }
         // What could not be written is gone: the caller ends.
         self.buffer.drain(..count);
-        outcome
+        outcome.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.name)))
     }
 
     /// How many bytes of the buffer's whole lines came to lie in the file behind `length`.

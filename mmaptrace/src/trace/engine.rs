@@ -336,7 +336,7 @@ impl Engine {
                 lost: process.lost,
                 healed: process.healed,
                 exact: process.exact,
-                regions: process.regions,
+                regions: if process.status.is_some() { 0 } else { process.regions },
                 status: process.status,
             })
             .collect();

@@ -158,11 +158,13 @@ fn sink(config: &Trace) -> Result<Box<dyn Sink>> {
         }
         None if launching => {
             let stderr = io::stderr();
-            (Output::stream(&stderr).context("standard error is closed")?, stderr.is_terminal())
+            let output = Output::stream(&stderr, "standard error");
+            (output.context("standard error is closed")?, stderr.is_terminal())
         }
         None => {
             let stdout = io::stdout();
-            (Output::stream(&stdout).context("standard output is closed")?, stdout.is_terminal())
+            let output = Output::stream(&stdout, "standard output");
+            (output.context("standard output is closed")?, stdout.is_terminal())
         }
     };
     let clock = engine::clock();
