@@ -11,10 +11,22 @@ pub struct Control {
     pub seed_tid: u32,
     /// The process that picture is of, for the record; the kernel's side does not check it.
     pub seed_pid: u32,
-    /// Not 0: a [`NAMES`](crate::record::kind::NAMES) record was sent and not yet dealt with.
-    pub names: u32,
+    /// Zero.
+    pub pad: u32,
     /// The name of that process, for the record.
     pub seed_comm: [u8; 16],
+}
+
+/// Counts of calls that succeed and change what `/proc/PID/maps` prints without changing an address
+/// space, by whomever; the one element of the `RENAMES` map. See
+/// [`NAMING`](crate::syscalls::NAMING).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Renames {
+    /// All of them.
+    pub calls: u64,
+    /// Those that may change the paths of files they do not touch.
+    pub moves: u64,
 }
 
 /// What went wrong that no record can tell, the one element of the `FAULTS` map.

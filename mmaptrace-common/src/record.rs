@@ -29,9 +29,6 @@ pub mod kind {
     pub const EXIT: u16 = 7;
     /// A bare [`Header`]: the last user of `mm` is gone, and with it all its regions.
     pub const END: u16 = 8;
-    /// A bare [`Header`]: a file was unlinked or renamed, or a mount changed, somewhere; names of
-    /// mapped files may print otherwise from now on. `mm` is 0.
-    pub const NAMES: u16 = 9;
 }
 
 /// The start of every record.
@@ -149,6 +146,9 @@ pub struct Commit {
     pub args: [u64; 6],
     /// The acting task's name, NUL-padded.
     pub comm: [u8; 16],
+    /// How many calls had changed names of files, machine-wide, before the regions were read; see
+    /// [`Renames::calls`](crate::control::Renames::calls).
+    pub renames: u64,
 }
 
 /// One region (`struct vm_area_struct`).
@@ -292,7 +292,7 @@ pub struct Exit {
 
 const _: () = {
     assert!(size_of::<Header>() == 40);
-    assert!(size_of::<Commit>() == 176);
+    assert!(size_of::<Commit>() == 184);
     assert!(size_of::<Region>() == 56);
     assert!(size_of::<Path>() == 72);
     assert!(size_of::<Name>() == 56);

@@ -16,6 +16,7 @@ use crate::{
         layout, load,
     },
     maps::{CONTROL, SPACES, Walk},
+    name,
     range::Ranges,
     walk,
 };
@@ -309,6 +310,7 @@ fn send(mm: u64, root: u64, now: &Counters, actor: &Actor, flags: u16, ranges: &
             nr: actor.nr,
             args: actor.args,
             comm: actor.comm,
+            renames: name::renames().calls,
         };
     }
     send_ranges(walk, ranges);

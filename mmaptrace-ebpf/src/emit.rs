@@ -88,8 +88,12 @@ pub(crate) fn follow(mm: u64) -> bool {
     followed
 }
 
+/// Adds 1, at once for all CPUs.
+///
+/// # Safety
+/// `counter` is an aligned counter in a map.
 #[inline(always)]
-unsafe fn add(counter: *mut u64) {
+pub(crate) unsafe fn add(counter: *mut u64) {
     // SAFETY: the caller's pointer is to an aligned counter in a map. The target has no atomic
     // read-modify-write in `core`, but an instruction for it.
     unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64) };

@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, CgroupArray, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use mmaptrace_common::{
-    control::{Control, Faults, Process, Space},
+    control::{Control, Faults, Process, Renames, Space},
     record::{
         Call, Commit, Exec, NAME_MAX, Name, PATH_TEXT_MAX, Path, REGIONS_PER_PART, Region, TEXT_MAX,
     },
@@ -25,15 +25,14 @@ pub(crate) static SPACES: HashMap<u64, Space> =
 pub(crate) static PROCESSES: HashMap<u32, Process> =
     HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
 
-/// Keys of paths and names that were sent, and the [`GENERATION`] of then. User space keeps what it
+/// Keys of paths and names that were sent, and [`Renames::moves`] of then. User space keeps what it
 /// was sent, so that forgetting here costs a repeated record and no more.
 #[map]
-pub(crate) static NAMES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(1 << 14, 0);
+pub(crate) static NAMES: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1 << 14, 0);
 
-/// How often a directory or a mount was moved, as far as anyone saw: paths sent before the last time
-/// may be others now. Not in [`CONTROL`], which user space writes as a whole.
+/// One [`Renames`].
 #[map]
-pub(crate) static GENERATION: Array<u32> = Array::with_max_entries(1, 0);
+pub(crate) static RENAMES: Array<Renames> = Array::with_max_entries(1, 0);
 
 /// One [`Control`].
 #[map]

@@ -6,12 +6,15 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel_str};
-use mmaptrace_common::record::{NAME_MAX, Name, PATH_TEXT_MAX, Path, flag, kind};
+use mmaptrace_common::{
+    control::Renames,
+    record::{NAME_MAX, Name, PATH_TEXT_MAX, Path, flag, kind},
+};
 
 use crate::{
     emit,
     kernel::{ids, layout, mask, read},
-    maps::{GENERATION, NAME_TEXT, NAMES, PATH_TEXT, WALK, Walk},
+    maps::{NAME_TEXT, NAMES, PATH_TEXT, RENAMES, WALK, Walk},
 };
 
 /// Components of one path, crossings of mounts included.
@@ -34,27 +37,33 @@ pub(crate) fn path(walk: &mut Walk, deleted: bool) {
 /// Whether a name was sent, and nothing was moved since.
 #[inline(always)]
 fn known(key: u64) -> bool {
-    // SAFETY: elements stay valid for the length of a run; both are aligned integers.
-    NAMES.get_ptr(key).is_some_and(|sent| unsafe { *sent } == generation())
+    // SAFETY: elements stay valid for the length of a run.
+    NAMES.get_ptr(key).is_some_and(|sent| unsafe { *sent } == renames().moves)
 }
 
 #[inline(always)]
 fn note_sent(key: u64) {
-    let _ = NAMES.insert(key, generation(), 0);
+    let _ = NAMES.insert(key, renames().moves, 0);
 }
 
+/// How often names have changed.
 #[inline(always)]
-fn generation() -> u32 {
-    // SAFETY: as in `known`.
-    GENERATION.get_ptr(0).map_or(0, |generation| unsafe { core::ptr::read_volatile(generation) })
+pub(crate) fn renames() -> Renames {
+    // SAFETY: as in `known`. Others may count meanwhile: each number is whole.
+    RENAMES.get_ptr(0).map_or(Renames { calls: 0, moves: 0 }, |it| unsafe { *it })
 }
 
-/// Paths sent until now may be others from now on.
+/// Counts a call that changed names.
 #[inline(always)]
-pub(crate) fn moved() {
-    if let Some(generation) = GENERATION.get_ptr_mut(0) {
-        // SAFETY: as in `known`. Two at once may count as one: it is another number either way.
-        unsafe { core::ptr::write_volatile(generation, (*generation).wrapping_add(1)) };
+pub(crate) fn count_rename(moves: bool) {
+    if let Some(renames) = RENAMES.get_ptr_mut(0) {
+        // SAFETY: as in `known`.
+        unsafe {
+            emit::add(&raw mut (*renames).calls);
+            if moves {
+                emit::add(&raw mut (*renames).moves);
+            }
+        }
     }
 }
 

@@ -13,14 +13,14 @@ use aya_ebpf::{
 };
 use mmaptrace_common::{
     control::Process,
-    record::{Call, Exec, Exit, Fork, Header, TEXT_MAX, cause, flag, kind},
+    record::{Call, Exec, Exit, Fork, TEXT_MAX, cause, flag, kind},
     syscalls::{MOVES, Report, option},
 };
 
 use crate::{
     commit, emit,
     kernel::{Entry, comm, current, ids, layout, load, mask, read},
-    maps::{CALL_TEXT, CGROUP, CONTROL, EXEC_TEXT, PROCESSES, SPACES},
+    maps::{CALL_TEXT, CGROUP, EXEC_TEXT, PROCESSES, SPACES},
     name,
 };
 
@@ -93,10 +93,7 @@ pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
     let report = rule >> 4;
     if report == Report::Names as u8 {
         if result == 0 {
-            if rule & 15 == MOVES {
-                name::moved();
-            }
-            names_changed();
+            name::count_rename(rule & 15 == MOVES);
         }
         return 0;
     }
@@ -189,27 +186,6 @@ fn send_call_with_text(record: &mut Call, address: u64) -> bool {
         emit::send((&raw const *out).cast(), record.header.size, record.header.mm);
     }
     true
-}
-
-/// Tells, once until it is dealt with, that names of files may have changed.
-#[inline(always)]
-fn names_changed() {
-    let Some(control) = CONTROL.get_ptr_mut(0) else {
-        return;
-    };
-    // SAFETY: the element is there; two at once send two records, no harm.
-    unsafe {
-        if core::ptr::read_volatile(&raw const (*control).names) != 0 {
-            return;
-        }
-        // Before it is sent: the reader may have dealt with it before this goes on.
-        core::ptr::write_volatile(&raw mut (*control).names, 1);
-        let size = size_of::<Header>() as u32;
-        let header = emit::header(kind::NAMES, 0, size, 0, ids());
-        if !emit::send((&raw const header).cast(), size, 0) {
-            core::ptr::write_volatile(&raw mut (*control).names, 0);
-        }
-    }
 }
 
 /// `sched_process_fork(parent, child)`: a task was made and has not run. Its address space, if it

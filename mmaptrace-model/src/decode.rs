@@ -22,8 +22,6 @@ pub enum Record<'a> {
     Exit(&'a record::Exit),
     /// An address space's end.
     End(&'a Header),
-    /// Names of mapped files may have changed.
-    Names(&'a Header),
 }
 
 impl<'a> Record<'a> {
@@ -37,7 +35,7 @@ impl<'a> Record<'a> {
             Self::Exec(exec, _, _) => &exec.header,
             Self::Fork(fork) => &fork.header,
             Self::Exit(exit) => &exit.header,
-            Self::End(header) | Self::Names(header) => header,
+            Self::End(header) => header,
         }
     }
 }
@@ -130,7 +128,6 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
         kind::FORK => Ok(Record::Fork(cursor.fixed(bytes)?.0)),
         kind::EXIT => Ok(Record::Exit(cursor.fixed(bytes)?.0)),
         kind::END => Ok(Record::End(cursor.fixed(bytes)?.0)),
-        kind::NAMES => Ok(Record::Names(cursor.fixed(bytes)?.0)),
         kind => Err(DecodeError::Kind { kind }),
     }
 }

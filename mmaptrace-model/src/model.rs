@@ -97,11 +97,6 @@ impl Model {
         doubtful.filter_map(|space| Some((space, self.processes.of_space(space.id())?.pid)))
     }
 
-    /// Whether names of files may have changed since some space was last read whole.
-    pub fn names_stale(&self) -> bool {
-        self.spaces.values().any(Space::names_stale)
-    }
-
     /// Totals of all.
     pub const fn totals(&self) -> Totals {
         self.totals
@@ -143,7 +138,6 @@ impl Model {
             Record::Fork(fork) => self.fork(fork, out),
             Record::Exit(exit) => self.exit(exit, out),
             Record::End(header) => self.end(header, out),
-            Record::Names(_) => self.spaces.values_mut().for_each(Space::mark_names_stale),
         }
     }
 

@@ -43,7 +43,7 @@ pub struct Space {
     doubt: Option<Doubt>,
     /// Whether the whole space was ever read.
     seeded: bool,
-    names_stale: bool,
+    renames: u64,
     lost: u64,
     healed: u64,
     doubts: u64,
@@ -65,7 +65,7 @@ impl Space {
             sure: 0,
             doubt: Some(Doubt::Unseeded),
             seeded: false,
-            names_stale: false,
+            renames: 0,
             lost: 0,
             healed: 0,
             doubts: 0,
@@ -120,13 +120,10 @@ impl Space {
         self.healed
     }
 
-    /// Whether names of files may have changed since the whole space was last read.
-    pub const fn names_stale(&self) -> bool {
-        self.names_stale
-    }
-
-    pub(crate) const fn mark_names_stale(&mut self) {
-        self.names_stale = true;
+    /// How many calls had changed names of files, machine-wide, when the whole space was last read:
+    /// if there were more since, its files may have other names.
+    pub const fn renames(&self) -> u64 {
+        self.renames
     }
 
     /// Takes the loss that any record of this space tells, and returns how many are new.

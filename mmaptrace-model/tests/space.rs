@@ -229,13 +229,16 @@ fn the_break_moves_without_a_region() {
 fn a_renamed_file_is_no_error() {
     let file = |name| Region { backing: backing::FILE, ino: 5, name, ..region(1, 3, 1) };
     let mut model = seeded(10, &[file(1)]);
-    apply(&mut model, &words(&record::Header { mm: 0, ..header(kind::NAMES, 0) }, &[]));
-    assert!(model.names_stale());
     let all = [file(2)];
-    let events = apply(&mut model, &seed_words(&counted(10, &all), &all));
+    let commit = record::Commit { renames: 1, ..counted(10, &all) };
+    let events = apply(&mut model, &seed_words(&commit, &all));
     let [Event::Commit { effects, exact: true, .. }] = &events[..] else { panic!("{events:?}") };
     assert!(matches!(effects[..], [Effect::Changed { .. }]));
-    assert!(!model.names_stale());
+    assert_eq!(space(&model).renames(), 1);
+    let all = [file(3)];
+    let commit = record::Commit { renames: 1, ..counted(10, &all) };
+    let events = apply(&mut model, &seed_words(&commit, &all));
+    assert!(matches!(events[0], Event::Doubt { .. }), "nothing was renamed: {events:?}");
 }
 
 #[test]

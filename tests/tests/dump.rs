@@ -130,3 +130,24 @@ fn a_flooded_process_is_dumped_at_one_commit() {
         trace.assert_consistent();
     }
 }
+
+/// Tracers that start, are asked and end at the same time: none takes another's socket away, and a
+/// dump is not led astray by one that ends while it is asked.
+#[test]
+fn tracers_that_come_and_go_together() {
+    needs_root!("tracers_that_come_and_go_together");
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    let victim = victim!("stand_still");
+                    let tracer = Tracer::attach(victim.pid(), &[]);
+                    for _ in 0..5 {
+                        assert_exact(victim.pid());
+                    }
+                    tracer.finish().assert_clean();
+                }
+            });
+        }
+    });
+}

@@ -111,7 +111,7 @@ impl Space {
                 effects.clear();
             }
             self.seeded = true;
-            self.names_stale &= cause != Cause::Seed;
+            self.renames = commit.renames;
         }
 
         let done = Done { cause, effective: !effects.is_empty() || brk.is_some() };
@@ -190,7 +190,8 @@ impl Space {
         if self.doubt.is_some() {
             return None;
         }
-        let mut wrong = effects.iter().filter(|effect| !(self.names_stale && is_rename(effect)));
+        let renamed = commit.renames != self.renames;
+        let mut wrong = effects.iter().filter(|effect| !(renamed && is_rename(effect)));
         let at = wrong.next()?.start();
         let kernel = u64::from(commit.map_count);
         if was == kernel {

@@ -73,9 +73,15 @@ fn nobody(config: &Dump, directory: &Path, denied: Option<&PathBuf>) -> anyhow::
     }
 }
 
-/// Whether nobody listens there: the tracer ended between two looks, or was killed.
+/// Whether nobody listens there: the tracer was killed, or ended before it was asked, or while.
 fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionRefused, ConnectionReset, NotConnected, NotFound, UnexpectedEof,
+    };
+    matches!(
+        error.kind(),
+        NotFound | ConnectionRefused | ConnectionReset | NotConnected | BrokenPipe | UnexpectedEof
+    )
 }
 
 fn ask(socket: &Path, request: Request) -> io::Result<(Reply, Vec<u8>)> {
@@ -88,8 +94,7 @@ fn ask(socket: &Path, request: Request) -> io::Result<(Reply, Vec<u8>)> {
     let mut stream = BufReader::new(stream);
     let mut head = String::new();
     if stream.read_line(&mut head)? == 0 {
-        // It ended while it was asked.
-        return Err(io::ErrorKind::ConnectionRefused.into());
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let reply = serde_json::from_str(&head)?;
     let mut body = Vec::new();

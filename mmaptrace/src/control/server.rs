@@ -38,7 +38,12 @@ impl Server {
         directory::prepare(directory)?;
         remove_abandoned(directory);
         let path = directory.join(format!("{}.sock", std::process::id()));
-        let listener = UnixListener::bind(&path)?;
+        // A socket that nobody listens on yet looks like one that was abandoned: it gets its name
+        // when somebody does.
+        let nascent = path.with_extension("new");
+        let _ = fs::remove_file(&nascent);
+        let listener = UnixListener::bind(&nascent)?;
+        fs::rename(&nascent, &path)?;
         let (sender, asks) = mpsc::channel(16);
         tokio::spawn(accept(listener, sender));
         Ok(Self { path, asks })

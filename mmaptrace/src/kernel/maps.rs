@@ -24,6 +24,8 @@ plain! {
     Faults,
     /// See [`control::Process`].
     Process,
+    /// See [`control::Renames`].
+    Renames,
     /// See [`control::Space`].
     Space
 }

@@ -12,7 +12,7 @@ use zerocopy::IntoBytes as _;
 
 use super::{
     btf::{BtfError, Types},
-    maps::{Control, Faults, Process, Space},
+    maps::{Control, Faults, Process, Renames, Space},
 };
 
 /// The object, built by `build.rs`.
@@ -104,6 +104,7 @@ pub struct Probe {
     pub ring: RingBuf<MapData>,
     pub(super) control: Array<MapData, Control>,
     faults: Array<MapData, Faults>,
+    renames: Array<MapData, Renames>,
     spaces: HashMap<MapData, u64, Space>,
     processes: HashMap<MapData, u32, Process>,
 }
@@ -162,6 +163,7 @@ impl Probe {
             ring: map(&mut ebpf, "RING")?,
             control: map(&mut ebpf, "CONTROL")?,
             faults: map(&mut ebpf, "FAULTS")?,
+            renames: map(&mut ebpf, "RENAMES")?,
             spaces: map(&mut ebpf, "SPACES")?,
             processes: map(&mut ebpf, "PROCESSES")?,
         };
@@ -174,8 +176,8 @@ impl Probe {
                 attach(&mut ebpf, program, tracepoint, &btf)?;
             }
         }
-        let Maps { ring, control, faults, spaces, processes } = probe;
-        Ok(Self { _ebpf: ebpf, ring, control, faults, spaces, processes })
+        let Maps { ring, control, faults, renames, spaces, processes } = probe;
+        Ok(Self { _ebpf: ebpf, ring, control, faults, renames, spaces, processes })
     }
 
     /// Follows a process by its PID: what it execs, and its children if so set.
@@ -195,13 +197,12 @@ impl Probe {
         self.update(|control| control.idle = u32::from(idle))
     }
 
-    /// Tells the programs that a [`NAMES`](mmaptrace_common::record::kind::NAMES) record was dealt
-    /// with.
+    /// How many calls have changed names of files, of which no address space tells.
     ///
     /// # Errors
     /// The map cannot be accessed.
-    pub fn names_dealt_with(&mut self) -> Result<(), MapError> {
-        self.update(|control| control.names = 0)
+    pub fn renames(&self) -> Result<u64, MapError> {
+        Ok(self.renames.get(&0, 0)?.0.calls)
     }
 
     /// What went wrong that no record tells.
@@ -217,8 +218,8 @@ impl Probe {
         self.spaces.get(&mm, 0).map_or(0, |space| space.0.lost)
     }
 
-    /// Reads, changes and writes the settings. The programs change `idle` and `names` as well:
-    /// overwriting either with an older value costs a wake-up or a record more.
+    /// Reads, changes and writes the settings. The programs change `idle` as well: overwriting it
+    /// with an older value costs a wake-up.
     pub(super) fn update(
         &mut self,
         change: impl FnOnce(&mut control::Control),
@@ -233,6 +234,7 @@ struct Maps {
     ring: RingBuf<MapData>,
     control: Array<MapData, Control>,
     faults: Array<MapData, Faults>,
+    renames: Array<MapData, Renames>,
     spaces: HashMap<MapData, u64, Space>,
     processes: HashMap<MapData, u32, Process>,
 }

@@ -269,11 +269,10 @@ impl Engine {
         self.catch_up()?;
         for _ in 0..ATTEMPTS {
             let Some(space) = self.heart.model.space_of(pid) else { break };
-            if space.doubt().is_none() && !space.names_stale() {
+            let renames = self.probe.renames().context(MAPS)?;
+            if space.doubt().is_none() && space.renames() >= renames {
                 break;
             }
-            // Before the picture: what is renamed after it is told again.
-            self.probe.names_dealt_with().context(MAPS)?;
             self.picture(pid);
             self.catch_up()?;
         }
@@ -336,7 +335,7 @@ impl Engine {
                 lost: process.lost,
                 healed: process.healed,
                 exact: process.exact,
-                regions: if process.status.is_some() { 0 } else { process.regions },
+                regions: process.regions,
                 status: process.status,
             })
             .collect();
