@@ -110,6 +110,8 @@ pub enum Report {
     Never = 5,
     /// Not reported: whoever calls it, names of mapped files may change. See [`NAMING`].
     Names = 6,
+    /// If it is not 0: the child of a fork returns from the call it did not make.
+    Parent = 7,
 }
 
 /// A row of the table.
@@ -180,10 +182,10 @@ pub const TABLE: &[Syscall] = table! {
     "personality"              135 136 (Personality)                                  All     Always;
     "execve"                    59  11 (Path Addr Addr)                               All     Failure;
     "execveat"                 322 358 (Fd Path Addr Addr Hex)                        All     Failure;
-    "fork"                      57   2 ()                                             Nothing Always;
-    "vfork"                     58 190 ()                                             Nothing Always;
-    "clone"                     56 120 (Clone Addr Addr Addr Addr)                    Nothing Always;
-    "clone3"                   435 435 (Addr Size)                                    Nothing Always;
+    "fork"                      57   2 ()                                             Nothing Parent;
+    "vfork"                     58 190 ()                                             Nothing Parent;
+    "clone"                     56 120 (Clone Addr Addr Addr Addr)                    Nothing Parent;
+    "clone3"                   435 435 (Addr Size)                                    Nothing Parent;
     "exit"                      60   1 (Int)                                          Nothing Never;
     "exit_group"               231 252 (Int)                                          Nothing Never;
 };

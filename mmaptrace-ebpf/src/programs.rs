@@ -120,6 +120,7 @@ fn wanted(report: u8, call: &Entry, result: i64, made_last_commit: bool) -> bool
     const ARCH_PRCTL: u8 = Report::ArchPrctl as u8;
     const IOCTL: u8 = Report::Ioctl as u8;
     const FAILURE: u8 = Report::Failure as u8;
+    const PARENT: u8 = Report::Parent as u8;
     let [a0, a1, ..] = call.args;
     match report {
         ALWAYS => true,
@@ -138,6 +139,7 @@ fn wanted(report: u8, call: &Entry, result: i64, made_last_commit: bool) -> bool
             made_last_commit || a1 == option::UFFDIO_REGISTER || a1 == option::UFFDIO_UNREGISTER
         }
         FAILURE => result < 0,
+        PARENT => result != 0,
         _ => false,
     }
 }

@@ -49,6 +49,11 @@ impl Server {
         Ok(Self { path, asks })
     }
 
+    /// Where the socket is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The next request.
     pub async fn next(&mut self) -> Option<Ask> {
         self.asks.recv().await

@@ -156,7 +156,9 @@ impl Probe {
         if let Some(path) = &follow.cgroup {
             let cgroup = File::open(path)
                 .map_err(|source| LoadError::Cgroup { path: path.clone(), source })?;
-            let mut array: CgroupArray<_> = map(&mut ebpf, "CGROUP")?;
+            // Borrowed: the map must be there when the programs that use it are loaded.
+            let map = ebpf.map_mut("CGROUP").ok_or_else(|| no_map("CGROUP"))?;
+            let mut array = CgroupArray::try_from(map).map_err(|error| map_error(&error))?;
             array.set(0, cgroup, 0).map_err(|error| map_error(&error))?;
         }
         let probe = Maps {
@@ -243,8 +245,12 @@ fn map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError>
 where
     T: TryFrom<aya::maps::Map, Error = MapError>,
 {
-    let map = ebpf.take_map(name).ok_or_else(|| LoadError::Object(format!("no map {name}")))?;
+    let map = ebpf.take_map(name).ok_or_else(|| no_map(name))?;
     T::try_from(map).map_err(|error| map_error(&error))
+}
+
+fn no_map(name: &str) -> LoadError {
+    LoadError::Object(format!("no map {name}"))
 }
 
 fn map_error(error: &MapError) -> LoadError {

@@ -119,6 +119,18 @@ impl Engine {
         Ok(records)
     }
 
+    /// Tells of each process what is known of it so far.
+    pub(super) fn describe(&mut self, mut tell: impl FnMut(String)) -> Result<()> {
+        self.catch_up()?;
+        for &pid in &self.alive {
+            if let Some(space) = self.heart.model.space_of(pid) {
+                let (regions, commit) = (space.map().len(), space.commit());
+                tell(format!("PID {pid}: {regions} regions at commit {commit}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether there is reason to come by soon even if no record comes.
     pub(super) fn is_busy(&self) -> bool {
         self.sink.holds() || self.heart.model.in_doubt().next().is_some()

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Result, anyhow, bail};
 
 use super::engine::Engine;
-use crate::{config::Target, kernel::SeedError};
+use crate::{config::Target, kernel::SeedError, note};
 
 /// Follows those that the target names, and those that run already and match it.
 ///
@@ -36,6 +36,11 @@ pub(super) fn processes(engine: &mut Engine, target: &Target) -> Result<()> {
         match engine.follow(pid) {
             // It ended meanwhile, or is a kernel thread.
             Ok(()) | Err(SeedError::NoProcess | SeedError::NoSpace) => {}
+            // One of many: the others are no less worth tracing.
+            Err(error @ SeedError::Denied(_)) => {
+                let error = refused(pid, &error);
+                note(format_args!("{error}; it is not traced until it runs another program"));
+            }
             Err(error) => return Err(refused(pid, &error)),
         }
     }
@@ -50,7 +55,9 @@ fn refused(pid: u32, error: &SeedError) -> anyhow::Error {
              its parent"
         ),
         SeedError::Denied(source) => {
-            anyhow!("cannot look at process {pid}: {source}; are you root (CAP_SYS_PTRACE)?")
+            anyhow!(
+                "cannot look at process {pid}: {source} (it takes CAP_SYS_PTRACE, and as many rights as it has)"
+            )
         }
         SeedError::NoPicture | SeedError::Map(_) => anyhow!("cannot read process {pid}: {error}"),
     }

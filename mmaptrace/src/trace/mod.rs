@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{Signal, SignalKind, signal},
@@ -25,7 +25,7 @@ use crate::{
     config::{Format, Trace},
     control::{directory, server::Server},
     exit::Exit,
-    kernel::{Follow, Probe, Settings},
+    kernel::{self, Follow, Probe, Settings},
     launch::Launch,
     note,
     output::Output,
@@ -59,6 +59,10 @@ async fn trace(config: Trace, launch: Option<Launch>) -> Result<Exit> {
     // From here on no signal ends the process without the last line.
     let signals = Signals::new().context("cannot handle signals")?;
     let sink = sink(&config)?;
+    if !kernel::in_initial_pid_namespace() {
+        bail!("PIDs in this PID namespace are not the kernel's; run it outside the container");
+    }
+    let began = Instant::now();
     let probe = Probe::load(&Settings {
         ring_bytes: config.buffer,
         calls: config.calls,
@@ -74,8 +78,17 @@ async fn trace(config: Trace, launch: Option<Launch>) -> Result<Exit> {
         None => anyhow!(error),
     })?;
     let mut engine = Engine::new(probe, sink, config.verify.is_some());
+    if config.verbose {
+        let (elapsed, buffer) = (began.elapsed(), config.buffer >> 10);
+        note(format_args!("programs attached in {elapsed:.0?}; the buffer has {buffer} KiB"));
+    }
     let server = match Server::listen(&directory::path()) {
-        Ok(server) => Some(server),
+        Ok(server) => {
+            if config.verbose {
+                note(format_args!("'mmaptrace dump' asks at {}", server.path().display()));
+            }
+            Some(server)
+        }
         Err(error) => {
             let path = directory::path();
             note(format_args!("no 'mmaptrace dump' from this tracer: {}: {error}", path.display()));
@@ -84,6 +97,9 @@ async fn trace(config: Trace, launch: Option<Launch>) -> Result<Exit> {
     };
     engine.start("exact")?;
     follow::processes(&mut engine, &config.target)?;
+    if config.verbose {
+        engine.describe(|space| note(format_args!("{space}")))?;
+    }
     let command = match launch {
         None => None,
         Some(launch) => {

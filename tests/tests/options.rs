@@ -1,0 +1,128 @@
+//! Which processes are traced, and what is shown of them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use mmaptrace_tests::{
+    Finished, Process, Scratch, Tracer, Victim, assert_exact, mmaptrace, needs_root, run, skip,
+    until, victim, victim_path,
+};
+
+const TEXT: [&str; 2] = ["--format", "text"];
+
+fn text_of(case: &str, options: &[&str]) -> String {
+    let mut victim = Victim::start(victim_path!(), case, &[]);
+    let tracer = Tracer::attach(victim.pid(), &[&TEXT[..], options].concat());
+    victim.work();
+    tracer.finish_text()
+}
+
+/// The first field of each line that a call starts.
+fn times(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.split_once(" [")).map(|(time, _)| time.trim()).collect()
+}
+
+#[test]
+fn times_are_told_as_asked() {
+    needs_root!("times_are_told_as_asked");
+    let shape = |text: &str| -> Vec<usize> {
+        let times = times(text);
+        assert!(!times.is_empty(), "{text}");
+        times[0].split([':', '.']).map(str::len).collect()
+    };
+    assert_eq!(shape(&text_of("munmap_middle", &[])), [2, 2, 2, 6]);
+    assert_eq!(shape(&text_of("munmap_middle", &["-t"])), [2, 2, 2]);
+    assert_eq!(shape(&text_of("munmap_middle", &["-tt"])), [2, 2, 2, 6]);
+    assert_eq!(shape(&text_of("munmap_middle", &["-ttt"])), [10, 6]);
+    assert_eq!(shape(&text_of("munmap_middle", &["-r"])), [1, 6]);
+}
+
+#[test]
+fn min_size_hides_what_is_smaller() {
+    needs_root!("min_size_hides_what_is_smaller");
+    let all = text_of("munmap_middle", &[]);
+    assert!(all.contains(" munmap("), "{all}");
+    let large = text_of("munmap_middle", &["--min-size", "1G"]);
+    assert!(!large.contains(" munmap("), "{large}");
+}
+
+/// A process of this name that runs already, and one that comes later.
+#[test]
+fn by_name() {
+    needs_root!("by_name");
+    let scratch = Scratch::new();
+    // No other process on the machine is called so.
+    let program = scratch.join(&format!("named-{}", std::process::id() % 100_000));
+    fs::copy("/bin/sleep", &program).expect("a copy of sleep");
+    let name = program.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+    let sleeper = Process::spawn(Command::new(&program).arg("100"));
+    until("its exec", || is_named(sleeper.pid(), &name).then_some(()));
+    let trace = scratch.join("trace");
+    let mut tracer =
+        Process::spawn(mmaptrace(&["--format", "json", "-n", &name, "-o"]).arg(&trace));
+    until("the running one", || dumps(sleeper.pid()).then_some(()));
+    assert_exact(sleeper.pid());
+    let later = Process::spawn(Command::new(&program).arg("100"));
+    until("the later one", || dumps(later.pid()).then_some(()));
+    assert_exact(later.pid());
+    tracer.signal(libc::SIGINT);
+    assert_eq!(tracer.wait().code(), Some(0));
+    let trace = fs::read_to_string(&trace).expect("a trace");
+    assert!(trace.contains("\"type\":\"exec\"") && trace.contains("\"exact\":true"), "{trace}");
+}
+
+fn is_named(pid: u32, name: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name)
+}
+
+fn dumps(pid: u32) -> bool {
+    let Finished { stdout, .. } = run(&mut mmaptrace(&["dump", &pid.to_string()]));
+    !stdout.is_empty()
+}
+
+/// The processes of a cgroup and of one below it, and no others.
+#[test]
+fn by_cgroup() {
+    const NAME: &str = "by_cgroup";
+    needs_root!("by_cgroup");
+    let Some(root) = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
+        .into_iter()
+        .find(|root| Path::new(root).join("cgroup.controllers").exists())
+    else {
+        return skip(NAME, "no cgroup of version 2 is mounted");
+    };
+    let group = Path::new(root).join(format!("mmaptrace-test-{}", std::process::id()));
+    let below = group.join("below");
+    if fs::create_dir_all(&below).is_err() {
+        return skip(NAME, "no cgroup can be made");
+    }
+    let inside = Process::quiet("sleep", &["100"]);
+    let outside = Process::quiet("sleep", &["100"]);
+    let moved = fs::write(below.join("cgroup.procs"), inside.pid().to_string());
+    moved.expect("a process moves into a cgroup");
+    let mut tracer = Process::spawn(mmaptrace(&["-q", "-o", "/dev/null", "--cgroup"]).arg(&group));
+    until("the one inside", || dumps(inside.pid()).then_some(()));
+    assert_exact(inside.pid());
+    assert!(!dumps(outside.pid()));
+    tracer.signal(libc::SIGINT);
+    assert_eq!(tracer.wait().code(), Some(0));
+    drop(inside);
+    until("an empty cgroup", || fs::remove_dir(&below).ok());
+    fs::remove_dir(&group).expect("an empty cgroup");
+}
+
+/// Every process of the machine, those that come later too.
+#[test]
+fn all_processes() {
+    needs_root!("all_processes");
+    let victim = victim!("mmap_anonymous");
+    let mut tracer = Process::spawn(&mut mmaptrace(&["-q", "-a", "-o", "/dev/null"]));
+    until("one that ran", || dumps(victim.pid()).then_some(()));
+    assert_exact(victim.pid());
+    let later = Process::quiet("sleep", &["100"]);
+    until("one that came", || dumps(later.pid()).then_some(()));
+    assert_exact(later.pid());
+    tracer.signal(libc::SIGINT);
+    assert_eq!(tracer.wait().code(), Some(0));
+}
