@@ -27,7 +27,7 @@ pub mod kind {
     pub const FORK: u16 = 6;
     /// [`Exit`](super::Exit): a task has ended.
     pub const EXIT: u16 = 7;
-    /// A bare [`Header`]: the last user of `mm` is gone, and with it all its regions.
+    /// A bare [`Header`](super::Header): the last user of `mm` is gone, and with it all its regions.
     pub const END: u16 = 8;
 }
 

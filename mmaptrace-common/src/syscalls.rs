@@ -2,7 +2,7 @@
 //! space. Adding a call is adding a row to [`TABLE`]; see `docs/architecture.md`.
 //!
 //! The eBPF side reads two things of a row, compiled into one byte per number
-//! ([`rule`]): which range the call touches, and whether its return is reported. User space
+//! ([`Rules`]): which range the call touches, and whether its return is reported. User space
 //! reads the rest, to decode the call as strace would.
 
 /// How an argument is shown.
