@@ -91,7 +91,8 @@ pub(crate) struct PathText {
 #[repr(C)]
 pub(crate) struct NameText {
     pub(crate) name: Name,
-    pub(crate) text: [u8; NAME_MAX],
+    /// In words, for they are hashed as such.
+    pub(crate) text: [u64; NAME_MAX / 8],
 }
 
 /// A call record with its text.

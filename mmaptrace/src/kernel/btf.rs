@@ -2,6 +2,7 @@
 
 use std::{fs, io, path::Path};
 
+use aya::{Btf, Endianness};
 use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
 use mmaptrace_common::layout::{ABSENT, Layout};
 
@@ -44,8 +45,13 @@ impl Readable for Bytes {
     }
 }
 
-/// The kernel's types, as far as the programs ask.
-pub struct Types(TypeInformation);
+/// The kernel's types.
+pub struct Types {
+    /// To find offsets in.
+    types: TypeInformation,
+    /// The same, for the loader.
+    pub btf: Btf,
+}
 
 impl Types {
     /// Of the running kernel.
@@ -54,15 +60,18 @@ impl Types {
     /// There is no BTF, or it cannot be parsed.
     pub fn of_running_kernel() -> Result<Self, BtfError> {
         let bytes = fs::read(Path::new(VMLINUX)).map_err(BtfError::Read)?;
-        let types =
-            TypeInformation::new(&Bytes(bytes)).map_err(|e| BtfError::Parse(format!("{e:?}")))?;
-        Ok(Self(types))
+        // Read once and parsed by each: neither tells the other what it knows.
+        let btf = Btf::parse(&bytes, Endianness::default())
+            .map_err(|error| BtfError::Parse(error.to_string()))?;
+        let types = TypeInformation::new(&Bytes(bytes))
+            .map_err(|error| BtfError::Parse(format!("{error:?}")))?;
+        Ok(Self { types, btf })
     }
 
     /// The offset of a member, in bytes; members of anonymous members are found by their own name.
     fn offset(&self, type_name: &str, path: &str) -> Option<u32> {
-        let id = self.0.id_of(type_name)?;
-        match self.0.offset_of(id, path).ok()?.1 {
+        let id = self.types.id_of(type_name)?;
+        match self.types.offset_of(id, path).ok()?.1 {
             Offset::ByteOffset(offset) => Some(offset),
             Offset::BitOffsetAndSize(..) => None,
         }
@@ -70,15 +79,15 @@ impl Types {
 
     /// The number of arguments of a tracepoint, its context not counted.
     pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
-        let pointer = match self.0.from_id(self.0.id_of(&format!("btf_trace_{name}"))?)? {
+        let pointer = match self.types.from_id(self.types.id_of(&format!("btf_trace_{name}"))?)? {
             TypeVariant::Typedef(typedef) => *typedef.tid(),
             _ => return None,
         };
-        let prototype = match self.0.from_id(pointer)? {
+        let prototype = match self.types.from_id(pointer)? {
             TypeVariant::Ptr(pointer) => *pointer.tid(),
             _ => return None,
         };
-        match self.0.from_id(prototype)? {
+        match self.types.from_id(prototype)? {
             TypeVariant::FuncProto(prototype) => prototype.parameter_list().len().checked_sub(1),
             _ => None,
         }
@@ -94,9 +103,9 @@ impl Types {
         };
         let optional = |type_name, path| self.offset(type_name, path).unwrap_or(ABSENT);
         let vma_size = self
-            .0
+            .types
             .id_of("vm_area_struct")
-            .and_then(|id| self.0.size_of(id).ok())
+            .and_then(|id| self.types.size_of(id).ok())
             .ok_or(BtfError::Missing { type_name: "vm_area_struct", path: "size" })?;
         Ok(Layout {
             task_mm: need("task_struct", "mm")?,

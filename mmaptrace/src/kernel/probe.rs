@@ -148,6 +148,7 @@ impl Probe {
             name[..length].copy_from_slice(&wanted[..length]);
         }
         let mut ebpf = EbpfLoader::new()
+            .btf(Some(&types.btf))
             .override_global("LAYOUT", layout.as_bytes(), true)
             .override_global("NAME", &name[..], true)
             .map_max_entries("RING", settings.ring_bytes)
@@ -169,13 +170,12 @@ impl Probe {
             spaces: map(&mut ebpf, "SPACES")?,
             processes: map(&mut ebpf, "PROCESSES")?,
         };
-        let btf = Btf::from_sys_fs().map_err(|e| LoadError::Object(e.to_string()))?;
         // The hook that ends things before those that begin them, so that nothing followed is
         // missed when it goes.
-        attach(&mut ebpf, commits, "mmap_lock_released", &btf)?;
+        attach(&mut ebpf, commits, "mmap_lock_released", &types.btf)?;
         for (program, tracepoint) in PROGRAMS {
             if program != "call_exit" || settings.calls {
-                attach(&mut ebpf, program, tracepoint, &btf)?;
+                attach(&mut ebpf, program, tracepoint, &types.btf)?;
             }
         }
         let Maps { ring, control, faults, renames, spaces, processes } = probe;
