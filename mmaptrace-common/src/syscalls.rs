@@ -186,8 +186,8 @@ pub const TABLE: &[Syscall] = table! {
     "vfork"                     58 190 ()                                             Nothing Parent;
     "clone"                     56 120 (Clone Addr Addr Addr Addr)                    Nothing Parent;
     "clone3"                   435 435 (Addr Size)                                    Nothing Parent;
-    "exit"                      60   1 (Int)                                          Nothing Never;
-    "exit_group"               231 252 (Int)                                          Nothing Never;
+    "exit"                      60   1 (Int)                                          All     Never;
+    "exit_group"               231 252 (Int)                                          All     Never;
 };
 
 /// A call that changes no address space, but what `/proc/PID/maps` prints of one: the names of

@@ -100,6 +100,42 @@ fn a_full_disk() {
     victim.outcome();
 }
 
+/// A file system of 64 KiB, for as long as this lives.
+struct SmallDisk(Scratch);
+
+impl SmallDisk {
+    fn new() -> Option<Self> {
+        let place = Scratch::new();
+        let args = ["-t", "tmpfs", "-o", "size=64k", "none"];
+        let mount = Command::new("mount").args(args).arg(place.path()).status();
+        mount.is_ok_and(|status| status.success()).then_some(Self(place))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_holds_whole_lines() {
+    const NAME: &str = "a_disk_that_fills_up_holds_whole_lines";
+    needs_root!("a_disk_that_fills_up_holds_whole_lines");
+    let Some(disk) = SmallDisk::new() else { return skip(NAME, "no file system can be mounted") };
+    let file = disk.0.join("trace");
+    let mut victim = victim!("storm_same_addresses");
+    let path = file.to_str().expect("a path of this test");
+    let mut tracer = Tracer::attach_plainly(victim.pid(), &["-o", path]);
+    victim.go();
+    assert_eq!(tracer.process().wait().code(), Some(1), "{}", tracer.stderr());
+    assert!(tracer.stderr().contains("No space left"), "{}", tracer.stderr());
+    let trace = std::fs::read(&file).expect("the trace");
+    assert!(trace.len() > 16384, "{} bytes", trace.len());
+    assert_eq!(trace.last(), Some(&b'\n'), "the last line is whole");
+    victim.outcome();
+}
+
 #[test]
 fn a_file_that_cannot_be_made() {
     needs_root!("a_file_that_cannot_be_made");
