@@ -136,6 +136,9 @@ layout! {
     unmapped_length,
     /// Not an offset: `FMODE_BACKING`, the bit of `file.f_mode` that tells a `backing_file`.
     file_backing,
+    /// Not an offset: 1 where memory of files may have an `anon_name` too (6.2 and later). Before
+    /// that its place is another's where there is a file.
+    named_files,
     /// Not an offset: 1 where stack growth holds the lock for writing (6.5 and later), else 0.
     growth_locked,
     /// Not an offset: the tracer's PID.

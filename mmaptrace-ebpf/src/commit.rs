@@ -15,7 +15,7 @@ use crate::{
         ABSENT, Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, current, ids,
         layout, load,
     },
-    maps::{CONTROL, SPACES, Walk},
+    maps::{CONTROL, SPACES, WALK},
     name,
     range::Ranges,
     walk,
@@ -57,7 +57,7 @@ impl Counters {
                 brk: load(mm, layout!(mm_brk)),
                 start_stack: load(mm, layout!(mm_start_stack)),
                 vsyscall: layout!(vsyscall) != 0
-                    && load::<u64>(mm, layout!(mm_context_flags)) & HAS_VSYSCALL != 0,
+                    && load::<u16>(mm, layout!(mm_context_flags)) & HAS_VSYSCALL != 0,
             }
         }
     }
@@ -127,23 +127,22 @@ impl Actor {
     }
 }
 
-/// The release of the lock of `mm`.
+/// The release of the lock of `mm`. `true`: a commit is ready to [`send`].
 ///
 /// # Safety
 /// `mm` is the BTF pointer the tracepoint was given.
-#[inline(always)]
-pub(crate) unsafe fn released(mm: *const c_void, write: bool) {
+#[inline(never)]
+pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
     let key = mm as u64;
     if !write {
         let (pid, tid) = ids();
         if pid == layout!(tracer) {
             // SAFETY: as above.
-            unsafe { asked(mm, tid) };
-            return;
+            return unsafe { asked(mm, tid) };
         }
     }
     let Some(space) = SPACES.get_ptr_mut(key) else {
-        return;
+        return false;
     };
     // SAFETY: elements stay valid for the length of a run, and a writer is alone. Readers that get
     // here at once may overwrite each other's notes: that costs a record too many, not one too few.
@@ -151,7 +150,7 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) {
     // SAFETY: as above.
     if unsafe { load::<u32>(mm, layout!(mm_users)) } == 0 {
         end(key);
-        return;
+        return false;
     }
     // SAFETY: as above.
     let now = unsafe { Counters::of(mm, space.id) };
@@ -191,7 +190,7 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) {
         // PR_SET_MM changes the layout under the read lock.
         Ranges::default()
     } else {
-        return;
+        return false;
     };
     now.note(space);
     space.tid = actor.ids.1;
@@ -201,7 +200,7 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) {
     }
     // SAFETY: as above.
     let root = unsafe { load::<u64>(mm, layout!(mm_root)) };
-    send(key, root, &now, &actor, flags, &ranges);
+    prepare(key, root, &now, &actor, flags, &ranges)
 }
 
 /// Whether calls of this rule may end with a downgraded lock: munmap, brk, mremap.
@@ -216,14 +215,15 @@ fn entry_of(actor: &Actor) -> Entry {
     Entry { nr: actor.nr, compat: actor.compat, args: actor.args }
 }
 
-/// The tracer let go of a lock: if it asked for a picture, takes it.
+/// The tracer let go of a lock: if it asked for a picture, takes it. `true`: it is ready to
+/// [`send`].
 ///
 /// # Safety
 /// `mm` is the BTF pointer the tracepoint was given.
 #[inline(always)]
-unsafe fn asked(mm: *const c_void, tid: u32) {
+unsafe fn asked(mm: *const c_void, tid: u32) -> bool {
     let Some(control) = CONTROL.get_ptr_mut(0) else {
-        return;
+        return false;
     };
     // SAFETY: the element is there, and no other thread changes it while `seed_tid` is this one's.
     let control = unsafe { &mut *control };
@@ -231,30 +231,30 @@ unsafe fn asked(mm: *const c_void, tid: u32) {
     // SAFETY: it is the current task; its own address space is not what it asked for.
     let own: u64 = unsafe { load(task, layout!(task_mm)) };
     if control.seed_tid != tid || own == mm as u64 {
-        return;
+        return false;
     }
     control.seed_tid = 0;
     // SAFETY: as above.
     if unsafe { load::<u32>(mm, layout!(mm_users)) } == 0 {
-        return;
+        return false;
     }
     let ids = (control.seed_pid, control.seed_pid);
     // SAFETY: as above.
-    unsafe { whole(mm, cause::SEED, ids, control.seed_comm) };
+    unsafe { whole(mm, cause::SEED, ids, control.seed_comm) }
 }
 
-/// Sends all of an address space, and follows it from here on.
+/// Follows an address space from here on. `true`: all of it is ready to [`send`].
 ///
 /// # Safety
 /// `mm` is a BTF pointer to an `mm_struct` that nobody changes now.
 #[inline(always)]
-pub(crate) unsafe fn whole(mm: *const c_void, cause: u32, ids: (u32, u32), comm: [u8; 16]) {
+pub(crate) unsafe fn whole(mm: *const c_void, cause: u32, ids: (u32, u32), comm: [u8; 16]) -> bool {
     let key = mm as u64;
     if SPACES.get_ptr(key).is_none() && !emit::follow(key) {
-        return;
+        return false;
     }
     let Some(space) = SPACES.get_ptr_mut(key) else {
-        return;
+        return false;
     };
     // SAFETY: as in `released`.
     let space = unsafe { &mut *space };
@@ -266,7 +266,7 @@ pub(crate) unsafe fn whole(mm: *const c_void, cause: u32, ids: (u32, u32), comm:
     let actor = Actor { ids, comm, cause, nr: -1, compat: false, args: [0; 6] };
     // SAFETY: as above.
     let root = unsafe { load::<u64>(mm, layout!(mm_root)) };
-    send(key, root, &now, &actor, flags, &Ranges::ALL);
+    prepare(key, root, &now, &actor, flags, &Ranges::ALL)
 }
 
 /// The last user of an address space is gone.
@@ -280,11 +280,11 @@ fn end(mm: u64) {
     let _ = SPACES.remove(mm);
 }
 
-/// Sends the commit with the regions of `ranges`.
+/// Writes down the commit and the ranges to read, for [`send`], unless there is no place to.
 #[inline(always)]
-fn send(mm: u64, root: u64, now: &Counters, actor: &Actor, flags: u16, ranges: &Ranges) {
+fn prepare(mm: u64, root: u64, now: &Counters, actor: &Actor, flags: u16, ranges: &Ranges) -> bool {
     let Some((walk, commit)) = walk::begin(mm, root) else {
-        return;
+        return false;
     };
     let sequenced = layout!(mm_lock_seq) != ABSENT;
     let flags = flags
@@ -295,6 +295,7 @@ fn send(mm: u64, root: u64, now: &Counters, actor: &Actor, flags: u16, ranges: &
     // SAFETY: `begin` gave them to this run alone.
     unsafe {
         (*walk).flags = flags.into();
+        (*walk).ranges = *ranges;
         (*commit) = Commit {
             header: emit::header(kind::COMMIT, flags, 0, mm, actor.ids),
             id: now.id,
@@ -313,41 +314,37 @@ fn send(mm: u64, root: u64, now: &Counters, actor: &Actor, flags: u16, ranges: &
             renames: name::renames().calls,
         };
     }
-    send_ranges(walk, ranges);
-    walk::finish(walk);
+    true
 }
 
-/// The parts, the last one without `MORE`.
+/// Sends the commit that [`released`] or [`whole`] has made ready: the parts, the last one without
+/// `MORE`.
+///
+/// These two do not call this themselves: before 6.13 a program has 512 bytes of stack, with all
+/// that it calls, and the way from here down to the components of a path needs most of them.
 #[inline(always)]
-fn send_ranges(walk: *mut Walk, ranges: &Ranges) {
+pub(crate) fn send() {
+    let Some(walk) = WALK.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: it is this run's, until `finish`.
+    let ranges = unsafe { &(*walk).ranges };
+    let given = |range: (u64, u64)| range.0 != range.1;
+    let mut left = u32::from(given(ranges.first))
+        + u32::from(given(ranges.second))
+        + u32::from(given(ranges.third))
+        + u32::from(given(ranges.fourth));
     if ranges.all {
         walk::send_range(0, u64::MAX, 0);
-        return;
-    }
-    let Ranges { first, second, third, fourth, .. } = *ranges;
-    let given = |range: (u64, u64)| range.0 != range.1;
-    let mut left = u32::from(given(first))
-        + u32::from(given(second))
-        + u32::from(given(third))
-        + u32::from(given(fourth));
-    if left == 0 {
+    } else if left == 0 {
         walk::send_nothing(walk);
-        return;
+    } else {
+        for (lo, hi) in [ranges.first, ranges.second, ranges.third, ranges.fourth] {
+            if lo != hi {
+                left -= 1;
+                walk::send_range(lo, hi, left);
+            }
+        }
     }
-    if given(first) {
-        left -= 1;
-        walk::send_range(first.0, first.1, left);
-    }
-    if given(second) {
-        left -= 1;
-        walk::send_range(second.0, second.1, left);
-    }
-    if given(third) {
-        left -= 1;
-        walk::send_range(third.0, third.1, left);
-    }
-    if given(fourth) {
-        left -= 1;
-        walk::send_range(fourth.0, fourth.1, left);
-    }
+    walk::finish(walk);
 }

@@ -38,8 +38,9 @@ pub(crate) const PF_IO_WORKER: u32 = 0x10;
 pub(crate) const PF_USER_WORKER: u32 = 0x4000;
 /// The call in progress is a 32-bit one (`arch/x86/include/asm/thread_info.h`).
 pub(crate) const TS_COMPAT: u32 = 2;
-/// `arch/x86/include/asm/mmu.h`: the number of the bit `MM_CONTEXT_HAS_VSYSCALL`, as a mask.
-pub(crate) const HAS_VSYSCALL: u64 = 2;
+/// `arch/x86/include/asm/mmu.h`: the number of the bit `MM_CONTEXT_HAS_VSYSCALL`, as a mask. The
+/// field is of 16 bits before 6.4, later of 64.
+pub(crate) const HAS_VSYSCALL: u16 = 2;
 
 /// Loads a field through a pointer the verifier knows as a BTF pointer: a plain load, and one that
 /// cannot fault.

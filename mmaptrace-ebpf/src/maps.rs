@@ -11,6 +11,8 @@ use mmaptrace_common::{
     },
 };
 
+use crate::range::Ranges;
+
 /// All records. User space sets its size.
 #[map]
 pub(crate) static RING: RingBuf = RingBuf::with_byte_size(1 << 26, 0);
@@ -139,6 +141,8 @@ pub(crate) struct Walk {
     pub(crate) address: u64,
     /// The last address wanted.
     pub(crate) last: u64,
+    /// What to read of it.
+    pub(crate) ranges: Ranges,
     /// The first address of the entry at `slot`.
     pub(crate) lower: u64,
     /// The edges of what was seen and not yet sent; `from` is `u64::MAX` at first.
@@ -148,6 +152,8 @@ pub(crate) struct Walk {
     pub(crate) node: [u64; 32],
     /// The region, as the kernel lays it out.
     pub(crate) vma: [u64; 32],
+    /// The head of a dentry, as the kernel lays it out.
+    pub(crate) head: [u64; 16],
     /// A file's path, to be named.
     pub(crate) mnt: u64,
     pub(crate) dentry: u64,

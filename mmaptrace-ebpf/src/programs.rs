@@ -41,7 +41,9 @@ fn argument(ctx: &BtfTracePointContext, n: usize) -> u64 {
 pub(crate) fn release_2(ctx: BtfTracePointContext) -> i32 {
     let write = argument(&ctx, 1) & 1 != 0;
     // SAFETY: argument 0 is the mm.
-    unsafe { commit::released(argument(&ctx, 0) as *const c_void, write) };
+    if unsafe { commit::released(argument(&ctx, 0) as *const c_void, write) } {
+        commit::send();
+    }
     0
 }
 
@@ -50,7 +52,9 @@ pub(crate) fn release_2(ctx: BtfTracePointContext) -> i32 {
 pub(crate) fn release_3(ctx: BtfTracePointContext) -> i32 {
     let write = argument(&ctx, 2) & 1 != 0;
     // SAFETY: argument 0 is the mm.
-    unsafe { commit::released(argument(&ctx, 0) as *const c_void, write) };
+    if unsafe { commit::released(argument(&ctx, 0) as *const c_void, write) } {
+        commit::send();
+    }
     0
 }
 
@@ -194,9 +198,20 @@ fn send_call_with_text(record: &mut Call, address: u64) -> bool {
 /// has one of its own, is complete.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub(crate) fn task_fork(ctx: BtfTracePointContext) -> i32 {
-    let parent = argument(&ctx, 0) as *const c_void;
-    let child = argument(&ctx, 1) as *const c_void;
-    // SAFETY: they are BTF pointers to tasks.
+    // SAFETY: they are tasks.
+    if unsafe { forked(argument(&ctx, 0) as *const c_void, argument(&ctx, 1) as *const c_void) } {
+        commit::send();
+    }
+    0
+}
+
+/// `true`: the child's address space is ready to [`commit::send`].
+///
+/// # Safety
+/// They are BTF pointers to tasks.
+#[inline(never)]
+unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
+    // SAFETY: as above.
     unsafe {
         let parent_mm: u64 = load(parent, layout!(task_mm));
         let pid: u32 = load(parent, layout!(task_tgid));
@@ -205,7 +220,7 @@ pub(crate) fn task_fork(ctx: BtfTracePointContext) -> i32 {
         let child_tid: u32 = load(child, layout!(task_pid));
         let child_mm: *const c_void = load(child, layout!(task_mm));
         if child_mm.is_null() {
-            return 0;
+            return false;
         }
         let shared = child_mm as u64 == parent_mm;
         let thread = child_pid == pid;
@@ -215,14 +230,14 @@ pub(crate) fn task_fork(ctx: BtfTracePointContext) -> i32 {
             (layout!(follow_children) != 0 && PROCESSES.get_ptr(pid).is_some()) || matches(child)
         };
         if !followed {
-            return 0;
+            return false;
         }
         if !thread && PROCESSES.insert(child_pid, Process::default(), 0).is_err() {
             emit::count_unfollowed();
-            return 0;
+            return false;
         }
         if SPACES.get_ptr(child_mm as u64).is_none() && !emit::follow(child_mm as u64) {
-            return 0;
+            return false;
         }
         let flags = if shared { flag::SHARED_MM } else { 0 };
         let size = size_of::<Fork>() as u32;
@@ -230,45 +245,52 @@ pub(crate) fn task_fork(ctx: BtfTracePointContext) -> i32 {
         header.lost = emit::lost(child_mm as u64);
         let record = Fork { header, child_pid, child_tid, comm: comm(child) };
         emit::send((&raw const record).cast(), size, child_mm as u64);
-        if !shared {
-            commit::whole(child_mm, cause::FORK, (child_pid, child_tid), comm(child));
-        }
+        !shared && commit::whole(child_mm, cause::FORK, (child_pid, child_tid), comm(child))
     }
-    0
 }
 
 /// `sched_process_exec(task, old_pid, bprm)`: the current task has a new image, and has not run it.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub(crate) fn task_exec(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: argument 2 is the current task's `linux_binprm`.
+    if unsafe { executed(argument(&ctx, 1) as u32, argument(&ctx, 2) as *const c_void) } {
+        commit::send();
+    }
+    0
+}
+
+/// `true`: the new address space of the current task is ready to [`commit::send`].
+///
+/// # Safety
+/// `bprm` is a BTF pointer to the current task's `linux_binprm`.
+#[inline(never)]
+unsafe fn executed(old_tid: u32, bprm: *const c_void) -> bool {
     let task: *const c_void = current().cast();
     let (pid, tid) = ids();
-    // SAFETY: it is the current task; argument 2 is its `linux_binprm`.
+    // SAFETY: `task` is the current task.
     unsafe {
         let mm: *const c_void = load(task, layout!(task_mm));
         if mm.is_null() {
-            return 0;
+            return false;
         }
         if PROCESSES.get_ptr(pid).is_none() {
             if !matches(task) {
-                return 0;
+                return false;
             }
             if PROCESSES.insert(pid, Process::default(), 0).is_err() {
                 emit::count_unfollowed();
-                return 0;
+                return false;
             }
         }
         if SPACES.get_ptr(mm as u64).is_none() && !emit::follow(mm as u64) {
-            return 0;
+            return false;
         }
-        let bprm = argument(&ctx, 2) as *const c_void;
         let filename: u64 = load(bprm, layout!(bprm_filename));
         let arguments: u64 = load(mm, layout!(mm_arg_start));
         let arguments_end: u64 = load(mm, layout!(mm_arg_end));
-        let old_tid = argument(&ctx, 1) as u32;
         send_exec(mm as u64, filename, arguments, arguments_end, old_tid, (pid, tid), comm(task));
-        commit::whole(mm, cause::EXEC, (pid, tid), comm(task));
+        commit::whole(mm, cause::EXEC, (pid, tid), comm(task))
     }
-    0
 }
 
 /// Sends the record of an exec, with file name and arguments.

@@ -11,6 +11,8 @@ use crate::kernel::Entry;
 const PAGE: u64 = 4096;
 /// `MAP_FIXED` and `MAP_FIXED_NOREPLACE`: the address is no hint.
 const MAP_FIXED: u64 = 0x10_0010;
+/// `vm.mmap_min_addr` is below this on any system in use (64 KiB, mostly).
+const LOW: u64 = 1 << 20;
 /// `MREMAP_FIXED` and `MREMAP_DONTUNMAP`: the fifth argument counts.
 const MREMAP_PLACED: u64 = 2 | 4;
 
@@ -70,6 +72,8 @@ impl Ranges {
                 return Self { first: pages(a2, a3), ..Self::default() };
             }
             BRK => return Self { first: moved(space, brk, a0), ..Self::default() },
+            // Such a hint is moved up to `vm.mmap_min_addr`, wherever that is, without a search.
+            MMAP if a0 != 0 && a0 < LOW && a3 & MAP_FIXED == 0 => Self::ALL,
             MMAP => {
                 let asked = if a0 != 0 || a3 & MAP_FIXED != 0 { pages(a0, a1) } else { (0, 0) };
                 Self { first: asked, ..found }

@@ -269,9 +269,11 @@ fn region(walk: &mut Walk, vma: u64, part: &mut Part) -> bool {
             }
         }
     }
-    if layout!(vma_anon_name) != ABSENT && out.backing != backing::SPECIAL {
+    if layout!(vma_anon_name) != ABSENT
+        && out.backing != backing::SPECIAL
+        && (file == 0 || layout!(named_files) != 0)
+    {
         let anon_name = field!(vma_anon_name);
-        // The field shares its place with others in some kernels; a pointer it is either way.
         if anon_name >= POINTERS {
             out.backing = if file == 0 { backing::NAMED } else { backing::NAMED_SHARED };
             out.name = name::anonymous(walk, anon_name + u64::from(layout!(anon_name_text)));
@@ -310,12 +312,15 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
     ) else {
         return 0;
     };
-    let Some(entry) = read::<[u64; 16]>(dentry) else {
+    // SAFETY: the helper checks the source; the destination is of that size.
+    let status =
+        unsafe { bpf_probe_read_kernel((&raw mut walk.head).cast(), 128, dentry as *const c_void) };
+    if status != 0 {
         return 0;
-    };
+    }
     macro_rules! field {
         ($field:ident) => {
-            entry[(layout!($field) as usize / 8) & 15]
+            walk.head[(layout!($field) as usize / 8) & 15]
         };
     }
     let inode = if backed {

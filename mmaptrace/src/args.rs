@@ -14,12 +14,14 @@ const AFTER_HELP: &str = "\
 Exit status:
     0  done        1  cannot trace, or dump finds no tracer        2  usage
     3  --verify found a difference        42  dump: tracers run, none has that PID
-    With -- CMD: CMD's status or signal; 125 mmaptrace failed, 126 CMD cannot be
-    executed, 127 CMD not found.
+    With -- CMD: CMD's status or signal, also where -d ends the tracing or nobody
+    reads the events any more; 125 mmaptrace failed, 126 CMD cannot be executed,
+    127 CMD not found.
 
 Signals:
     SIGUSR1 writes the maps of all traced processes into the stream; SIGINT and
-    SIGTERM end the tracing and leave the processes as they are.";
+    SIGTERM end the tracing and leave the processes as they are. With -- CMD the
+    first SIGINT is left to CMD.";
 
 /// Shows live how a process's address space changes, and mirrors it exactly.
 #[derive(Debug, Parser)]
@@ -197,7 +199,12 @@ fn trace(args: TraceArgs) -> Trace {
         target: Target {
             follow: args.follow || target.all || !target.launch.is_empty(),
             pids: target.pid,
-            name: target.name.map(OsString::into_vec),
+            name: target.name.map(|name| {
+                // All that the kernel keeps of a name (TASK_COMM_LEN).
+                let mut name = name.into_vec();
+                name.truncate(15);
+                name
+            }),
             cgroup: target.cgroup,
             all: target.all,
             launch: target.launch,
@@ -251,16 +258,19 @@ fn buffer(text: &str) -> Result<u32, String> {
     let bytes = size(text)?;
     u32::try_from(bytes)
         .ok()
-        .filter(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(bytes))
-        .ok_or_else(|| "the buffer is a power of two from 4K to 1G".to_owned())
+        .filter(|bytes| bytes.is_power_of_two() && (16384..=1 << 30).contains(bytes))
+        .ok_or_else(|| "the buffer is a power of two from 16K to 1G".to_owned())
 }
+
+/// What clocks can count to without a thought: 31 years.
+const LONGEST: Duration = Duration::from_secs(1_000_000_000);
 
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse::<f64>()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "seconds are a number above 0, like 10 or 0.5".to_owned())
+        .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
+        .ok_or_else(|| "seconds are a number above 0, like 10 or 0.5, and at most 1e9".to_owned())
 }
 
 #[cfg(test)]
@@ -282,7 +292,7 @@ mod tests {
         assert!(size("K").is_err() && size("-1").is_err() && size("99999999T").is_err());
         assert_eq!(buffer("64M"), Ok(1 << 26));
         assert!(buffer("3M").is_err() && buffer("2K").is_err() && buffer("4G").is_err());
-        assert!(seconds("0").is_err() && seconds("x").is_err());
+        assert!(seconds("0").is_err() && seconds("x").is_err() && seconds("1e19").is_err());
     }
 
     #[test]

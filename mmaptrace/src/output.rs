@@ -1,25 +1,47 @@
-//! Where events are written: whole lines, or nothing.
+//! Where events are written: whole lines, or nothing, and by a thread of its own, so that a reader
+//! that does not read holds up nothing but the events.
 
 use std::{
     fs::File,
     io::{self, Write},
+    mem,
     os::fd::AsFd,
     path::Path,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
 };
 
 /// How much is gathered before it is handed on without being asked, in bytes.
-const BUFFER: usize = 1 << 16;
+const BATCH: usize = 1 << 16;
+/// How much may wait for the reader before [`Output::is_congested`], in bytes.
+const QUEUE: usize = 1 << 22;
 
 /// A file, a pipe or a terminal that gets whole lines: where writing fails in the middle of one, a
 /// file is cut back to the last that is complete.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Output {
-    file: File,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
     /// What errors call it.
     name: String,
-    buffer: Vec<u8>,
-    /// Length of what was written to a regular file, in bytes.
-    length: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Not handed on yet; may end in the middle of a line.
+    gathered: Vec<u8>,
+    /// Handed on: whole lines.
+    waiting: Vec<u8>,
+    /// The thread is in the middle of writing.
+    writing: bool,
+    /// What went wrong. Nothing is written after it.
+    error: Option<(io::ErrorKind, String)>,
 }
 
 impl Output {
@@ -30,8 +52,7 @@ impl Output {
     pub fn create(path: &Path) -> io::Result<Self> {
         let file = File::create(path)?;
         let regular = file.metadata()?.is_file();
-        let name = path.display().to_string();
-        Ok(Self { file, name, buffer: Vec::new(), length: regular.then_some(0) })
+        Self::start(Sink { file, length: regular.then_some(0) }, &path.display().to_string())
     }
 
     /// One of the standard streams, which errors call `name`. Not cut back: others write to it as
@@ -41,76 +62,190 @@ impl Output {
     /// It is closed.
     pub fn stream(stream: &impl AsFd, name: &str) -> io::Result<Self> {
         let file = File::from(stream.as_fd().try_clone_to_owned()?);
-        Ok(Self { file, name: name.to_owned(), buffer: Vec::new(), length: None })
+        Self::start(Sink { file, length: None }, name)
     }
 
-    /// Writes the first `count` bytes of the buffer.
-    fn hand_on(&mut self, count: usize) -> io::Result<()> {
-        let outcome = self.file.write_all(&self.buffer[..count]);
-        if let Some(length) = self.length {
-            let length = if outcome.is_ok() {
-                length + count as u64
-            } else {
-                let whole = length + self.last_line_behind(length)?;
-                self.file.set_len(whole)?;
-                whole
-            };
-            self.length = Some(length);
+    fn start(sink: Sink, name: &str) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            name: name.to_owned(),
+        });
+        let writer = Arc::clone(&shared);
+        thread::Builder::new().name("output".to_owned()).spawn(move || writer.write_all(sink))?;
+        Ok(Self { shared })
+    }
+
+    /// Whether so much waits for the reader that no more should come.
+    pub fn is_congested(&self) -> bool {
+        self.shared.lock().waiting.len() > QUEUE
+    }
+
+    /// Waits until all that was flushed is written.
+    ///
+    /// # Errors
+    /// It could not be written, or nobody has read it in this time.
+    pub fn finish(&self, patience: Duration) -> io::Result<()> {
+        let state = self.shared.lock();
+        let busy = |state: &mut State| {
+            state.error.is_none() && (state.writing || !state.waiting.is_empty())
+        };
+        let waited = self.shared.changed.wait_timeout_while(state, patience, busy);
+        let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() {
+            let why = format!("{}: its reader does not read", self.shared.name);
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
         }
-        // What could not be written is gone: the caller ends.
-        self.buffer.drain(..count);
-        outcome.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.name)))
-    }
-
-    /// How many bytes of the buffer's whole lines came to lie in the file behind `length`.
-    fn last_line_behind(&self, length: u64) -> io::Result<u64> {
-        let written = self.file.metadata()?.len().saturating_sub(length) as usize;
-        let written = &self.buffer[..written.min(self.buffer.len())];
-        Ok(written.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at as u64 + 1))
+        state.result()
     }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.buffer.len() + bytes.len() > BUFFER
-            && let Some(at) = self.buffer.iter().rposition(|&byte| byte == b'\n')
+        let mut state = self.shared.lock();
+        state.result()?;
+        state.gathered.extend_from_slice(bytes);
+        if state.gathered.len() > BATCH
+            && let Some(at) = state.gathered.iter().rposition(|&byte| byte == b'\n')
         {
-            self.hand_on(at + 1)?;
+            let rest = state.gathered.split_off(at + 1);
+            let lines = mem::replace(&mut state.gathered, rest);
+            self.shared.hand_on(&mut state, &lines);
         }
-        self.buffer.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() { Ok(()) } else { self.hand_on(self.buffer.len()) }
+        let mut state = self.shared.lock();
+        let lines = mem::take(&mut state.gathered);
+        self.shared.hand_on(&mut state, &lines);
+        state.result()
+    }
+}
+
+impl State {
+    fn result(&mut self) -> io::Result<()> {
+        match &self.error {
+            None => Ok(()),
+            Some((kind, why)) => Err(io::Error::new(*kind, why.clone())),
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics in between that could leave it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hand_on(&self, state: &mut State, lines: &[u8]) {
+        if !lines.is_empty() && state.error.is_none() {
+            state.waiting.extend_from_slice(lines);
+            self.changed.notify_all();
+        }
+    }
+
+    /// The thread: writes what waits, until the process ends or writing fails.
+    fn write_all(&self, mut sink: Sink) {
+        let mut lines = Vec::new();
+        loop {
+            let mut state = self.lock();
+            state.writing = false;
+            self.changed.notify_all();
+            let idle = |state: &mut State| state.waiting.is_empty();
+            let waited = self.changed.wait_while(state, idle);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+            state.writing = true;
+            lines.clear();
+            mem::swap(&mut lines, &mut state.waiting);
+            drop(state);
+            if let Err(error) = sink.write(&lines) {
+                let mut state = self.lock();
+                state.error = Some((error.kind(), format!("{}: {error}", self.name)));
+                state.waiting.clear();
+                self.changed.notify_all();
+                return;
+            }
+        }
+    }
+}
+
+/// What the thread writes to.
+#[derive(Debug)]
+struct Sink {
+    file: File,
+    /// Length of what was written to a regular file, in bytes.
+    length: Option<u64>,
+}
+
+impl Sink {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let outcome = self.file.write_all(lines);
+        if let Some(length) = &mut self.length {
+            if outcome.is_ok() {
+                *length += lines.len() as u64;
+            } else {
+                let written = self.file.metadata()?.len().saturating_sub(*length) as usize;
+                let written = &lines[..written.min(lines.len())];
+                let whole = written.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+                self.file.set_len(*length + whole as u64)?;
+            }
+        }
+        outcome
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_mins(1);
+
     #[test]
-    fn a_full_device_is_an_error_and_lines_stay_whole() {
+    fn a_full_device_is_an_error() {
         let mut full = Output::create(Path::new("/dev/full")).expect("it can be opened");
-        full.write_all(b"line\n").expect("buffered");
-        let error = full.flush().expect_err("it is full");
+        full.write_all(b"line\n").expect("gathered");
+        let _ = full.flush();
+        let error = full.finish(PATIENCE).expect_err("it is full");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(error.to_string().starts_with("/dev/full: "), "{error}");
+        assert!(full.write_all(b"line\n").is_err(), "it stays so");
     }
 
     #[test]
-    fn lines_are_handed_on_whole() {
+    fn lines_are_handed_on_whole_and_in_order() {
         let path = std::env::temp_dir().join(format!("mmaptrace-output-{}", std::process::id()));
         let mut output = Output::create(&path).expect("a file");
-        let line = [b'x'; 1000];
-        for _ in 0..100 {
-            output.write_all(&line).expect("room");
-            output.write_all(b"\n").expect("room");
+        let mut expected = String::new();
+        for number in 0..20_000 {
+            let line = format!("line {number}\n");
+            output.write_all(line.as_bytes()).expect("room");
+            expected.push_str(&line);
         }
-        let written = std::fs::read(&path).expect("it is there");
-        assert!(!written.is_empty() && written.ends_with(b"x\n"));
+        output.finish(PATIENCE).expect("room");
+        let written = std::fs::read_to_string(&path).expect("it is there");
+        assert!(written.ends_with('\n') && expected.starts_with(&written));
         output.flush().expect("room");
-        assert_eq!(std::fs::read(&path).expect("it is there").len(), 100 * 1001);
+        output.finish(PATIENCE).expect("room");
+        assert!(std::fs::read_to_string(&path).expect("it is there") == expected);
         std::fs::remove_file(&path).expect("it was there");
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_holds_up_nobody() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let mut output = Output::stream(&OwnedFd::from(writer), "pipe").expect("open");
+        let line = [b'x'; 1 << 12];
+        while !output.is_congested() {
+            output.write_all(&line).expect("gathered");
+            output.write_all(b"\n").expect("gathered");
+        }
+        let error = output.finish(Duration::from_millis(1)).expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(reader);
+        let error = output.finish(PATIENCE).expect_err("nobody will");
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }

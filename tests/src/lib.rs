@@ -20,7 +20,7 @@ pub use case::check_case;
 pub use compare::{children, difference, maps, settled};
 pub use process::{Finished, PATIENCE, Process, run, until};
 pub use scratch::Scratch;
-pub use skip::{is_root, skip};
+pub use skip::{has, is_root, skip};
 pub use trace::Trace;
 pub use tracer::{Tracer, assert_exact, assert_exact_thread, dump, dump_as, mmaptrace};
 pub use victim::{Outcome, Victim};

@@ -1,11 +1,21 @@
 //! Tests that cannot run here: said aloud, so that they are counted.
 
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
 
 /// Whether this process is root. Every test that traces needs it.
 pub fn is_root() -> bool {
     // SAFETY: takes nothing, cannot fail.
     unsafe { libc::geteuid() == 0 }
+}
+
+/// Whether a program is there, as distributions have it. Those of busybox, which do less, do not
+/// tell their version.
+pub fn has(program: &str) -> bool {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 /// Says that `name` does not run here, and why, on a line of its own that starts with `SKIP `.

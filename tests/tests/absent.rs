@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use mmaptrace_tests::{Finished, mmaptrace, needs_root, run, skip};
+use mmaptrace_tests::{Finished, has, mmaptrace, needs_root, run, skip};
 
 /// Runs the tool by way of another program, which must be there.
 fn through(name: &str, program: &str, args: &[&str], tool: &[&str]) -> Option<Finished> {
@@ -45,6 +45,9 @@ fn no_btf() {
 fn no_capability_for_ebpf() {
     const NAME: &str = "no_capability_for_ebpf";
     needs_root!("no_capability_for_ebpf");
+    if !has("setpriv") {
+        return skip(NAME, "there is no setpriv but busybox's");
+    }
     let pid = std::process::id().to_string();
     let Some(traced) = through(NAME, "setpriv", WITHOUT_CAPABILITIES, &["-p", &pid]) else {
         return;

@@ -4,8 +4,8 @@
 use std::process::Command;
 
 use mmaptrace_tests::{
-    Outcome, Tracer, assert_exact, difference, dump, dump_as, maps, needs_root, run, skip, until,
-    victim,
+    Outcome, Tracer, assert_exact, difference, dump, dump_as, has, maps, needs_root, run, skip,
+    until, victim,
 };
 
 #[test]
@@ -13,10 +13,11 @@ fn pmap_prints_the_same() {
     needs_root!("pmap_prints_the_same");
     let victim = victim!("mmap_memfd");
     let pid = victim.pid().to_string();
-    let mut pmap = Command::new("pmap");
-    if pmap.env("LC_ALL", "C").arg(&pid).output().is_err() {
-        return skip("pmap_prints_the_same", "there is no pmap");
+    if !has("pmap") {
+        return skip("pmap_prints_the_same", "there is no pmap but busybox's");
     }
+    let mut pmap = Command::new("pmap");
+    pmap.env("LC_ALL", "C").arg(&pid);
     let mut victim = victim;
     let tracer = Tracer::attach(victim.pid(), &[]);
     victim.work();

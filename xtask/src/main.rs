@@ -11,6 +11,7 @@ mod tally;
 mod test;
 #[path = "../../mmaptrace/build/toolchain.rs"]
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -49,6 +50,15 @@ enum Task {
         #[arg(long)]
         no_root: bool,
     },
+    /// Run the tests on other kernels, in machines that QEMU emulates
+    Vm {
+        /// A kernel: 5.10, 6.1, 6.12, newest; may be given several times [default: all]
+        #[arg(long = "kernel", value_name = "KERNEL")]
+        kernels: Vec<String>,
+        /// Only tests whose names contain this
+        #[arg(long, value_name = "TEST")]
+        filter: Option<String>,
+    },
     /// Write the tool's --help into the README
     Docs {
         /// Change nothing, and fail if the README differs
@@ -71,6 +81,10 @@ fn main() -> Result<ExitCode> {
         Task::Test { no_root } => {
             setup::setup()?;
             return test::test(no_root);
+        }
+        Task::Vm { kernels, filter } => {
+            setup::setup()?;
+            return vm::vm(&kernels, filter.as_deref());
         }
         Task::Docs { check } => {
             setup::setup()?;

@@ -106,10 +106,11 @@ impl Space {
             self.sure = commit.id;
         }
         let differences = effects.len() as u64;
+        if !self.seeded && cause != Cause::Exec {
+            // What was there before is not known: nothing can be said of what is new.
+            effects.clear();
+        }
         if whole {
-            if !self.seeded && matches!(cause, Cause::Seed | Cause::Fork) {
-                effects.clear();
-            }
             self.seeded = true;
             self.renames = commit.renames;
         }

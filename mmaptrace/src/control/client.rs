@@ -1,7 +1,7 @@
 //! `mmaptrace dump`: the other end of the socket.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{Reply, Request, directory};
-use crate::{config::Dump, exit::Exit};
+use crate::{config::Dump, exit::Exit, sink::escape};
 
 /// How long a tracer may take to answer: it may be taking a picture of a large process.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -118,6 +118,14 @@ fn report(pid: u32, commit: u64, exact: bool, why: Option<&str>) {
 
 fn print(body: &[u8]) -> Result<Exit> {
     let mut stdout = io::stdout().lock();
+    let escaped;
+    let body = if stdout.is_terminal() {
+        // The names in it are the traced program's choice.
+        escaped = escape::lines(body);
+        escaped.as_bytes()
+    } else {
+        body
+    };
     match stdout.write_all(body).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(Exit::Success),
         // The reader has seen enough.

@@ -3,8 +3,9 @@
 use std::{fs, io, path::Path};
 
 use aya::{Btf, Endianness};
-use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
 use mmaptrace_common::layout::{ABSENT, Layout};
+
+use super::types::TypeTable;
 
 /// The running kernel's types.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -28,27 +29,10 @@ pub enum BtfError {
     },
 }
 
-/// BTF in memory.
-struct Bytes(Vec<u8>);
-
-impl Readable for Bytes {
-    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), btfparse::Error> {
-        let range = usize::try_from(offset).ok().and_then(|start| {
-            let end = start.checked_add(buffer.len())?;
-            self.0.get(start..end)
-        });
-        let Some(range) = range else {
-            return Err(btfparse::Error::new(btfparse::ErrorKind::IOError, "out of bounds"));
-        };
-        buffer.copy_from_slice(range);
-        Ok(())
-    }
-}
-
 /// The kernel's types.
 pub struct Types {
     /// To find offsets in.
-    types: TypeInformation,
+    types: TypeTable,
     /// The same, for the loader.
     pub btf: Btf,
 }
@@ -60,37 +44,17 @@ impl Types {
     /// There is no BTF, or it cannot be parsed.
     pub fn of_running_kernel() -> Result<Self, BtfError> {
         let bytes = fs::read(Path::new(VMLINUX)).map_err(BtfError::Read)?;
-        // Read once and parsed by each: neither tells the other what it knows.
+        // Read once and parsed by each: the loader's does not tell where members are.
         let btf = Btf::parse(&bytes, Endianness::default())
             .map_err(|error| BtfError::Parse(error.to_string()))?;
-        let types = TypeInformation::new(&Bytes(bytes))
-            .map_err(|error| BtfError::Parse(format!("{error:?}")))?;
+        let types = TypeTable::parse(bytes)
+            .ok_or_else(|| BtfError::Parse("a type of an unknown kind".to_owned()))?;
         Ok(Self { types, btf })
-    }
-
-    /// The offset of a member, in bytes; members of anonymous members are found by their own name.
-    fn offset(&self, type_name: &str, path: &str) -> Option<u32> {
-        let id = self.types.id_of(type_name)?;
-        match self.types.offset_of(id, path).ok()?.1 {
-            Offset::ByteOffset(offset) => Some(offset),
-            Offset::BitOffsetAndSize(..) => None,
-        }
     }
 
     /// The number of arguments of a tracepoint, its context not counted.
     pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
-        let pointer = match self.types.from_id(self.types.id_of(&format!("btf_trace_{name}"))?)? {
-            TypeVariant::Typedef(typedef) => *typedef.tid(),
-            _ => return None,
-        };
-        let prototype = match self.types.from_id(pointer)? {
-            TypeVariant::Ptr(pointer) => *pointer.tid(),
-            _ => return None,
-        };
-        match self.types.from_id(prototype)? {
-            TypeVariant::FuncProto(prototype) => prototype.parameter_list().len().checked_sub(1),
-            _ => None,
-        }
+        self.types.parameters(&format!("btf_trace_{name}"))?.checked_sub(1)
     }
 
     /// Fills in all offsets.
@@ -99,13 +63,12 @@ impl Types {
     /// A member that every supported kernel has is not there.
     pub fn layout(&self) -> Result<Layout, BtfError> {
         let need = |type_name: &'static str, path: &'static str| {
-            self.offset(type_name, path).ok_or(BtfError::Missing { type_name, path })
+            self.types.offset(type_name, path).ok_or(BtfError::Missing { type_name, path })
         };
-        let optional = |type_name, path| self.offset(type_name, path).unwrap_or(ABSENT);
+        let optional = |type_name, path| self.types.offset(type_name, path).unwrap_or(ABSENT);
         let vma_size = self
             .types
-            .id_of("vm_area_struct")
-            .and_then(|id| self.types.size_of(id).ok())
+            .size("vm_area_struct")
             .ok_or(BtfError::Missing { type_name: "vm_area_struct", path: "size" })?;
         Ok(Layout {
             task_mm: need("task_struct", "mm")?,
@@ -130,7 +93,7 @@ impl Types {
             // Before it became a seqcount it was a plain count, raised when the lock is released.
             mm_lock_seq: optional("mm_struct", "mm_lock_seq.sequence"),
             mm_context_flags: need("mm_struct", "context.flags")?,
-            vma_size: vma_size.min(256) as u32,
+            vma_size: vma_size.min(256),
             vma_start: need("vm_area_struct", "vm_start")?,
             vma_end: need("vm_area_struct", "vm_end")?,
             vma_flags: need("vm_area_struct", "vm_flags")?,
@@ -164,6 +127,10 @@ impl Types {
             mount_mountpoint: need("mount", "mnt_mountpoint")?,
             vfsmount_root: need("vfsmount", "mnt_root")?,
             bprm_filename: need("linux_binprm", "filename")?,
+            named_files: u32::from(
+                self.types.offset("vm_area_struct", "anon_name")
+                    != self.types.offset("vm_area_struct", "shared"),
+            ),
             unmapped_length: need("vm_unmapped_area_info", "length")?,
             ..Layout::NONE
         })

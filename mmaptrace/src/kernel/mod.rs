@@ -4,6 +4,7 @@ pub mod btf;
 pub mod maps;
 pub mod probe;
 pub mod seed;
+mod types;
 
 pub use probe::{Follow, LoadError, Probe, Settings};
 pub use seed::SeedError;

@@ -107,6 +107,7 @@ pub struct Probe {
     renames: Array<MapData, Renames>,
     spaces: HashMap<MapData, u64, Space>,
     processes: HashMap<MapData, u32, Process>,
+    names: HashMap<MapData, u64, u64>,
 }
 
 /// Program, tracepoint; `mmap_lock_released` is chosen by its number of arguments.
@@ -169,6 +170,7 @@ impl Probe {
             renames: map(&mut ebpf, "RENAMES")?,
             spaces: map(&mut ebpf, "SPACES")?,
             processes: map(&mut ebpf, "PROCESSES")?,
+            names: map(&mut ebpf, "NAMES")?,
         };
         // The hook that ends things before those that begin them, so that nothing followed is
         // missed when it goes.
@@ -178,8 +180,8 @@ impl Probe {
                 attach(&mut ebpf, program, tracepoint, &types.btf)?;
             }
         }
-        let Maps { ring, control, faults, renames, spaces, processes } = probe;
-        Ok(Self { _ebpf: ebpf, ring, control, faults, renames, spaces, processes })
+        let Maps { ring, control, faults, renames, spaces, processes, names } = probe;
+        Ok(Self { _ebpf: ebpf, ring, control, faults, renames, spaces, processes, names })
     }
 
     /// Follows a process by its PID: what it execs, and its children if so set.
@@ -188,6 +190,27 @@ impl Probe {
     /// The map is full.
     pub fn follow_process(&mut self, pid: u32) -> Result<(), MapError> {
         self.processes.insert(pid, Process::default(), 0)
+    }
+
+    /// Ends what [`Probe::follow_process`] began.
+    pub fn unfollow_process(&mut self, pid: u32) {
+        // If it is not there it is not followed.
+        let _ = self.processes.remove(&pid);
+    }
+
+    /// Lets the programs send these names again when they next meet them.
+    ///
+    /// # Errors
+    /// The map cannot be accessed.
+    pub fn forget_names(&mut self, keys: &[u64]) -> Result<(), MapError> {
+        for key in keys {
+            match self.names.remove(key) {
+                // The kernel had forgotten it already.
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Tells the programs that the reader sleeps until it is woken (`true`), or comes by on its
@@ -239,6 +262,7 @@ struct Maps {
     renames: Array<MapData, Renames>,
     spaces: HashMap<MapData, u64, Space>,
     processes: HashMap<MapData, u32, Process>,
+    names: HashMap<MapData, u64, u64>,
 }
 
 fn map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError>

@@ -29,6 +29,20 @@ impl Display for Quoted<'_> {
     }
 }
 
+/// Lines, each escaped as [`Escaped`] is.
+pub fn lines(text: &[u8]) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for line in text.split_inclusive(|&byte| byte == b'\n') {
+        let bare = line.strip_suffix(b"\n");
+        // Writing to a string cannot fail.
+        let _ = write!(escaped, "{}", Escaped(bare.unwrap_or(line)));
+        if bare.is_some() {
+            escaped.push('\n');
+        }
+    }
+    escaped
+}
+
 fn escape(bytes: &[u8], f: &mut Formatter<'_>, backslash: impl Fn(char) -> bool) -> fmt::Result {
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {

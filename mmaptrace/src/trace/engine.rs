@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fs, io,
     os::fd::{AsFd as _, OwnedFd},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -18,6 +19,7 @@ use crate::{
     config::DumpFormat,
     control::{Reply, Request},
     kernel::{Probe, SeedError},
+    output::Output,
     sink::{Clock, Dump, ProcessSummary, Sink, Start, Summary, View, json, maps, pmap, text::Why},
 };
 
@@ -26,18 +28,37 @@ const BATCH: usize = 1 << 16;
 /// How often a picture is asked for before a dump is given as it is.
 const ATTEMPTS: usize = 3;
 
+/// Names that are kept before those without a region are looked for.
+const NAMES: usize = 4096;
+/// How long the last lines wait for their reader.
+const LAST_WRITE: Duration = Duration::from_secs(2);
+/// How long a model in doubt waits for its next picture, in ns: at first, and at most.
+const MIN_PATIENCE: u64 = 1_000_000;
+/// See [`MIN_PATIENCE`].
+const MAX_PATIENCE: u64 = 500_000_000;
+
 /// See the module.
 pub(super) struct Engine {
     probe: Probe,
     sink: Box<dyn Sink>,
+    output: Output,
     heart: Heart,
     /// Processes that are traced and have not ended.
     alive: BTreeSet<u32>,
+    /// Those of them of which a first picture was asked for, and has not come.
+    awaited: BTreeSet<u32>,
     /// Losses of all that are accounted for.
     lost: u64,
     /// When the last process ended: ns of `CLOCK_MONOTONIC`.
     last_exit: u64,
     differences: Option<u64>,
+    /// Comparisons with /proc that could be made, and those that could not.
+    compared: (u64, u64),
+    /// How many names there may be before those that nothing uses are forgotten.
+    names: usize,
+    /// When doubts are looked at again, ns of `CLOCK_MONOTONIC`, and how long after that.
+    heal_at: u64,
+    patience: u64,
 }
 
 /// The model, and how its regions are named.
@@ -62,17 +83,23 @@ impl View for Heart {
 }
 
 impl Engine {
-    pub(super) fn new(probe: Probe, sink: Box<dyn Sink>, verify: bool) -> Self {
+    pub(super) fn new(probe: Probe, sink: Box<dyn Sink>, output: Output, verify: bool) -> Self {
         let heap = procfs::sys::kernel::Version::current()
             .map_or(HeapRule::Exclusive, |v| HeapRule::of_kernel(v.major.into(), v.minor.into()));
         Self {
             probe,
             sink,
+            output,
             heart: Heart { model: Model::default(), heap },
             alive: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             lost: 0,
             last_exit: 0,
             differences: verify.then_some(0),
+            compared: (0, 0),
+            names: NAMES,
+            heal_at: 0,
+            patience: MIN_PATIENCE,
         }
     }
 
@@ -90,11 +117,21 @@ impl Engine {
     }
 
     /// Follows a running process, from this moment on.
-    pub(super) fn follow(&mut self, pid: u32) -> Result<(), SeedError> {
-        self.probe.follow_process(pid)?;
-        self.probe.seed(pid)?;
+    ///
+    /// # Errors
+    /// It cannot be (within), or the events cannot be written.
+    pub(super) fn follow(&mut self, pid: u32) -> Result<Result<(), SeedError>> {
+        self.probe.follow_process(pid).context(MAPS)?;
+        if let Err(error) = self.probe.seed(pid) {
+            // Its PID may become another's.
+            self.probe.unfollow_process(pid);
+            return Ok(Err(error));
+        }
         self.alive.insert(pid);
-        Ok(())
+        self.awaited.insert(pid);
+        // There is room for the next picture then.
+        self.catch_up()?;
+        Ok(Ok(()))
     }
 
     /// Follows a process from its next exec on.
@@ -107,10 +144,13 @@ impl Engine {
     /// A round: takes what is in the ring, and does what follows from it. Returns how many records
     /// it took.
     pub(super) fn work(&mut self) -> Result<usize> {
-        let records = self.drain(u64::MAX)?;
+        // What waits for the reader is bounded; what comes meanwhile waits in the ring, and what
+        // finds no room there is counted.
+        let records = if self.output.is_congested() { 0 } else { self.drain(u64::MAX)? };
         if records == 0 {
             self.look_for_losses()?;
         }
+        self.forget_names()?;
         self.heal();
         self.sink.tick(now()).context(WRITE)?;
         if records < BATCH {
@@ -133,7 +173,10 @@ impl Engine {
 
     /// Whether there is reason to come by soon even if no record comes.
     pub(super) fn is_busy(&self) -> bool {
-        self.sink.holds() || self.heart.model.in_doubt().next().is_some()
+        self.sink.holds()
+            || self.output.is_congested()
+            || !self.awaited.is_empty()
+            || self.heart.model.in_doubt().next().is_some()
     }
 
     /// Asks to be woken by the next record. `false`: one has come meanwhile.
@@ -211,12 +254,33 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks for pictures of the spaces in doubt.
+    /// Asks for pictures of the spaces in doubt, and for those that were asked for and lost; not
+    /// in every round, for where the ring is full they only fill it.
     fn heal(&mut self) {
-        let doubtful: Vec<u32> = self.heart.model.in_doubt().map(|(_, pid)| pid).collect();
-        for pid in doubtful {
-            self.picture(pid);
+        let model = &self.heart.model;
+        let sure = |pid: &u32| model.space_of(*pid).is_some_and(|space| space.doubt().is_none());
+        self.awaited.retain(|pid| self.alive.contains(pid) && !sure(pid));
+        let mut doubtful: BTreeSet<u32> = model.in_doubt().map(|(_, pid)| pid).collect();
+        doubtful.extend(&self.awaited);
+        if doubtful.is_empty() {
+            self.patience = MIN_PATIENCE;
+        } else if now() >= self.heal_at {
+            self.heal_at = now() + self.patience;
+            self.patience = (2 * self.patience).min(MAX_PATIENCE);
+            for pid in doubtful {
+                self.picture(pid);
+            }
         }
+    }
+
+    /// Forgets, here and in the kernel, the names that no region has any more.
+    fn forget_names(&mut self) -> Result<()> {
+        if self.heart.model.names().len() > self.names {
+            let forgotten = self.heart.model.retain_names();
+            self.probe.forget_names(&forgotten).context(MAPS)?;
+            self.names = NAMES.max(2 * self.heart.model.names().len());
+        }
+        Ok(())
     }
 
     /// Asks for a picture. Where there is none to be had the process has ended, and the records of
@@ -301,18 +365,30 @@ impl Engine {
     /// Compares the models with /proc.
     pub(super) fn verify(&mut self) -> Result<()> {
         for pid in self.alive.clone() {
-            let different = verify::process(self, pid)?;
-            if let (true, Some(differences)) = (different, &mut self.differences) {
-                *differences += 1;
+            match verify::process(self, pid)? {
+                Some(different) => {
+                    self.compared.0 += 1;
+                    if let (true, Some(differences)) = (different, &mut self.differences) {
+                        *differences += 1;
+                    }
+                }
+                None => self.compared.1 += 1,
             }
         }
         Ok(())
     }
 
+    /// Comparisons with /proc that were made, and those that could not be, if any were asked for.
+    pub(super) fn compared(&self) -> Option<(u64, u64)> {
+        self.differences.map(|_| self.compared)
+    }
+
     /// The model's map of a process as /proc prints it, and its commit; `None`: it has ended, or is
-    /// in doubt and says so itself.
+    /// in doubt and says so itself. It is of a moment at which nobody was about to change it: a
+    /// picture is taken, for which the kernel waits until writers are done.
     pub(super) fn map_of(&mut self, pid: u32) -> Result<Option<(u64, Vec<u8>)>> {
-        self.refresh(pid)?;
+        self.picture(pid);
+        self.catch_up()?;
         let Some(space) = self.heart.model.space_of(pid).filter(|it| it.doubt().is_none()) else {
             return Ok(None);
         };
@@ -324,14 +400,17 @@ impl Engine {
     pub(super) fn end(&mut self, status: Option<i32>) -> Result<()> {
         self.catch_up()?;
         self.look_for_losses()?;
+        self.heal_at = 0;
         self.heal();
         self.catch_up()?;
+        self.heal();
         if self.differences.is_some() {
             self.verify()?;
         }
         let summary = self.summary(status);
         self.sink.end(&summary).context(WRITE)?;
-        self.sink.flush().context(WRITE)
+        self.sink.flush().context(WRITE)?;
+        self.output.finish(LAST_WRITE).context(WRITE)
     }
 
     /// The totals.
@@ -358,7 +437,9 @@ impl Engine {
             // The kernel counts what no record of an mm told of as well.
             lost: totals.lost.max(faults.lost) + totals.malformed + faults.unfollowed,
             healed: totals.healed,
-            exact: processes.iter().all(|process| process.exact) && faults.unfollowed == 0,
+            exact: processes.iter().all(|process| process.exact)
+                && self.awaited.is_empty()
+                && faults.unfollowed == 0,
             differences: self.differences,
             command: status.map(|status| status as u32),
             processes,

@@ -12,13 +12,39 @@ use anyhow::{Result, anyhow, bail};
 use super::engine::Engine;
 use crate::{config::Target, kernel::SeedError, note};
 
-/// Follows those that the target names, and those that run already and match it.
+/// Sees that what the target names is there, before anything is done about it. Returns the PIDs of
+/// the processes it names by one: it may be that of any of their threads.
+///
+/// # Errors
+/// It is not.
+pub(super) fn check(target: &Target) -> Result<Vec<u32>> {
+    if let Some(cgroup) = &target.cgroup {
+        members(cgroup, &mut Vec::new())?;
+    }
+    target.pids.iter().map(|&pid| leader(pid)).collect()
+}
+
+/// The PID of the process that a thread is of.
+fn leader(tid: u32) -> Result<u32> {
+    let status =
+        fs::read(format!("/proc/{tid}/status")).map_err(|_| refused(tid, &SeedError::NoProcess))?;
+    // Its name stands there too, and may be any bytes.
+    let status = String::from_utf8_lossy(&status);
+    let pid = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
+    let pid = pid.ok_or_else(|| refused(tid, &SeedError::NoProcess))?;
+    if pid != tid {
+        note(format_args!("{tid} is a thread of process {pid}, which is traced as a whole"));
+    }
+    Ok(pid)
+}
+
+/// Follows the processes that the target names, and those that run already and match it.
 ///
 /// # Errors
 /// One that was named by its PID cannot be traced.
 pub(super) fn processes(engine: &mut Engine, target: &Target) -> Result<()> {
     for &pid in &target.pids {
-        engine.follow(pid).map_err(|error| refused(pid, &error))?;
+        engine.follow(pid)?.map_err(|error| refused(pid, &error))?;
     }
     let mut others = Vec::new();
     if let Some(cgroup) = &target.cgroup {
@@ -33,7 +59,7 @@ pub(super) fn processes(engine: &mut Engine, target: &Target) -> Result<()> {
         }
     }
     for pid in others {
-        match engine.follow(pid) {
+        match engine.follow(pid)? {
             // It ended meanwhile, or is a kernel thread.
             Ok(()) | Err(SeedError::NoProcess | SeedError::NoSpace) => {}
             // One of many: the others are no less worth tracing.

@@ -55,13 +55,13 @@ pub fn run(config: Trace) -> Result<Exit> {
         .block_on(trace(config, launch))
 }
 
-async fn trace(config: Trace, launch: Option<Launch>) -> Result<Exit> {
+async fn trace(mut config: Trace, launch: Option<Launch>) -> Result<Exit> {
     // From here on no signal ends the process without the last line.
     let signals = Signals::new().context("cannot handle signals")?;
-    let sink = sink(&config)?;
     if !kernel::in_initial_pid_namespace() {
         bail!("PIDs in this PID namespace are not the kernel's; run it outside the container");
     }
+    config.target.pids = follow::check(&config.target)?;
     let began = Instant::now();
     let probe = Probe::load(&Settings {
         ring_bytes: config.buffer,
@@ -77,7 +77,9 @@ async fn trace(config: Trace, launch: Option<Launch>) -> Result<Exit> {
         Some(advice) => anyhow!("{error}; {advice}"),
         None => anyhow!(error),
     })?;
-    let mut engine = Engine::new(probe, sink, config.verify.is_some());
+    // Only now: a file that is there already is lost by it.
+    let (sink, output) = sink(&config)?;
+    let mut engine = Engine::new(probe, sink, output, config.verify.is_some());
     if config.verbose {
         let (elapsed, buffer) = (began.elapsed(), config.buffer >> 10);
         note(format_args!("programs attached in {elapsed:.0?}; the buffer has {buffer} KiB"));
@@ -106,6 +108,7 @@ async fn trace(config: Trace, launch: Option<Launch>) -> Result<Exit> {
             let pid = launch.pid;
             engine.expect(pid)?;
             if let Err(error) = launch.go() {
+                engine.end(None)?;
                 return Ok(cannot_run(&config, &error));
             }
             Some(pid)
@@ -114,29 +117,54 @@ async fn trace(config: Trace, launch: Option<Launch>) -> Result<Exit> {
     if !config.quiet && command.is_none() {
         note(format_args!("tracing {}; ^C ends it", follow::describe(&config.target)));
     }
-    let ended = Loop { config: &config, signals, server, command, status: None }.run(&mut engine);
-    let (outcome, status) = ended.await;
-    finish(&config, &mut engine, outcome, status)
+    let mut run = Loop { config: &config, signals, server, command, status: None };
+    let outcome = run.turn(&mut engine).await;
+    finish(&config, engine, outcome, run)
+}
+
+/// Why a trace is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// There is nothing left to trace, or the time is up.
+    Done,
+    /// A signal said so.
+    Told,
 }
 
 /// The last line, the summary, and the exit code.
 fn finish(
     config: &Trace,
-    engine: &mut Engine,
-    outcome: Result<()>,
-    status: Option<i32>,
+    mut engine: Engine,
+    outcome: Result<Over>,
+    run: Loop<'_>,
 ) -> Result<Exit> {
-    let outcome = outcome.and_then(|()| engine.end(status));
+    let Loop { server, command, mut status, .. } = run;
+    drop(server);
+    let outcome = outcome.and_then(|over| engine.end(status).map(|()| over));
     let summary = engine.summary(status);
-    match outcome {
+    let compared = engine.compared();
+    // The programs go with it.
+    drop(engine);
+    let over = match outcome {
         // Whoever read the events has seen enough.
-        Err(error) if is_broken_pipe(&error) => {}
+        Err(error) if is_broken_pipe(&error) => Over::Done,
         outcome => {
-            outcome?;
+            let over = outcome?;
             if !config.quiet {
+                if let Some((made, failed)) = compared {
+                    note(format_args!(
+                        "{made} comparisons with /proc, {failed} more were not possible: the \
+                         process had ended, was in doubt, or did not hold still"
+                    ));
+                }
                 note(format_args!("{summary}"));
             }
+            over
         }
+    };
+    if let (Some(pid), Over::Done) = (command, over) {
+        // Untraced from here on, but its status is still what was asked for.
+        status = wait_for(pid);
     }
     if summary.differences.is_some_and(|differences| differences > 0) {
         return Ok(Exit::Difference);
@@ -163,8 +191,20 @@ fn cannot_run(config: &Trace, error: &io::Error) -> Exit {
     }
 }
 
+/// Waits until a child has ended. Signals end this process again, as they would without it.
+fn wait_for(pid: u32) -> Option<i32> {
+    let mut status = 0;
+    // SAFETY: plain calls; the status is a local.
+    unsafe {
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        (libc::waitpid(pid as i32, &raw mut status, 0) == pid as i32).then_some(status)
+    }
+}
+
 /// Where events go, and how.
-fn sink(config: &Trace) -> Result<Box<dyn Sink>> {
+fn sink(config: &Trace) -> Result<(Box<dyn Sink>, Output)> {
     let launching = !config.target.launch.is_empty();
     let (output, terminal) = match &config.output {
         Some(path) => {
@@ -185,8 +225,8 @@ fn sink(config: &Trace) -> Result<Box<dyn Sink>> {
     };
     let clock = engine::clock();
     let filter = config.filter.clone();
-    Ok(match config.format {
-        Format::Json => Box::new(Json::new(output, clock, filter)),
+    let sink: Box<dyn Sink> = match config.format {
+        Format::Json => Box::new(Json::new(output.clone(), clock, filter)),
         Format::Text => {
             let style = Style {
                 colour: terminal && config.colour,
@@ -195,9 +235,10 @@ fn sink(config: &Trace) -> Result<Box<dyn Sink>> {
                 times: config.times,
                 returns: config.calls,
             };
-            Box::new(Text::new(output, style, clock, filter))
+            Box::new(Text::new(output.clone(), style, clock, filter))
         }
-    })
+    };
+    Ok((sink, output))
 }
 
 /// What the loop waits for.
@@ -232,13 +273,8 @@ impl Signals {
 }
 
 impl Loop<'_> {
-    /// Runs until it is over. Returns CMD's status beside the outcome.
-    async fn run(mut self, engine: &mut Engine) -> (Result<()>, Option<i32>) {
-        let outcome = self.turn(engine).await;
-        (outcome, self.status)
-    }
-
-    async fn turn(&mut self, engine: &mut Engine) -> Result<()> {
+    /// Runs until it is over.
+    async fn turn(&mut self, engine: &mut Engine) -> Result<Over> {
         let ring = engine.ring_fd()?;
         // SAFETY: the descriptor is this function's own, and is closed with what registers it.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
@@ -253,7 +289,7 @@ impl Loop<'_> {
             let records = engine.work()?;
             quiet = if records > 0 || engine.is_busy() { 0 } else { quiet + 1 };
             if engine.is_over(!self.config.target.is_open(), self.command.is_some()) {
-                return Ok(());
+                return Ok(Over::Done);
             }
             let idle = quiet >= PATIENCE && engine.doze()?;
             tokio::select! {
@@ -262,7 +298,7 @@ impl Loop<'_> {
                     ready.context("cannot wait for the ring buffer")?.clear_ready();
                     quiet = 0;
                 }
-                () = at(deadline) => return Ok(()),
+                () = at(deadline) => return Ok(Over::Done),
                 () = at(check.map(|(_, when)| when)) => {
                     engine.verify()?;
                     check = check.map(|(period, _)| (period, Instant::now() + period));
@@ -270,12 +306,12 @@ impl Loop<'_> {
                 _ = self.signals.interrupt.recv() => {
                     // A command of this terminal got it as well, and may handle it.
                     if self.command.is_none() || interrupted {
-                        return Ok(());
+                        return Ok(Over::Told);
                     }
                     interrupted = true;
                 }
-                _ = self.signals.terminate.recv() => return Ok(()),
-                _ = self.signals.hangup.recv() => return Ok(()),
+                _ = self.signals.terminate.recv() => return Ok(Over::Told),
+                _ = self.signals.hangup.recv() => return Ok(Over::Told),
                 _ = self.signals.dump.recv() => engine.dump_all()?,
                 _ = self.signals.child.recv() => self.reap(),
                 Some((request, answer)) = next(&mut self.server) => {

@@ -8,27 +8,29 @@ use super::engine::Engine;
 use crate::note;
 
 /// How often a process that does not hold still is looked at before it is left for the next time.
-const ATTEMPTS: usize = 20;
+const ATTEMPTS: usize = 2;
 
-/// Whether the model of a process differs from what /proc prints; says so if it does.
+/// Whether the model of a process differs from what /proc prints; says so if it does. `None`: they
+/// could not be compared.
 ///
 /// The model's commit before and after the reading must be the same one: the file is not one
-/// picture where the process changes meanwhile.
-pub(super) fn process(engine: &mut Engine, pid: u32) -> Result<bool> {
+/// picture where the process changes meanwhile. The second look waits for writers that were at it
+/// while the file was read, which since Linux 6.17 does not wait for them itself.
+pub(super) fn process(engine: &mut Engine, pid: u32) -> Result<Option<bool>> {
     for _ in 0..ATTEMPTS {
-        let Some((before, _)) = engine.map_of(pid)? else { return Ok(false) };
-        let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { return Ok(false) };
-        let Some((after, model)) = engine.map_of(pid)? else { return Ok(false) };
+        let Some((before, _)) = engine.map_of(pid)? else { return Ok(None) };
+        let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { return Ok(None) };
+        let Some((after, model)) = engine.map_of(pid)? else { return Ok(None) };
         if before != after || maps.is_empty() {
             continue;
         }
         if maps == model {
-            return Ok(false);
+            return Ok(Some(false));
         }
         report(pid, after, &maps, &model);
-        return Ok(true);
+        return Ok(Some(true));
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// The first line in which the two differ.

@@ -24,7 +24,7 @@ use mmaptrace_model::{
 
 use super::{
     Clock, Dump, Filter, Sink, Start, Summary, View,
-    escape::{Escaped, Quoted},
+    escape::{self, Quoted},
     maps,
     owners::Owners,
     summary::Ended,
@@ -327,10 +327,7 @@ impl<W: Write> Sink for Text<W> {
         let mut maps = Vec::new();
         maps::write(&mut maps, dump.regions.iter().copied(), vsyscall)?;
         if self.page.style.escape_dumps {
-            for line in maps.split_inclusive(|&byte| byte == b'\n') {
-                let line = line.strip_suffix(b"\n").unwrap_or(line);
-                writeln!(self.out, "{}", Escaped(line))?;
-            }
+            self.out.write_all(escape::lines(&maps).as_bytes())?;
         } else {
             self.out.write_all(&maps)?;
         }

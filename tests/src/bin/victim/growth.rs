@@ -45,10 +45,11 @@ fn in_read() -> Outcome {
     Ok(())
 }
 
-/// A region that grows down, with room below it. The room is too small for a thread's stack, and
-/// what is below it is no hindrance: only mappings that can be used have to be kept away from.
+/// A region that grows down, with room below it. The kernel puts nothing else there, for it keeps
+/// 256 pages below a stack free, and what is below the room is no hindrance: only mappings that can
+/// be used have to be kept away from.
 fn growing() -> usize {
-    const ROOM: usize = 500;
+    const ROOM: usize = 250;
     let at = must(mmap(0, 2048 * PAGE, libc::PROT_NONE, ANON, -1, 0));
     let region = at + 2000 * PAGE;
     must(munmap(region - ROOM * PAGE, ROOM * PAGE));

@@ -1,0 +1,164 @@
+//! Runs the tests on other kernels, in machines that QEMU emulates.
+
+mod build;
+mod console;
+mod image;
+mod kernels;
+mod machine;
+mod packages;
+mod table;
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    iter,
+    num::NonZero,
+    panic::resume_unwind,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+    thread::{self, ScopedJoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use self::{
+    build::Programs,
+    console::Console,
+    kernels::{FLAVOUR, KERNELS, Kernel},
+    machine::Qemu,
+    packages::Packages,
+    table::Column,
+};
+use crate::workspace::target_dir;
+
+/// How long a machine may run.
+const PATIENCE: Duration = Duration::from_mins(10);
+/// Modules that tests need, by file name up to the first dot.
+const MODULES: [&str; 1] = ["overlay"];
+
+/// Boots the kernels of these names, all if there are none, with the tests whose names contain
+/// `filter`, prints how each came out and, as the last line, the counts.
+///
+/// # Errors
+/// When the tests cannot be built, or the emulator not be had. A kernel that cannot be had has
+/// failed, and the others run.
+pub(crate) fn vm(names: &[String], filter: Option<&str>) -> Result<ExitCode> {
+    let kernels = select(names)?;
+    let programs = build::build()?;
+    let mut packages = Packages::cached()?;
+    let qemu = Qemu::find(&mut packages)?;
+    let ready: Vec<_> =
+        kernels.iter().map(|kernel| (*kernel, Files::of(kernel, &mut packages))).collect();
+    let columns = at_once(ready, |(kernel, files)| {
+        let column = files.and_then(|files| run(kernel, files, &qemu, &programs, filter));
+        column.unwrap_or_else(|error| Column::broken(kernel, format!("{error:#}")))
+    });
+    let tally = table::print(&columns);
+    println!("{tally}");
+    Ok(if tally.has_failures() || tally.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The rows of these names.
+fn select(names: &[String]) -> Result<Vec<&'static Kernel>> {
+    let known = || KERNELS.iter().map(|kernel| kernel.name).collect::<Vec<_>>().join(", ");
+    for name in names {
+        if !KERNELS.iter().any(|kernel| kernel.name == name) {
+            bail!("there is no kernel {name}; there are {}", known());
+        }
+    }
+    let is_wanted = |kernel: &&Kernel| names.is_empty() || names.iter().any(|n| n == kernel.name);
+    Ok(KERNELS.iter().filter(is_wanted).collect())
+}
+
+/// Does `work` on all, as many at once as there are processors: a machine keeps little more than one
+/// busy, for its tests run one after the other. What comes of it is in the same order.
+fn at_once<T: Send, R: Send>(all: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let left = Mutex::new(all.into_iter().enumerate());
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let mut done: Vec<_> = thread::scope(|scope| {
+        let work = || iter::from_fn(next).map(|(at, one)| (at, work(one))).collect::<Vec<_>>();
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let done = workers.into_iter().map(ScopedJoinHandle::join);
+        done.flat_map(|done| done.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    done.sort_by_key(|&(at, _)| at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Boots one kernel.
+fn run(
+    kernel: &Kernel,
+    files: Files,
+    qemu: &Qemu,
+    programs: &Programs,
+    filter: Option<&str>,
+) -> Result<Column> {
+    let directory = target_dir()?.join("vm");
+    fs::create_dir_all(&directory)?;
+    let initrd = directory.join(format!("{}.cpio", kernel.name));
+    let log = directory.join(format!("{}.log", kernel.name));
+    image::write(&initrd, programs, &files.busybox, &files.modules, kernel.tier, filter)?;
+    let mut file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+    eprintln!("vm: {} boots; see {}", files.release, log.display());
+    let start = Instant::now();
+    let mut console = Console::default();
+    let off = qemu.boot(&files.kernel, &initrd)?.watch(PATIENCE, |line| {
+        // The log is for people; the tests do not fail for it.
+        _ = writeln!(file, "{line}");
+        console.line(line);
+    });
+    console.stop();
+    let failures = console.failures.join("\n");
+    let column = Column::of(kernel, files.release, console, off);
+    let (release, tally, seconds) = (&column.release, column.tally(), start.elapsed().as_secs());
+    println!("\n=== {release} ===\n{failures}\n{tally} in {seconds} s");
+    Ok(column)
+}
+
+/// What a machine is made of, unpacked.
+struct Files {
+    /// As `uname -r` says there.
+    release: String,
+    kernel: PathBuf,
+    modules: Vec<PathBuf>,
+    busybox: PathBuf,
+}
+
+impl Files {
+    fn of(kernel: &Kernel, packages: &mut Packages) -> Result<Self> {
+        let package = packages.newest(kernel.package, FLAVOUR)?;
+        let root = packages.unpacked(&package)?;
+        // The newest have their modules in a package of their own.
+        let others = match package.strip_prefix("linux-binary-") {
+            Some(version) => packages.unpacked(&format!("linux-modules-{version}"))?,
+            None => root.clone(),
+        };
+        let busybox = packages.unpacked("busybox-static")?.join("bin");
+        let find = |root: &Path, name: &str| {
+            find(root, name).with_context(|| format!("no {name} in {package}"))
+        };
+        let modules = MODULES.iter().map(|module| find(&others, &format!("{module}.ko")));
+        Ok(Self {
+            release: package.split('-').skip(2).collect::<Vec<_>>().join("-"),
+            kernel: find(&root, "vmlinuz")?,
+            modules: modules.collect::<Result<_>>()?,
+            busybox: find(&busybox, "busybox")?,
+        })
+    }
+}
+
+/// A file below `directory` whose name starts with `name`.
+fn find(directory: &Path, name: &str) -> Option<PathBuf> {
+    let mut entries: Vec<_> = fs::read_dir(directory).ok()?.flatten().map(|e| e.path()).collect();
+    entries.sort();
+    let fits = |path: &&PathBuf| {
+        path.is_file() && path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(name))
+    };
+    entries.iter().find(fits).cloned().or_else(|| {
+        let mut below = entries.iter().filter(|path| path.is_dir() && !path.is_symlink());
+        below.find_map(|path| find(path, name))
+    })
+}

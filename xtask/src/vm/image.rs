@@ -1,0 +1,183 @@
+//! The initial RAM file system: busybox, the tool, the tests, and a script that runs them. There is
+//! no other file system.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    build::Programs,
+    console::{BINARY, END},
+    kernels::Tier,
+};
+
+/// What there is beside the programs.
+const DIRECTORIES: [&str; 10] =
+    ["bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tests", "tmp"];
+
+/// What happens before the tests. The kernel's own messages would break their lines.
+const PROLOGUE: &str = "\
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/root MMAPTRACE_BIN=/bin/mmaptrace MMAPTRACE_VICTIM=/bin/victim
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+mount -t tmpfs run /run
+mkdir -p /dev/shm /sys/fs/cgroup
+mount -t tmpfs shm /dev/shm
+mount -t cgroup2 cgroup /sys/fs/cgroup
+for module in /modules/*; do insmod $module; done
+echo 8 > /proc/sys/vm/nr_hugepages
+ip link set lo up
+cd /root
+";
+
+/// Where the tool cannot trace, it has to say so, and why.
+const REFUSALS: &str = "\
+refuses() {
+    printf 'test %s ... ' $1; shift
+    if said=$(\"$@\" 2>&1); then code=0; else code=$?; fi
+    case \"$code $said\" in
+        1*'6.1 or later'*) echo ok;;
+        *) echo; echo \"code $code: $said\"; echo FAILED;;
+    esac
+}
+refuses check mmaptrace check
+refuses attach mmaptrace -p 1
+";
+
+const MOUNT_TRACEFS: &str = "mount -t tracefs tracefs /sys/kernel/tracing";
+
+/// Writes the file system for a kernel to `path`.
+///
+/// # Errors
+/// When a file cannot be read, or `path` not be written.
+pub(crate) fn write(
+    path: &Path,
+    programs: &Programs,
+    busybox: &Path,
+    modules: &[PathBuf],
+    tier: Tier,
+    filter: Option<&str>,
+) -> Result<()> {
+    let mut archive = Archive::new();
+    for directory in DIRECTORIES {
+        archive.directory(directory);
+    }
+    let read =
+        |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    archive.program("init", script(programs, tier, filter).as_bytes());
+    archive.file("etc/passwd", b"root:x:0:0::/root:/bin/sh\n");
+    archive.program("bin/busybox", &read(busybox)?);
+    archive.program("bin/mmaptrace", &read(&programs.tool)?);
+    archive.program("bin/victim", &read(&programs.victim)?);
+    for (name, path) in &programs.tests {
+        archive.program(&format!("tests/{name}"), &read(path)?);
+    }
+    for module in modules {
+        let name = module.file_name().unwrap_or_default().display();
+        archive.file(&format!("modules/{name}"), &read(module)?);
+    }
+    fs::write(path, archive.finish()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// What the machine runs.
+fn script(programs: &Programs, tier: Tier, filter: Option<&str>) -> String {
+    let mut script = PROLOGUE.to_owned();
+    let mut run = |label: &str, command: &str| {
+        script.extend(["echo '", BINARY, label, "'\n", command, "\n"]);
+    };
+    // Quoted for the shell.
+    let filter = filter.map_or(String::new(), |text| format!(" '{}'", text.replace('\'', r"'\''")));
+    let test = |name: &str| format!("/tests/{name} --test-threads=1{filter} 2>&1");
+    match tier {
+        Tier::Exact => {
+            run("attach without tracefs", &test("attach"));
+            run("all with tracefs", MOUNT_TRACEFS);
+            programs.tests.keys().for_each(|name| run(name, &test(name)));
+        }
+        Tier::Refused => {
+            run("victims", &test("victims"));
+            run("refusals", REFUSALS);
+        }
+    }
+    script + &format!("echo '{END}'\npoweroff -f\n")
+}
+
+/// A cpio archive in the form that the kernel unpacks (`newc`,
+/// `Documentation/driver-api/early-userspace/buffer-format.rst`): for each file a header of
+/// hexadecimal numbers, its name, its contents, each padded to 4 bytes.
+struct Archive {
+    bytes: Vec<u8>,
+    files: usize,
+}
+
+impl Archive {
+    fn new() -> Self {
+        Self { bytes: Vec::new(), files: 0 }
+    }
+
+    fn directory(&mut self, name: &str) {
+        self.entry(name, 0o40_755, &[]);
+    }
+
+    fn program(&mut self, name: &str, contents: &[u8]) {
+        self.entry(name, 0o100_755, contents);
+    }
+
+    fn file(&mut self, name: &str, contents: &[u8]) {
+        self.entry(name, 0o100_644, contents);
+    }
+
+    fn entry(&mut self, name: &str, mode: u32, contents: &[u8]) {
+        self.files += 1;
+        let (inode, size, name_size) = (self.files, contents.len(), name.len() + 1);
+        // Magic, inode, mode, user, group, links, time, size, four device numbers, size of the
+        // name, checksum.
+        self.bytes.extend_from_slice(
+            format!(
+                "070701{inode:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}{size:08x}{:032x}\
+                 {name_size:08x}{:08x}",
+                0, 0, 1, 0, 0, 0
+            )
+            .as_bytes(),
+        );
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.push(0);
+        self.pad();
+        self.bytes.extend_from_slice(contents);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.entry("TRAILER!!!", 0, &[]);
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Archive;
+
+    #[test]
+    fn headers_are_of_110_bytes_and_all_is_padded() {
+        let mut archive = Archive::new();
+        archive.file("abc", b"12345");
+        let bytes = archive.finish();
+        assert_eq!(&bytes[..14], b"07070100000001");
+        assert_eq!(&bytes[54..62], b"00000005", "the size");
+        assert_eq!(&bytes[94..102], b"00000004", "the size of the name, its NUL included");
+        assert_eq!(&bytes[110..116], b"abc\x00\x00\x00");
+        assert!(bytes[116..].starts_with(b"12345\x00\x00\x00070701"));
+        assert_eq!(bytes.len() % 4, 0);
+    }
+}

@@ -1,0 +1,40 @@
+//! The kernels, and what each is expected to lack: one more kernel is one more row.
+
+/// A kernel to boot.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// What `--kernel` takes.
+    pub(crate) name: &'static str,
+    /// What the names of its packages start with, up to the rest of the version.
+    pub(crate) package: &'static str,
+    /// What the tool can do there.
+    pub(crate) tier: Tier,
+    /// Tests that skip there, by name, beside those of [`ROOTLESS`].
+    pub(crate) skips: &'static [Skip],
+}
+
+/// What the tool can do on a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tier {
+    /// Everything: all tests run.
+    Exact,
+    /// Nothing: it has to say so, and why.
+    Refused,
+}
+
+/// A test that skips, and a part of the reason that it gives.
+pub(crate) type Skip = (&'static str, &'static str);
+
+/// What the names of all packages end with: small kernels that boot fast.
+pub(crate) const FLAVOUR: &str = "-cloud-amd64";
+
+/// Oldest first. The newest is whatever Debian's unstable has.
+pub(crate) const KERNELS: &[Kernel] = &[
+    Kernel { name: "5.10", package: "linux-image-5.10.", tier: Tier::Refused, skips: &[] },
+    Kernel { name: "6.1", package: "linux-image-6.1.", tier: Tier::Exact, skips: &[] },
+    Kernel { name: "6.12", package: "linux-image-6.12.", tier: Tier::Exact, skips: &[] },
+    Kernel { name: "newest", package: "linux-binary-", tier: Tier::Exact, skips: &[] },
+];
+
+/// Tests that skip on each kernel, for there is no root file system with the programs they run.
+pub(crate) const ROOTLESS: &[Skip] = &[];

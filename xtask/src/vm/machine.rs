@@ -1,0 +1,122 @@
+//! A machine that QEMU emulates, and what its console prints.
+
+use std::{
+    ffi::OsString,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::packages::{Packages, on_path};
+
+/// The emulator, on PATH or unpacked beside the kernels.
+#[derive(Debug)]
+pub(crate) struct Qemu {
+    program: PathBuf,
+    /// Where it was unpacked.
+    root: Option<PathBuf>,
+}
+
+const PROGRAM: &str = "qemu-system-x86_64";
+/// Within the contents of Debian's packages.
+const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
+const FIRMWARE: [&str; 2] = ["usr/share/seabios", "usr/share/qemu"];
+
+impl Qemu {
+    /// That of this machine, else Debian's.
+    ///
+    /// # Errors
+    /// When there is none and it cannot be fetched.
+    pub(crate) fn find(packages: &mut Packages) -> Result<Self> {
+        if let Some(program) = on_path(PROGRAM) {
+            return Ok(Self { program, root: None });
+        }
+        let root = packages.unpacked_with_dependencies("qemu-system-x86")?;
+        Ok(Self { program: root.join("usr/bin").join(PROGRAM), root: Some(root) })
+    }
+
+    /// Boots a kernel.
+    ///
+    /// # Errors
+    /// When QEMU cannot be started.
+    pub(crate) fn boot(&self, kernel: &Path, initrd: &Path) -> Result<Machine> {
+        // The kernel kills it when this process ends, however it ends.
+        let mut qemu = Command::new("setpriv");
+        qemu.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
+        if let Some(root) = &self.root {
+            let [libraries, others] = LIBRARIES.map(|path| root.join(path));
+            let mut path = OsString::from(&libraries);
+            path.push(":");
+            path.push(others);
+            qemu.env("LD_LIBRARY_PATH", path).env("QEMU_MODULE_DIR", libraries.join("qemu"));
+            for directory in FIRMWARE {
+                qemu.arg("-L").arg(root.join(directory));
+            }
+        }
+        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2G"])
+            .args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"])
+            .arg("-kernel")
+            .arg(kernel)
+            .arg("-initrd")
+            .arg(initrd)
+            // Of the kernel's messages only the last ones; and a panic ends the machine.
+            .args(["-append", "console=ttyS0 loglevel=1 panic=-1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut child = qemu.spawn().context("cannot run setpriv, of util-linux")?;
+        let out = child.stdout.take().context("QEMU without its output")?;
+        Ok(Machine { child, lines: read(out) })
+    }
+}
+
+/// A running machine, switched off when dropped.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Machine {
+    /// Gives each line of the console to `take`, until the machine switches itself off: `true`, or
+    /// for `patience`: `false`.
+    pub(crate) fn watch(self, patience: Duration, mut take: impl FnMut(&str)) -> bool {
+        let start = Instant::now();
+        loop {
+            match self.lines.recv_timeout(patience.saturating_sub(start.elapsed())) {
+                Ok(line) => take(&line),
+                Err(RecvTimeoutError::Disconnected) => return true,
+                Err(RecvTimeoutError::Timeout) => return false,
+            }
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// The console's lines, as they come.
+fn read(out: ChildStdout) -> Receiver<String> {
+    let (sender, lines) = channel();
+    thread::spawn(move || {
+        let mut out = BufReader::new(out);
+        let mut line = Vec::new();
+        while out.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+            let text = String::from_utf8_lossy(&line);
+            if sender.send(text.trim_end_matches(['\r', '\n']).to_owned()).is_err() {
+                break;
+            }
+            line.clear();
+        }
+    });
+    lines
+}
