@@ -81,7 +81,8 @@ impl TypeTable {
             table.types.push(at);
             at += HEAD + parts_length(head)?;
         }
-        Some(table)
+        // A type that reaches over the end is cut.
+        (at == end).then_some(table)
     }
 
     /// The offset of a member, in bytes. `path` goes through members that are structures, by dots;
