@@ -347,7 +347,7 @@ unsafe fn send_exec(
 /// `sched_process_exit(task, ...)`: the current task ends. Whether it still has its mm depends on
 /// the version.
 #[btf_tracepoint(function = "sched_process_exit")]
-pub(crate) fn task_exit(_ctx: BtfTracePointContext) -> i32 {
+pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const c_void = current().cast();
     let (pid, tid) = ids();
     // SAFETY: it is the current task.
@@ -357,9 +357,13 @@ pub(crate) fn task_exit(_ctx: BtfTracePointContext) -> i32 {
         if !followed && SPACES.get_ptr(mm).is_none() {
             return 0;
         }
-        let signal: u64 = load(task, layout!(task_signal));
-        let live: u32 = read(signal + u64::from(layout!(signal_live))).unwrap_or(0);
-        let last = live == 0;
+        let last = if layout!(exit_tells_last) != 0 {
+            argument(&ctx, 1) & 1 != 0
+        } else {
+            let signal: u64 = load(task, layout!(task_signal));
+            let live: u32 = read(signal + u64::from(layout!(signal_live))).unwrap_or(0);
+            live == 0
+        };
         let flags = if last { flag::GROUP } else { 0 };
         let size = size_of::<Exit>() as u32;
         let mut header = emit::header(kind::EXIT, flags, size, mm, (pid, tid));

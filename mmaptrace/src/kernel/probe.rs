@@ -133,6 +133,7 @@ impl Probe {
         };
         let follow = &settings.follow;
         let layout = Layout {
+            exit_tells_last: u32::from(types.tracepoint_arguments("sched_process_exit") == Some(2)),
             growth_locked: u32::from(release() >= GROWTH_LOCKED),
             file_backing: if release() >= BACKING_MOVED { 1 << 24 } else { 1 << 25 },
             tracer: process::id(),
