@@ -139,8 +139,8 @@ layout! {
     /// Not an offset: 1 where memory of files may have an `anon_name` too (6.2 and later). Before
     /// that its place is another's where there is a file.
     named_files,
-    /// Not an offset: 1 where `sched_process_exit` tells whether the task was the last of its group
-    ///. Else two that end at once may both seem so.
+    /// Not an offset: 1 where `sched_process_exit` tells whether the task was the last of its
+    /// group. Else two that end at once may both seem so.
     exit_tells_last,
     /// Not an offset: 1 where stack growth holds the lock for writing (6.5 and later), else 0.
     growth_locked,

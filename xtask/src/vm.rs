@@ -34,7 +34,7 @@ use self::{
 use crate::workspace::target_dir;
 
 /// How long a machine may run.
-const PATIENCE: Duration = Duration::from_mins(10);
+const PATIENCE: Duration = Duration::from_mins(15);
 /// Modules that tests need, by file name up to the first dot.
 const MODULES: [&str; 1] = ["overlay"];
 

@@ -18,11 +18,15 @@ use super::{
 const DIRECTORIES: [&str; 10] =
     ["bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tests", "tmp"];
 
-/// What happens before the tests. The kernel's own messages would break their lines.
+/// What happens before the tests.
+///
+/// A static C library has its thread's area for restartable sequences in the heap, which a victim
+/// gives back: the kernel then kills it when it is preempted. Hence the tunable.
 const PROLOGUE: &str = "\
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root MMAPTRACE_BIN=/bin/mmaptrace MMAPTRACE_VICTIM=/bin/victim
+export GLIBC_TUNABLES=glibc.pthread.rseq=0
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev

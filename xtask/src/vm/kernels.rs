@@ -31,10 +31,49 @@ pub(crate) const FLAVOUR: &str = "-cloud-amd64";
 /// Oldest first. The newest is whatever Debian's unstable has.
 pub(crate) const KERNELS: &[Kernel] = &[
     Kernel { name: "5.10", package: "linux-image-5.10.", tier: Tier::Refused, skips: &[] },
-    Kernel { name: "6.1", package: "linux-image-6.1.", tier: Tier::Exact, skips: &[] },
-    Kernel { name: "6.12", package: "linux-image-6.12.", tier: Tier::Exact, skips: &[] },
-    Kernel { name: "newest", package: "linux-binary-", tier: Tier::Exact, skips: &[] },
+    Kernel {
+        name: "6.1",
+        package: "linux-image-6.1.",
+        tier: Tier::Exact,
+        skips: &[
+            ("madvise_guard", "madvise 22"),
+            ("map_shadow_stack", "map_shadow_stack 38"),
+            ("mmap_droppable", "mmap 22"),
+            ("mremap_several", "mremap 14"),
+            ("mseal", "mseal 38"),
+            ("prctl_memory_merge", "prctl 22"),
+            ("prctl_name_anonymous", "prctl 22"),
+            ("prctl_name_shared", "prctl 22"),
+        ],
+    },
+    Kernel {
+        name: "6.12",
+        package: "linux-image-6.12.",
+        tier: Tier::Exact,
+        skips: &[
+            ("madvise_guard", "madvise 22"),
+            ("map_shadow_stack", "map_shadow_stack 95"),
+            ("mremap_several", "mremap 14"),
+            ("prctl_name_anonymous", "prctl 22"),
+            ("prctl_name_shared", "prctl 22"),
+        ],
+    },
+    Kernel {
+        name: "newest",
+        package: "linux-binary-",
+        tier: Tier::Exact,
+        skips: &[("map_shadow_stack", "map_shadow_stack 95")],
+    },
 ];
 
 /// Tests that skip on each kernel, for there is no root file system with the programs they run.
-pub(crate) const ROOTLESS: &[Skip] = &[];
+pub(crate) const ROOTLESS: &[Skip] = &[
+    ("bash_and_its_children", "no bash"),
+    ("ls_works_as_without_and_is_traced", "no ls"),
+    ("no_call_of_the_command_is_missed", "no strace"),
+    ("no_capability_for_ebpf", "no setpriv"),
+    ("pmap_prints_the_same", "no pmap"),
+    ("python_with_threads_that_map", "no python3"),
+    ("shell_children_are_followed", "no bash"),
+    ("vfork_and_exec_of_python", "no python3"),
+];

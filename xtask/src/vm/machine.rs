@@ -27,6 +27,11 @@ const PROGRAM: &str = "qemu-system-x86_64";
 const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
 const FIRMWARE: [&str; 2] = ["usr/share/seabios", "usr/share/qemu"];
 
+/// Of the kernel's messages only the last ones; a panic ends the machine; and no waiting for grace
+/// periods of RCU, which ends of tracers and mounts do.
+const COMMAND_LINE: &str =
+    "console=ttyS0 loglevel=1 panic=-1 mitigations=off rcupdate.rcu_expedited=1";
+
 impl Qemu {
     /// That of this machine, else Debian's.
     ///
@@ -58,14 +63,15 @@ impl Qemu {
                 qemu.arg("-L").arg(root.join(directory));
             }
         }
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2G"])
+        // Without what is slow to emulate and makes no difference here: page tables of five levels,
+        // and below, what keeps speculation in check.
+        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", "2", "-m", "2G"])
             .args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"])
             .arg("-kernel")
             .arg(kernel)
             .arg("-initrd")
             .arg(initrd)
-            // Of the kernel's messages only the last ones; and a panic ends the machine.
-            .args(["-append", "console=ttyS0 loglevel=1 panic=-1"])
+            .args(["-append", COMMAND_LINE])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         let mut child = qemu.spawn().context("cannot run setpriv, of util-linux")?;
