@@ -17,7 +17,7 @@ use tokio::{
 use super::{REQUEST_MAX, Reply, Request, directory};
 
 /// How long a client may take to ask, and to take its answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A request, and where its answer goes: the reply and the bytes that follow it.
 pub type Ask = (Request, oneshot::Sender<(Reply, Vec<u8>)>);
