@@ -54,16 +54,16 @@ fn by_name() {
     let scratch = Scratch::new();
     // No other process on the machine is called so.
     let program = scratch.join(&format!("named-{}", std::process::id() % 100_000));
-    fs::copy("/bin/sleep", &program).expect("a copy of sleep");
+    fs::copy(victim_path!(), &program).expect("a copy of the victim");
     let name = program.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
-    let sleeper = Process::spawn(Command::new(&program).arg("100"));
+    let sleeper = Victim::launch(Command::new(&program).arg("stand_still"));
     until("its exec", || is_named(sleeper.pid(), &name).then_some(()));
     let trace = scratch.join("trace");
     let mut tracer =
         Process::spawn(mmaptrace(&["--format", "json", "-n", &name, "-o"]).arg(&trace));
     until("the running one", || dumps(sleeper.pid()).then_some(()));
     assert_exact(sleeper.pid());
-    let later = Process::spawn(Command::new(&program).arg("100"));
+    let later = Victim::launch(Command::new(&program).arg("stand_still"));
     until("the later one", || dumps(later.pid()).then_some(()));
     assert_exact(later.pid());
     tracer.signal(libc::SIGINT);
