@@ -17,6 +17,7 @@ mod apply;
 
 pub use apply::apply;
 
+use crate::event::Effects;
 use crate::region::{Backing, Flags, Region};
 
 /// One effect. Ranges are of addresses, page-aligned, the end exclusive.
@@ -88,13 +89,13 @@ impl Effect {
 
 /// What has changed between `old` and `new`, each the regions of one range in address order.
 pub fn diff(old: &[Region], new: &[Region]) -> Vec<Effect> {
-    let mut effects = Vec::new();
+    let mut effects = Effects::new();
     diff_into(old, new, &mut effects);
-    effects
+    effects.into_vec()
 }
 
 /// [`diff`], appended to `out`.
-pub fn diff_into(old: &[Region], new: &[Region], out: &mut Vec<Effect>) {
+pub fn diff_into(old: &[Region], new: &[Region], out: &mut Effects) {
     if old == new {
         return;
     }

@@ -1,6 +1,8 @@
 //! Events: what comes out of the model, in order, for history and sinks.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
+
+use smallvec::SmallVec;
 
 use crate::effect::Effect;
 
@@ -87,6 +89,22 @@ pub enum Doubt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpaceId(pub u64);
 
+/// What a commit did. Few have more than two effects, and those that have not allocate nothing.
+pub type Effects = SmallVec<[Effect; 2]>;
+
+/// The ids of a call's commits; as a rule there is one, or none.
+pub type Commits = SmallVec<[u64; 2]>;
+
+/// The stacks of the acting thread as it caused an event, by their keys; `None` where they were not
+/// asked for or could not be taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Stacks {
+    /// In user space.
+    pub user: Option<NonZeroU64>,
+    /// In the kernel.
+    pub kernel: Option<NonZeroU64>,
+}
+
 /// What happened. Times are ns of `CLOCK_MONOTONIC`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -105,11 +123,13 @@ pub enum Event {
         cause: Cause,
         /// What it did. Of a seed, a fork and an exec: the difference to what was known, empty for
         /// a first seed and a fork, every region added for an exec.
-        effects: Vec<Effect>,
+        effects: Effects,
         /// Whether the break moved, and from where to where (`mm->brk`, an address).
         brk: Option<(u64, u64)>,
         /// Whether the model is exact as of this commit.
         exact: bool,
+        /// Where in the program it came from.
+        stacks: Stacks,
     },
     /// A call returned.
     Call {
@@ -126,7 +146,9 @@ pub enum Event {
         /// The file name of a failed execve, else empty; any bytes.
         text: Arc<[u8]>,
         /// The ids of the commits it made.
-        commits: Vec<u64>,
+        commits: Commits,
+        /// Where in the program it came from.
+        stacks: Stacks,
     },
     /// A process runs a new image; the commit of [`Cause::Exec`] that follows is its map.
     Exec {
@@ -169,7 +191,7 @@ pub enum Event {
         /// Whether it was the last of its process.
         last: bool,
         /// Commits of a call that will never return.
-        commits: Vec<u64>,
+        commits: Commits,
     },
     /// The last user of an address space is gone.
     End {

@@ -9,7 +9,7 @@ use mmaptrace_common::record::{self, Header, cause, flag};
 
 use crate::{
     decode::{Record, decode},
-    event::{Cause, Event, SpaceId, Syscall, Task},
+    event::{Cause, Commits, Event, SpaceId, Stacks, Syscall, Task},
     names::Names,
     process::{Process, Processes},
     region::Backing,
@@ -192,9 +192,10 @@ impl Model {
         let call = Syscall { nr: record.nr, compat, args: record.args };
         let commits = self.threads.returned(task.tid, call);
         self.count(task.pid);
-        let text = Arc::from(text.strip_suffix(b"\0").unwrap_or(text));
+        let text = text_of(text);
         let (time, result) = (header.time, record.result);
-        out.push(Event::Call { time, space, task, call, result, text, commits });
+        let stacks = Stacks::default();
+        out.push(Event::Call { time, space, task, call, result, text, commits, stacks });
     }
 
     fn exec(&mut self, exec: &record::Exec, path: &[u8], argv: &[u8], out: &mut Vec<Event>) {
@@ -251,7 +252,7 @@ impl Model {
         self.count(pid);
         let known = self.processes.get(pid).map(|process| process.comm);
         let (comm, commits) =
-            self.threads.end(tid).unwrap_or_else(|| (known.unwrap_or_default(), Vec::new()));
+            self.threads.end(tid).unwrap_or_else(|| (known.unwrap_or_default(), Commits::new()));
         let last = header.flags & flag::GROUP != 0;
         if last {
             let space = self.processes.get(pid).and_then(|process| process.space);
@@ -298,5 +299,13 @@ impl Model {
     fn count(&mut self, pid: u32) {
         self.totals.events += 1;
         self.processes.count(pid);
+    }
+}
+
+/// A text without its NUL. The empty one, which nearly every call has, allocates nothing.
+fn text_of(text: &[u8]) -> Arc<[u8]> {
+    match text.strip_suffix(b"\0").unwrap_or(text) {
+        [] => Arc::default(),
+        text => Arc::from(text),
     }
 }

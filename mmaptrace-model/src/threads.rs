@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::event::{SpaceId, Syscall};
+use crate::event::{Commits, SpaceId, Syscall};
 
 /// The most commits remembered of one call. Calls of the table make a few; one that is not, whose
 /// return nobody reports, may make any number before the next that is.
@@ -43,14 +43,14 @@ impl Threads {
 
     /// The commits of a call that returned. Those of others that did not, or that are of no
     /// interest, stand for themselves and are forgotten.
-    pub(crate) fn returned(&mut self, tid: u32, call: Syscall) -> Vec<u64> {
-        let Some(thread) = self.by_tid.get_mut(&tid) else { return Vec::new() };
+    pub(crate) fn returned(&mut self, tid: u32, call: Syscall) -> Commits {
+        let Some(thread) = self.by_tid.get_mut(&tid) else { return Commits::new() };
         let drained = thread.commits.drain(..);
         drained.filter(|(of, _)| *of == call).map(|(_, id)| id).collect()
     }
 
     /// The name of a thread that ended, and the commits of a call that will not return.
-    pub(crate) fn end(&mut self, tid: u32) -> Option<([u8; 16], Vec<u64>)> {
+    pub(crate) fn end(&mut self, tid: u32) -> Option<([u8; 16], Commits)> {
         let thread = self.by_tid.remove(&tid)?;
         Some((thread.comm, thread.commits.into_iter().map(|(_, id)| id).collect()))
     }

@@ -38,7 +38,7 @@ fn returned(model: &mut Model, args: [u64; 6]) -> Vec<u64> {
     match apply(model, &words(&call, &[])).pop() {
         Some(Event::Call { commits, call, .. }) => {
             assert_eq!(call, Syscall { nr: 9, compat: false, args });
-            commits
+            commits.into_vec()
         }
         other => panic!("{other:?}"),
     }

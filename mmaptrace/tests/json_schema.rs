@@ -8,7 +8,7 @@ use mmaptrace::sink::{
 };
 use mmaptrace_model::{
     Backing, Effect, Event, Flags, Region, RegionName,
-    event::{Cause, Doubt, SpaceId, Syscall, Task},
+    event::{Cause, Doubt, SpaceId, Stacks, Syscall, Task},
 };
 use schema::Line;
 
@@ -328,15 +328,25 @@ fn events() -> Vec<Event> {
             task,
             id: 1234,
             cause,
-            effects: effects(),
+            effects: effects().into(),
             brk: Some((0x1000, 0x2000)),
             exact: false,
+            stacks: Stacks::default(),
         })
         .collect();
     for result in [0, -12, -512, -524] {
         let commits = vec![1234];
         let text = Arc::from(*b"");
-        events.push(Event::Call { time, space, task, call: CALL, result, text, commits });
+        events.push(Event::Call {
+            time,
+            space,
+            task,
+            call: CALL,
+            result,
+            text,
+            commits: commits.into(),
+            stacks: Stacks::default(),
+        });
     }
     events.extend(doubts.map(|why| Event::Doubt { time, space, after: 1234, why }));
     events.extend([
@@ -350,7 +360,7 @@ fn events() -> Vec<Event> {
             cut: true,
         },
         Event::Fork { time, space, task, child: TASK, shared: true },
-        Event::Exit { time, task, status: 0x8b, last: true, commits: vec![2] },
+        Event::Exit { time, task, status: 0x8b, last: true, commits: [2][..].into() },
         Event::Healed { time, space, id: 1240, differences: 2 },
         Event::Malformed { kind: 77, len: 3 },
         Event::End { time, space },

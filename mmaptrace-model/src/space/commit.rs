@@ -4,7 +4,7 @@ use mmaptrace_common::record::{self, cause, flag};
 
 use crate::{
     effect::{self, Effect},
-    event::{Cause, Doubt, Event, Syscall, Task},
+    event::{Cause, Doubt, Effects, Event, Stacks, Syscall, Task},
     map::ReplaceError,
     parts::Parts,
     region::{Backing, PAGE, Region},
@@ -88,7 +88,7 @@ impl Space {
         }
 
         let was = self.map.len() as u64;
-        let mut effects = Vec::new();
+        let mut effects = Effects::new();
         if let Err(why) = self.replace(parts, whole, &mut effects) {
             self.raise(time, why, out);
         }
@@ -118,7 +118,8 @@ impl Space {
         let done = Done { cause, effective: !effects.is_empty() || brk.is_some() };
         let (space, id) = (self.id, commit.id);
         let task = Task { pid: commit.header.pid, tid: commit.header.tid, comm: commit.comm };
-        out.push(Event::Commit { time, space, task, id, cause, effects, brk, exact });
+        let stacks = Stacks::default();
+        out.push(Event::Commit { time, space, task, id, cause, effects, brk, exact, stacks });
         // What was never seeded was never exact: that is no heal.
         if healed.is_some_and(|why| why != Doubt::Unseeded) {
             self.healed += 1;
@@ -164,7 +165,7 @@ impl Space {
         &mut self,
         parts: &mut Parts,
         whole: bool,
-        effects: &mut Vec<Effect>,
+        effects: &mut Effects,
     ) -> Result<(), Doubt> {
         let mut result = Ok(());
         for (mut lo, mut hi, regions) in parts.ranges() {

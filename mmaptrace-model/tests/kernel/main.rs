@@ -147,7 +147,7 @@ impl Judge {
         let record = record::Call { header, args, result, nr, len: 0, comm: [0; 16] };
         let events = apply(&mut self.model, &words(&record, &[]));
         let [Event::Call { commits, .. }] = &events[..] else { panic!("{told}: {events:?}") };
-        assert_eq!(*commits, [self.id], "{told}");
+        assert_eq!(commits[..], [self.id], "{told}");
     }
 
     /// Does to the page table what an effect says.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, str};
 
 use mmaptrace_model::{
     Backing, Event, Flags, Region, RegionName,
-    event::{Cause, SpaceId, Syscall, Task},
+    event::{Cause, Effects, SpaceId, Stacks, Syscall, Task},
 };
 
 use super::View;
@@ -50,8 +50,18 @@ pub(crate) fn file(start: u64, end: u64, permissions: &str, offset: u64) -> Regi
     Region { start, end, flags: flags(permissions), pgoff: offset >> 12, backing }
 }
 
-pub(crate) fn commit(id: u64, cause: Cause, effects: Vec<mmaptrace_model::Effect>) -> Event {
-    Event::Commit { time: id, space: SPACE, task: TASK, id, cause, effects, brk: None, exact: true }
+pub(crate) fn commit(id: u64, cause: Cause, effects: impl Into<Effects>) -> Event {
+    Event::Commit {
+        time: id,
+        space: SPACE,
+        task: TASK,
+        id,
+        cause,
+        effects: effects.into(),
+        brk: None,
+        exact: true,
+        stacks: Stacks::default(),
+    }
 }
 
 /// A model with one space: its heap is from 1 to 2 GiB, its stack from 3 to 4.

@@ -85,7 +85,7 @@ impl<W: Write> Json<W> {
     /// The line of an event, `None` if it is not to be shown.
     fn line<'a>(&self, event: &'a Event, view: &'a dyn View) -> Option<Line<'a>> {
         Some(match event {
-            Event::Commit { time, space, task, id, cause, effects, brk, exact } => {
+            Event::Commit { time, space, task, id, cause, effects, brk, exact, stacks: _ } => {
                 if !self.filter.cause(cause) {
                     return None;
                 }
@@ -108,7 +108,7 @@ impl<W: Write> Json<W> {
                     exact: *exact,
                 })
             }
-            Event::Call { time, space, task, call, result, text, commits } => {
+            Event::Call { time, space, task, call, result, text, commits, stacks: _ } => {
                 if !self.filter.call(call) {
                     return None;
                 }

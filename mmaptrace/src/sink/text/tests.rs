@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
-use mmaptrace_model::{Effect, RegionName, event::Doubt};
+use mmaptrace_model::{
+    Effect, RegionName,
+    event::{Commits, Doubt, Stacks},
+};
 
 use super::*;
 use crate::sink::{
@@ -38,7 +41,16 @@ fn unmapped() -> Vec<Effect> {
 
 fn returned(commits: Vec<u64>) -> Event {
     let (call, text) = (MUNMAP, Arc::from(*b""));
-    Event::Call { time: 9, space: SPACE, task: TASK, call, result: 0, text, commits }
+    Event::Call {
+        time: 9,
+        space: SPACE,
+        task: TASK,
+        call,
+        result: 0,
+        text,
+        commits: commits.into(),
+        stacks: Stacks::default(),
+    }
 }
 
 #[test]
@@ -76,7 +88,8 @@ fn the_result_is_in_straces_column() {
         call,
         result: 0x1000,
         text: Arc::from(*b""),
-        commits: vec![],
+        commits: Commits::new(),
+        stacks: Stacks::default(),
     });
     assert_eq!(line, "[1 a] brk(NULL)                         = 0x1000\n");
     assert_eq!(line.find("= "), Some(40));
@@ -100,7 +113,10 @@ fn a_long_call_is_shown_before_it_returns() {
 
 #[test]
 fn a_call_that_never_returns() {
-    let exit = |commits| Event::Exit { time: 9, task: TASK, status: 9, last: true, commits };
+    let exit = |commits: Vec<u64>| {
+        let commits = commits.into();
+        Event::Exit { time: 9, task: TASK, status: 9, last: true, commits }
+    };
     let mut text = text(TERMINAL);
     text.show(&commit(2, Cause::Call(MUNMAP), unmapped()));
     assert_eq!(
