@@ -69,6 +69,11 @@ pub struct Space {
     pub tid: u32,
     /// The call of the last commit.
     pub nr: i32,
+    /// When it was first followed, ns of `CLOCK_MONOTONIC`: what tells its stacks from those of an
+    /// earlier space at the same address.
+    pub since: u64,
+    /// The thread (upper half) and the call of the last commit that told a stack of user space.
+    pub stacked: u64,
 }
 
 /// What is kept for each followed process, the value of the `PROCESSES` map (key: its PID).

@@ -154,6 +154,12 @@ layout! {
     follow_cgroup,
     /// Not an offset: 1 if the children of followed processes are followed.
     follow_children,
+    /// Not an offset: 1 to take the stacks of user space.
+    user_stacks,
+    /// Not an offset: 1 to take those of the kernel.
+    kernel_stacks,
+    /// Not an offset: 1 to tell when calls began.
+    durations,
     /// Not an offset: 1 if this kernel's mm has the `[vsyscall]` page at all.
     vsyscall,
 }

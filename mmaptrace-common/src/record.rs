@@ -29,6 +29,11 @@ pub mod kind {
     pub const EXIT: u16 = 7;
     /// A bare [`Header`](super::Header): the last user of `mm` is gone, and with it all its regions.
     pub const END: u16 = 8;
+    /// [`Stack`](super::Stack), then [`Stack::count`](super::Stack::count) addresses of 8 bytes.
+    pub const STACK: u16 = 9;
+    /// [`BuildId`](super::BuildId), then [`BuildId::len`](super::BuildId::len) bytes. Written by
+    /// user space, when it first meets a file in a stack.
+    pub const BUILD_ID: u16 = 10;
 }
 
 /// The start of every record.
@@ -149,6 +154,10 @@ pub struct Commit {
     /// How many calls had changed names of files, machine-wide, before the regions were read; see
     /// [`Renames::calls`](crate::control::Renames::calls).
     pub renames: u64,
+    /// Key of the [`Stack`] of the acting thread in user space, sent before; 0: none was taken.
+    pub user_stack: u64,
+    /// Key of its [`Stack`] in the kernel; 0: none was taken.
+    pub kernel_stack: u64,
 }
 
 /// One region (`struct vm_area_struct`).
@@ -240,6 +249,11 @@ pub struct Call {
     pub len: u32,
     /// The thread's name, NUL-padded.
     pub comm: [u8; 16],
+    /// Key of the thread's [`Stack`] in user space, sent before; 0: none was taken, as where a
+    /// commit of the call has it.
+    pub user_stack: u64,
+    /// When the call began, as [`Header::time`]; 0: not known.
+    pub entered: u64,
 }
 
 /// A new image. The [`Commit`] parts with [`cause::EXEC`] that follow are its regions.
@@ -290,16 +304,65 @@ pub struct Exit {
     pub pad: u32,
 }
 
+/// The stack of a thread; the addresses follow, the innermost first: of the instruction that was
+/// about to run, and of those to return to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+pub struct Stack {
+    /// `kind` is [`kind::STACK`].
+    pub header: Header,
+    /// What [`Commit::user_stack`] and the like will hold. Never 0, and of a user's stack not that
+    /// of any other address space, ended ones included.
+    pub key: u64,
+    /// The number of addresses that follow, [`STACK_MAX`] at most.
+    pub count: u32,
+    /// A union of [`stack`].
+    pub flags: u32,
+}
+
+/// Flags of stacks, the bits of [`Stack::flags`].
+pub mod stack {
+    /// In user space, else in the kernel.
+    pub const USER: u32 = 1 << 0;
+    /// There are more frames than fit.
+    pub const CUT: u32 = 1 << 1;
+    /// It ends where the next frame was to be and is none: at a function that keeps no frame
+    /// pointer, as a rule.
+    pub const BROKEN: u32 = 1 << 2;
+    /// The second address is what the stack pointer points to. That is the return address of the
+    /// first function if that has set up no frame (the C library's wrappers of calls do not), else
+    /// anything.
+    pub const LEAF: u32 = 1 << 3;
+}
+
+/// The build id of a file (`NT_GNU_BUILD_ID`); its bytes follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+pub struct BuildId {
+    /// `kind` is [`kind::BUILD_ID`].
+    pub header: Header,
+    /// The [`Path::key`] of the file.
+    pub key: u64,
+    /// Bytes that follow; 0: it has none, or could not be read.
+    pub len: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 40);
-    assert!(size_of::<Commit>() == 184);
+    assert!(size_of::<Commit>() == 200);
     assert!(size_of::<Region>() == 56);
     assert!(size_of::<Path>() == 72);
     assert!(size_of::<Name>() == 56);
-    assert!(size_of::<Call>() == 120);
+    assert!(size_of::<Call>() == 136);
     assert!(size_of::<Exec>() == 72);
     assert!(size_of::<Fork>() == 64);
     assert!(size_of::<Exit>() == 48);
+    assert!(size_of::<Stack>() == 56);
+    assert!(size_of::<BuildId>() == 56);
     assert!(core::mem::offset_of!(Header, mm) == 16);
     assert!(core::mem::offset_of!(Commit, args) == 112);
 };
@@ -314,6 +377,9 @@ pub const TEXT_MAX: usize = 4096;
 /// The most bytes of a path's components in one record. A file may lie deeper than `PATH_MAX`
 /// (4096), and maps prints all of it; per-CPU memory sets the limit.
 pub const PATH_TEXT_MAX: usize = 16384;
+
+/// The most addresses of one stack, as the kernel's `perf_event_max_stack`.
+pub const STACK_MAX: usize = 127;
 
 /// The most bytes of one component or name, its NUL included (`NAME_MAX` + 1).
 pub const NAME_MAX: usize = 256;

@@ -15,9 +15,10 @@ use crate::{
         ABSENT, Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, current, ids,
         layout, load,
     },
-    maps::{CONTROL, SPACES, WALK},
+    maps::{CONTROL, PART, SPACES, WALK},
     name,
     range::Ranges,
+    stack::{self, Buffer},
     walk,
 };
 
@@ -312,9 +313,33 @@ fn prepare(mm: u64, root: u64, now: &Counters, actor: &Actor, flags: u16, ranges
             args: actor.args,
             comm: actor.comm,
             renames: name::renames().calls,
+            user_stack: 0,
+            kernel_stack: 0,
         };
     }
     true
+}
+
+/// Adds to the commit that [`released`] has made ready the stacks that led to it. Not done there for
+/// the reason that [`send`] is not.
+#[inline(always)]
+pub(crate) fn add_stacks() {
+    if layout!(user_stacks) == 0 && layout!(kernel_stacks) == 0 {
+        return;
+    }
+    let Some(part) = PART.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: it is this run's, until it is sent.
+    let commit = unsafe { &mut (*part).commit };
+    // What another's thread or the kernel's own did has no stack of the program's.
+    if matches!(commit.cause, cause::CALL | cause::FAULT | cause::GROWTH) {
+        commit.user_stack = stack::user(Buffer::Commit, commit.header.mm);
+        if commit.user_stack != 0 && commit.cause == cause::CALL {
+            stack::note_told(commit.header.mm, commit.header.tid, commit.nr);
+        }
+    }
+    commit.kernel_stack = stack::kernel(Buffer::Commit, commit.header.mm);
 }
 
 /// Sends the commit that [`released`] or [`whole`] has made ready: the parts, the last one without

@@ -80,7 +80,7 @@ pub(crate) fn count_unfollowed() {
 /// Starts to follow an address space. `false`: there is no room.
 #[inline(always)]
 pub(crate) fn follow(mm: u64) -> bool {
-    let space = Space { nr: -1, ..Space::default() };
+    let space = Space { nr: -1, since: now(), ..Space::default() };
     let followed = SPACES.insert(mm, space, 0).is_ok();
     if !followed {
         count_unfollowed();

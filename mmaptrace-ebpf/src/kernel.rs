@@ -126,6 +126,39 @@ mod regs {
     pub(super) const BP: u32 = 32;
     pub(super) const BX: u32 = 40;
     pub(super) const CX: u32 = 88;
+    pub(super) const IP: u32 = 128;
+    pub(super) const CS: u32 = 136;
+    pub(super) const SP: u32 = 152;
+}
+
+/// `__USER_CS` (`arch/x86/include/asm/segment.h`): the code segment of 64-bit code.
+const USER_CS: u16 = 0x33;
+
+/// The registers that lead to a task's callers.
+pub(crate) struct Registers {
+    /// The instruction it goes on with.
+    pub(crate) ip: u64,
+    pub(crate) sp: u64,
+    pub(crate) bp: u64,
+    /// Whether it runs 64-bit code; not the same as whether its call is of the 64-bit table.
+    pub(crate) wide: bool,
+}
+
+impl Registers {
+    /// # Safety
+    /// `regs` is a BTF pointer to a user task's registers.
+    #[inline(always)]
+    pub(crate) unsafe fn of(regs: *const c_void) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            Self {
+                ip: load(regs, regs::IP),
+                sp: load(regs, regs::SP),
+                bp: load(regs, regs::BP),
+                wide: load::<u16>(regs, regs::CS) == USER_CS,
+            }
+        }
+    }
 }
 
 impl Entry {

@@ -30,6 +30,8 @@ mod programs;
 #[cfg(target_arch = "bpf")]
 mod range;
 #[cfg(target_arch = "bpf")]
+mod stack;
+#[cfg(target_arch = "bpf")]
 mod walk;
 
 #[cfg(not(target_arch = "bpf"))]

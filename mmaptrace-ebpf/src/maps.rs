@@ -7,7 +7,8 @@ use aya_ebpf::{
 use mmaptrace_common::{
     control::{Control, Faults, Process, Renames, Space},
     record::{
-        Call, Commit, Exec, NAME_MAX, Name, PATH_TEXT_MAX, Path, REGIONS_PER_PART, Region, TEXT_MAX,
+        Call, Commit, Exec, NAME_MAX, Name, PATH_TEXT_MAX, Path, REGIONS_PER_PART, Region,
+        STACK_MAX, Stack, TEXT_MAX,
     },
 };
 
@@ -31,6 +32,16 @@ pub(crate) static PROCESSES: HashMap<u32, Process> =
 /// was sent, so that forgetting here costs a repeated record and no more.
 #[map]
 pub(crate) static NAMES: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1 << 14, 0);
+
+/// Keys of stacks that were sent; the value tells nothing. As with [`NAMES`], to forget one costs a
+/// repeated record. User space sets its size, to next to nothing where no stacks are taken.
+#[map]
+pub(crate) static STACKS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1 << 14, 0);
+
+/// When the call that a thread is in began, by its id. A thread that ends in a call leaves its
+/// entry, hence LRU. User space sets its size, likewise.
+#[map]
+pub(crate) static ENTERED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1 << 14, 0);
 
 /// One [`Renames`].
 #[map]
@@ -68,6 +79,10 @@ pub(crate) static NAME_TEXT: PerCpuArray<NameText> = PerCpuArray::with_max_entri
 #[map]
 pub(crate) static EXEC_TEXT: PerCpuArray<ExecText> = PerCpuArray::with_max_entries(1, 0);
 
+/// Stack records under construction, see `stack::Buffer`.
+#[map]
+pub(crate) static STACK_TEXT: PerCpuArray<StackText> = PerCpuArray::with_max_entries(2, 0);
+
 /// Allocate elements when they are needed: a full table of spaces would be 10 MiB.
 const BPF_F_NO_PREALLOC: u32 = 1;
 
@@ -95,6 +110,27 @@ pub(crate) struct NameText {
     pub(crate) name: Name,
     /// In words, for they are hashed as such.
     pub(crate) text: [u64; NAME_MAX / 8],
+}
+
+/// A stack record with its addresses, and the walk that finds them.
+#[repr(C)]
+pub(crate) struct StackText {
+    pub(crate) stack: Stack,
+    /// Of a length that a mask can hold an index to.
+    pub(crate) frames: [u64; STACK_MAX + 1],
+    /// Addresses so far.
+    pub(crate) count: u32,
+    /// What is to be said of the stack, see `mmaptrace_common::record::stack`.
+    pub(crate) flags: u32,
+    /// The hash of the addresses.
+    pub(crate) key: u64,
+    /// The next frame ...
+    pub(crate) frame: u64,
+    /// ... which is not below this.
+    pub(crate) below: u64,
+    /// Not 0: a stack of 64-bit code.
+    pub(crate) wide: u32,
+    pub(crate) pad: u32,
 }
 
 /// A call record with its text.

@@ -20,8 +20,8 @@ use mmaptrace_common::{
 use crate::{
     commit, emit,
     kernel::{Entry, comm, current, ids, layout, load, mask, read},
-    maps::{CALL_TEXT, CGROUP, EXEC_TEXT, PROCESSES, SPACES},
-    name,
+    maps::{CALL_TEXT, CGROUP, ENTERED, EXEC_TEXT, PROCESSES, SPACES},
+    name, stack,
 };
 
 /// The name that `follow_name` compares with, NUL-padded.
@@ -42,6 +42,7 @@ pub(crate) fn release_2(ctx: BtfTracePointContext) -> i32 {
     let write = argument(&ctx, 1) & 1 != 0;
     // SAFETY: argument 0 is the mm.
     if unsafe { commit::released(argument(&ctx, 0) as *const c_void, write) } {
+        commit::add_stacks();
         commit::send();
     }
     0
@@ -53,6 +54,7 @@ pub(crate) fn release_3(ctx: BtfTracePointContext) -> i32 {
     let write = argument(&ctx, 2) & 1 != 0;
     // SAFETY: argument 0 is the mm.
     if unsafe { commit::released(argument(&ctx, 0) as *const c_void, write) } {
+        commit::add_stacks();
         commit::send();
     }
     0
@@ -81,6 +83,34 @@ pub(crate) fn unmapped_area(ctx: BtfTracePointContext) -> i32 {
         }
     }
     0
+}
+
+/// `sys_enter(regs, id)`: a call begins. Attached only if durations are asked for.
+#[btf_tracepoint(function = "sys_enter")]
+pub(crate) fn call_enter(ctx: BtfTracePointContext) -> i32 {
+    let task: *const c_void = current().cast();
+    // SAFETY: argument 0 is the current task's registers; then it is the current task.
+    let (entry, mm): (_, u64) = unsafe {
+        let entry = Entry::from_regs(argument(&ctx, 0) as *const c_void, task);
+        (entry, load(task, layout!(task_mm)))
+    };
+    if entry.rule() != 0 && SPACES.get_ptr(mm).is_some() {
+        // Where it finds no room the call has no duration.
+        let _ = ENTERED.insert(ids().1, emit::now(), 0);
+    }
+    0
+}
+
+/// When the call that a thread returns from began; 0: not known.
+#[inline(always)]
+fn entered(tid: u32) -> u64 {
+    if layout!(durations) == 0 {
+        return 0;
+    }
+    // SAFETY: elements stay valid for the length of a run.
+    let time = ENTERED.get_ptr(tid).map_or(0, |time| unsafe { *time });
+    let _ = ENTERED.remove(tid);
+    time
 }
 
 /// `sys_exit(regs, ret)`: a call returns to user space.
@@ -155,7 +185,16 @@ fn send_call(call: &Entry, result: i64, mm: u64, ids: (u32, u32), comm: [u8; 16]
     let size = size_of::<Call>() as u32;
     let mut header = emit::header(kind::CALL, flags, size, mm, ids);
     header.lost = emit::lost(mm);
-    let mut record = Call { header, args: call.args, result, nr: call.nr, len: 0, comm };
+    let mut record = Call {
+        header,
+        args: call.args,
+        result,
+        nr: call.nr,
+        len: 0,
+        comm,
+        user_stack: stack::of_call(mm, ids.1, call.nr),
+        entered: entered(ids.1),
+    };
     if call.rule() >> 4 == Report::Failure as u8 {
         // A failed execve: the name is still where the caller put it.
         let execveat = call.nr == if call.compat { 358 } else { 322 };

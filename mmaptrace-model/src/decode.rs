@@ -22,6 +22,10 @@ pub enum Record<'a> {
     Exit(&'a record::Exit),
     /// An address space's end.
     End(&'a Header),
+    /// A stack, the innermost address first.
+    Stack(&'a record::Stack, &'a [u64]),
+    /// The build id of a file.
+    BuildId(&'a record::BuildId, &'a [u8]),
 }
 
 impl<'a> Record<'a> {
@@ -36,6 +40,8 @@ impl<'a> Record<'a> {
             Self::Fork(fork) => &fork.header,
             Self::Exit(exit) => &exit.header,
             Self::End(header) => header,
+            Self::Stack(stack, _) => &stack.header,
+            Self::BuildId(id, _) => &id.header,
         }
     }
 }
@@ -128,6 +134,18 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
         kind::FORK => Ok(Record::Fork(cursor.fixed(bytes)?.0)),
         kind::EXIT => Ok(Record::Exit(cursor.fixed(bytes)?.0)),
         kind::END => Ok(Record::End(cursor.fixed(bytes)?.0)),
+        kind::STACK => {
+            let (stack, rest) = cursor.fixed::<record::Stack>(bytes)?;
+            let count = stack.count as usize;
+            let addresses = <[u64]>::ref_from_prefix_with_elems(rest, count).ok();
+            let addresses = addresses.filter(|_| (1..=record::STACK_MAX).contains(&count));
+            let (addresses, _) = addresses.ok_or_else(|| cursor.length(u64::from(stack.count)))?;
+            Ok(Record::Stack(stack, addresses))
+        }
+        kind::BUILD_ID => {
+            let (id, rest) = cursor.fixed::<record::BuildId>(bytes)?;
+            Ok(Record::BuildId(id, cursor.text(rest, id.len)?.0))
+        }
         kind => Err(DecodeError::Kind { kind }),
     }
 }
@@ -211,6 +229,28 @@ mod tests {
         bytes[1..=words.len() * 8].copy_from_slice(words.as_bytes());
         let error = DecodeError::Unaligned { kind: kind::COMMIT };
         assert_eq!(decode(&bytes[1..]).err(), Some(error));
+    }
+
+    #[test]
+    fn a_stack_has_as_many_addresses_as_it_says_and_is_not_endless() {
+        let stack = |count: u32, addresses: usize| {
+            let size = (size_of::<record::Stack>() + 8 * addresses) as u32;
+            let header = Header { kind: kind::STACK, size, ..Header::default() };
+            let stack = record::Stack { header, key: 7, count, ..record::Stack::default() };
+            let mut words = vec![0x1234_u64; size as usize / 8];
+            words.as_mut_bytes()[..size_of::<record::Stack>()].copy_from_slice(stack.as_bytes());
+            words
+        };
+        let words = stack(2, 3);
+        let Ok(Record::Stack(_, addresses)) = decode(words.as_bytes()) else { panic!() };
+        assert_eq!(addresses, [0x1234; 2]);
+        for (claimed, there) in [(3, 2), (0, 2), (u32::MAX, 2), (128, 128)] {
+            let words = stack(claimed, there);
+            let claimed = u64::from(claimed);
+            let len = words.as_bytes().len();
+            let error = DecodeError::Length { kind: kind::STACK, claimed, len };
+            assert_eq!(decode(words.as_bytes()).err(), Some(error));
+        }
     }
 
     #[test]

@@ -105,8 +105,16 @@ pub struct Stacks {
     pub kernel: Option<NonZeroU64>,
 }
 
+impl Stacks {
+    /// From the keys that records carry; 0 is none.
+    pub(crate) fn of(user: u64, kernel: u64) -> Self {
+        Self { user: NonZeroU64::new(user), kernel: NonZeroU64::new(kernel) }
+    }
+}
+
 /// What happened. Times are ns of `CLOCK_MONOTONIC`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "commits are what most events are")]
 pub enum Event {
     /// An address space changed, or its lock was held for writing and nothing changed (no
     /// effects).
@@ -147,8 +155,11 @@ pub enum Event {
         text: Arc<[u8]>,
         /// The ids of the commits it made.
         commits: Commits,
-        /// Where in the program it came from.
+        /// Where in the program it came from, unless its last commit tells that. Of the kernel
+        /// there is never one: it would be that of any return.
         stacks: Stacks,
+        /// How long it took, in ns, if that was asked for.
+        duration: Option<u64>,
     },
     /// A process runs a new image; the commit of [`Cause::Exec`] that follows is its map.
     Exec {

@@ -6,6 +6,7 @@
 //! ```text
 //! bytes -> decode::Record -> Model::apply -> event::Event
 //!                              |- names   (keys of paths and names -> bytes)
+//!                              |- stack   (keys of stacks -> files and offsets)
 //!                              |- Space   (parts -> one commit; order; counters)
 //!                              |   `- Map (replace a range)  -> effect::diff
 //!                              |- processes, and what each ends with
@@ -24,6 +25,7 @@ mod parts;
 pub mod process;
 pub mod region;
 pub mod space;
+pub mod stack;
 mod threads;
 
 pub use decode::{DecodeError, Record};
@@ -35,3 +37,4 @@ pub use model::Model;
 pub use names::Names;
 pub use region::{Backing, Flags, Region};
 pub use space::Space;
+pub use stack::{Stack, StackTable};

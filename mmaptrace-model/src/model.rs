@@ -14,13 +14,14 @@ use crate::{
     process::{Process, Processes},
     region::Backing,
     space::Space,
+    stack::{StackTable, Unidentified},
     threads::Threads,
 };
 
 /// All of it.
 ///
 /// Memory is bounded by what lives: a space goes with its [`Event::End`], a thread with its
-/// [`Event::Exit`], a name with [`Model::retain_names`]; of ended processes the last few thousand
+/// [`Event::Exit`], a name with [`Model::retain_names`], a stack with [`Model::retain_stacks`]; of ended processes the last few thousand
 /// are kept, as [`Process`].
 #[derive(Debug, Default)]
 pub struct Model {
@@ -30,6 +31,7 @@ pub struct Model {
     processes: Processes,
     threads: Threads,
     names: Names,
+    stacks: StackTable,
     totals: Totals,
 }
 
@@ -123,6 +125,23 @@ impl Model {
         self.names.retain(|key| used.contains(&key))
     }
 
+    /// The stacks that events have.
+    pub const fn stacks(&self) -> &StackTable {
+        &self.stacks
+    }
+
+    /// Forgets stacks that no event has had for long, and returns the keys of those that will be
+    /// next, for the kernel's side to forget that it sent them.
+    pub fn retain_stacks(&mut self) -> Vec<u64> {
+        self.stacks.retain()
+    }
+
+    /// The files that are new in stacks since the last call: their build ids are to be told, by
+    /// records of [`kind::BUILD_ID`](record::kind::BUILD_ID).
+    pub fn take_unidentified(&mut self) -> Vec<Unidentified> {
+        self.stacks.take_unidentified()
+    }
+
     fn record(&mut self, record: &Record<'_>, out: &mut Vec<Event>) {
         let header = record.header();
         if let Some(space) = self.spaces.get_mut(&header.mm) {
@@ -138,6 +157,11 @@ impl Model {
             Record::Fork(fork) => self.fork(fork, out),
             Record::Exit(exit) => self.exit(exit, out),
             Record::End(header) => self.end(header, out),
+            Record::Stack(stack, addresses) => {
+                let space = self.spaces.get(&stack.header.mm);
+                self.stacks.insert(stack, addresses, space, &self.names);
+            }
+            Record::BuildId(id, bytes) => self.stacks.identify(id.key, bytes),
         }
     }
 
@@ -151,6 +175,8 @@ impl Model {
         if !self.spaces.contains_key(&header.mm) {
             self.open(header, out);
         }
+        // Before the commit takes the code away.
+        self.see_stacks(header, commit.user_stack, commit.kernel_stack);
         let Some(space) = self.spaces.get_mut(&header.mm) else { return };
         let id = space.id();
         let healed = space.healed();
@@ -194,8 +220,19 @@ impl Model {
         self.count(task.pid);
         let text = text_of(text);
         let (time, result) = (header.time, record.result);
-        let stacks = Stacks::default();
-        out.push(Event::Call { time, space, task, call, result, text, commits, stacks });
+        self.see_stacks(header, record.user_stack, 0);
+        let stacks = Stacks::of(record.user_stack, 0);
+        let duration = (record.entered != 0).then(|| time.saturating_sub(record.entered));
+        out.push(Event::Call { time, space, task, call, result, text, commits, stacks, duration });
+    }
+
+    /// An event of this record has these stacks.
+    fn see_stacks(&mut self, header: &Header, user: u64, kernel: u64) {
+        for key in [user, kernel] {
+            if key != 0 {
+                self.stacks.see(key, self.spaces.get(&header.mm), &self.names);
+            }
+        }
     }
 
     fn exec(&mut self, exec: &record::Exec, path: &[u8], argv: &[u8], out: &mut Vec<Event>) {
@@ -268,6 +305,7 @@ impl Model {
         self.mms.remove(&space.id());
         self.processes.end_space(&space);
         self.threads.end_space(space.id());
+        self.stacks.end_space(space.id());
         out.push(Event::End { time: header.time, space: space.id() });
     }
 

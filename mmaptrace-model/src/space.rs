@@ -52,6 +52,7 @@ pub struct Space {
     drift: Option<i64>,
     pending: Pending,
     old: Vec<Region>,
+    code: u64,
 }
 
 impl Space {
@@ -72,6 +73,7 @@ impl Space {
             drift: None,
             pending: Pending::default(),
             old: Vec::new(),
+            code: 0,
         }
     }
 
@@ -124,6 +126,12 @@ impl Space {
     /// if there were more since, its files may have other names.
     pub const fn renames(&self) -> u64 {
         self.renames
+    }
+
+    /// How many commits changed what is executable where: two readings of the same address, with
+    /// the same number, are of the same code.
+    pub const fn code(&self) -> u64 {
+        self.code
     }
 
     /// Takes the loss that any record of this space tells, and returns how many are new.

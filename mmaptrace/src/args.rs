@@ -7,6 +7,7 @@ use mmaptrace_common::syscalls::TABLE;
 
 use crate::{
     config::{Command, Config, Dump, DumpFormat, Format, Target, Trace},
+    kernel::Stacks,
     sink::{Filter, clock::Times},
 };
 
@@ -101,6 +102,15 @@ struct TraceArgs {
     /// Times since the line before
     #[arg(short, long)]
     relative: bool,
+    /// Show how long each call took
+    #[arg(short = 'T', long, conflicts_with = "low_overhead")]
+    durations: bool,
+    /// Show the stack of the program that made each change, by its frame pointers
+    #[arg(short = 'U', long)]
+    user_stacks: bool,
+    /// Show the stack of the kernel under each change
+    #[arg(short = 'K', long)]
+    kernel_stacks: bool,
     /// End after this many seconds
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<Duration>,
@@ -221,6 +231,8 @@ fn trace(args: TraceArgs) -> Trace {
             (false, 0 | 2) => Times::Micros,
             (false, _) => Times::Epoch,
         },
+        stacks: Stacks { user: args.user_stacks, kernel: args.kernel_stacks },
+        durations: args.durations,
         colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         duration: args.duration,
         quiet: args.quiet,

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     control::directory,
     exit::Exit,
-    kernel::{Follow, LoadError, Probe, Settings, btf::Types},
+    kernel::{Follow, LoadError, Probe, Settings, Stacks, btf::Types},
 };
 
 /// The ring of the trial: as small as can be.
@@ -45,7 +45,13 @@ pub fn run() -> Result<Exit> {
             .push(format!("types    {error}: the kernel must be built with CONFIG_DEBUG_INFO_BTF")),
     }
     lines.push(in_initial_pid_namespace());
-    let settings = Settings { ring_bytes: RING, calls: true, follow: Follow::default() };
+    let settings = Settings {
+        ring_bytes: RING,
+        calls: true,
+        stacks: Stacks::default(),
+        durations: false,
+        follow: Follow::default(),
+    };
     let exit = match Probe::load(&settings) {
         Ok(_) => {
             lines.push("programs the kernel takes and attaches all of them".to_owned());

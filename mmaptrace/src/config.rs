@@ -2,7 +2,10 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use crate::sink::{Filter, clock::Times};
+use crate::{
+    kernel::Stacks,
+    sink::{Filter, clock::Times},
+};
 
 /// All of it.
 #[derive(Debug)]
@@ -36,6 +39,10 @@ pub struct Trace {
     pub filter: Filter,
     /// How lines tell the time.
     pub times: Times,
+    /// Which stacks are taken and shown.
+    pub stacks: Stacks,
+    /// Whether it is shown how long calls took.
+    pub durations: bool,
     /// Whether colours are wanted where there is a terminal.
     pub colour: bool,
     /// When to end.

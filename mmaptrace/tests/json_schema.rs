@@ -346,6 +346,7 @@ fn events() -> Vec<Event> {
             text,
             commits: commits.into(),
             stacks: Stacks::default(),
+            duration: None,
         });
     }
     events.extend(doubts.map(|why| Event::Doubt { time, space, after: 1234, why }));

@@ -7,7 +7,7 @@ use crate::{
     event::{Cause, Doubt, Effects, Event, Stacks, Syscall, Task},
     map::ReplaceError,
     parts::Parts,
-    region::{Backing, PAGE, Region},
+    region::{Backing, Flags, PAGE, Region},
 };
 
 use super::{Layout, Space};
@@ -92,6 +92,9 @@ impl Space {
         if let Err(why) = self.replace(parts, whole, &mut effects) {
             self.raise(time, why, out);
         }
+        if effects.iter().any(is_of_code) {
+            self.code += 1;
+        }
         let brk = self.move_to(commit);
         // Ids of the hook's counting stay while another thread is in the middle of an unmapping.
         let certain = flags & (flag::SEQUENCED | flag::COUNTED) != 0;
@@ -118,7 +121,7 @@ impl Space {
         let done = Done { cause, effective: !effects.is_empty() || brk.is_some() };
         let (space, id) = (self.id, commit.id);
         let task = Task { pid: commit.header.pid, tid: commit.header.tid, comm: commit.comm };
-        let stacks = Stacks::default();
+        let stacks = Stacks::of(commit.user_stack, commit.kernel_stack);
         out.push(Event::Commit { time, space, task, id, cause, effects, brk, exact, stacks });
         // What was never seeded was never exact: that is no heal.
         if healed.is_some_and(|why| why != Doubt::Unseeded) {
@@ -231,6 +234,18 @@ impl Space {
             self.drift = None;
         }
         true
+    }
+}
+
+/// Whether it changes what is executable where.
+fn is_of_code(effect: &Effect) -> bool {
+    let is_code = |region: &Region| region.flags.has(Flags::EXEC);
+    match effect {
+        Effect::Added { pages, .. } | Effect::Removed { pages, .. } => is_code(pages),
+        Effect::Replaced { old, new } | Effect::Changed { old, new, .. } => {
+            is_code(old) || is_code(new)
+        }
+        Effect::Split { .. } | Effect::Merged { .. } => false,
     }
 }
 

@@ -144,7 +144,7 @@ impl Judge {
     fn returns(&mut self, call: &Call, result: i64, told: &str) {
         let header = header(kind::CALL, 0);
         let (args, nr) = (call.args, call.nr as i32);
-        let record = record::Call { header, args, result, nr, len: 0, comm: [0; 16] };
+        let record = record::Call { header, args, result, nr, len: 0, ..record::Call::default() };
         let events = apply(&mut self.model, &words(&record, &[]));
         let [Event::Call { commits, .. }] = &events[..] else { panic!("{told}: {events:?}") };
         assert_eq!(commits[..], [self.id], "{told}");

@@ -6,7 +6,7 @@ pub mod probe;
 pub mod seed;
 mod types;
 
-pub use probe::{Follow, LoadError, Probe, Settings};
+pub use probe::{Follow, LoadError, Probe, Settings, Stacks};
 pub use seed::SeedError;
 
 /// Whether PIDs of this process's namespace are those the programs see. The number is the inode of

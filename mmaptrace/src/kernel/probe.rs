@@ -39,8 +39,21 @@ pub struct Settings {
     /// Whether returns of calls are reported. Without them the model is as exact, other system
     /// calls cost nothing, and calls without an effect are not seen.
     pub calls: bool,
+    /// Which stacks are taken with each commit and call.
+    pub stacks: Stacks,
+    /// Whether it is told when calls began.
+    pub durations: bool,
     /// Which processes are followed.
     pub follow: Follow,
+}
+
+/// Which stacks are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stacks {
+    /// Those of the programs, by their frame pointers.
+    pub user: bool,
+    /// Those in the kernel, of commits.
+    pub kernel: bool,
 }
 
 /// Why the programs could not be loaded.
@@ -108,16 +121,20 @@ pub struct Probe {
     spaces: HashMap<MapData, u64, Space>,
     processes: HashMap<MapData, u32, Process>,
     names: HashMap<MapData, u64, u64>,
+    stacks: HashMap<MapData, u64, u64>,
 }
 
 /// Program, tracepoint; `mmap_lock_released` is chosen by its number of arguments.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("unmapped_area", "vm_unmapped_area"),
     ("task_fork", "sched_process_fork"),
     ("task_exec", "sched_process_exec"),
     ("task_exit", "sched_process_exit"),
+    ("call_enter", "sys_enter"),
     ("call_exit", "sys_exit"),
 ];
+/// Stacks whose keys are remembered, and threads whose calls are.
+const REMEMBERED: u32 = 1 << 14;
 
 impl Probe {
     /// Loads and attaches the programs. Nothing is followed yet, unless `settings.follow` says so.
@@ -141,6 +158,9 @@ impl Probe {
             follow_name: u32::from(follow.name.is_some()),
             follow_cgroup: u32::from(follow.cgroup.is_some()),
             follow_children: u32::from(follow.children),
+            user_stacks: u32::from(settings.stacks.user),
+            kernel_stacks: u32::from(settings.stacks.kernel),
+            durations: u32::from(settings.durations),
             vsyscall: u32::from(has_vsyscall()),
             ..types.layout()?
         };
@@ -149,11 +169,15 @@ impl Probe {
             let length = wanted.len().min(15);
             name[..length].copy_from_slice(&wanted[..length]);
         }
+        // A map that nothing will use still takes its room.
+        let room = |used| if used { REMEMBERED } else { 1 };
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&types.btf))
             .override_global("LAYOUT", layout.as_bytes(), true)
             .override_global("NAME", &name[..], true)
             .map_max_entries("RING", settings.ring_bytes)
+            .map_max_entries("STACKS", room(settings.stacks != Stacks::default()))
+            .map_max_entries("ENTERED", room(settings.durations))
             .load(OBJECT)
             .map_err(|error| object_error(&error))?;
         if let Some(path) = &follow.cgroup {
@@ -172,17 +196,23 @@ impl Probe {
             spaces: map(&mut ebpf, "SPACES")?,
             processes: map(&mut ebpf, "PROCESSES")?,
             names: map(&mut ebpf, "NAMES")?,
+            stacks: map(&mut ebpf, "STACKS")?,
         };
         // The hook that ends things before those that begin them, so that nothing followed is
         // missed when it goes.
         attach(&mut ebpf, commits, "mmap_lock_released", &types.btf)?;
         for (program, tracepoint) in PROGRAMS {
-            if program != "call_exit" || settings.calls {
+            let wanted = match program {
+                "call_exit" => settings.calls,
+                "call_enter" => settings.calls && settings.durations,
+                _ => true,
+            };
+            if wanted {
                 attach(&mut ebpf, program, tracepoint, &types.btf)?;
             }
         }
-        let Maps { ring, control, faults, renames, spaces, processes, names } = probe;
-        Ok(Self { _ebpf: ebpf, ring, control, faults, renames, spaces, processes, names })
+        let Maps { ring, control, faults, renames, spaces, processes, names, stacks } = probe;
+        Ok(Self { _ebpf: ebpf, ring, control, faults, renames, spaces, processes, names, stacks })
     }
 
     /// Follows a process by its PID: what it execs, and its children if so set.
@@ -204,14 +234,15 @@ impl Probe {
     /// # Errors
     /// The map cannot be accessed.
     pub fn forget_names(&mut self, keys: &[u64]) -> Result<(), MapError> {
-        for key in keys {
-            match self.names.remove(key) {
-                // The kernel had forgotten it already.
-                Ok(()) | Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        forget(&mut self.names, keys)
+    }
+
+    /// Lets the programs send these stacks again when they next meet them.
+    ///
+    /// # Errors
+    /// The map cannot be accessed.
+    pub fn forget_stacks(&mut self, keys: &[u64]) -> Result<(), MapError> {
+        forget(&mut self.stacks, keys)
     }
 
     /// Tells the programs that the reader sleeps until it is woken (`true`), or comes by on its
@@ -256,6 +287,17 @@ impl Probe {
     }
 }
 
+fn forget(sent: &mut HashMap<MapData, u64, u64>, keys: &[u64]) -> Result<(), MapError> {
+    for key in keys {
+        match sent.remove(key) {
+            // The kernel had forgotten it already.
+            Ok(()) | Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 struct Maps {
     ring: RingBuf<MapData>,
     control: Array<MapData, Control>,
@@ -264,6 +306,7 @@ struct Maps {
     spaces: HashMap<MapData, u64, Space>,
     processes: HashMap<MapData, u32, Process>,
     names: HashMap<MapData, u64, u64>,
+    stacks: HashMap<MapData, u64, u64>,
 }
 
 fn map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError>

@@ -30,6 +30,8 @@ const ATTEMPTS: usize = 3;
 
 /// Names that are kept before those without a region are looked for.
 const NAMES: usize = 4096;
+/// Stacks that are kept before those without an event are looked for.
+const STACKS: usize = 4096;
 /// How long the last lines wait for their reader.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 /// How long a model in doubt waits for its next picture, in ns: at first, and at most.
@@ -56,6 +58,8 @@ pub(super) struct Engine {
     compared: (u64, u64),
     /// How many names there may be before those that nothing uses are forgotten.
     names: usize,
+    /// Likewise of stacks.
+    stacks: usize,
     /// When doubts are looked at again, ns of `CLOCK_MONOTONIC`, and how long after that.
     heal_at: u64,
     patience: u64,
@@ -98,6 +102,7 @@ impl Engine {
             differences: verify.then_some(0),
             compared: (0, 0),
             names: NAMES,
+            stacks: STACKS,
             heal_at: 0,
             patience: MIN_PATIENCE,
         }
@@ -151,6 +156,7 @@ impl Engine {
             self.look_for_losses()?;
         }
         self.forget_names()?;
+        self.forget_stacks()?;
         self.heal();
         self.sink.tick(now()).context(WRITE)?;
         if records < BATCH {
@@ -279,6 +285,16 @@ impl Engine {
             let forgotten = self.heart.model.retain_names();
             self.probe.forget_names(&forgotten).context(MAPS)?;
             self.names = NAMES.max(2 * self.heart.model.names().len());
+        }
+        Ok(())
+    }
+
+    /// Forgets, here and in the kernel, the stacks that no event has any more.
+    fn forget_stacks(&mut self) -> Result<()> {
+        if self.heart.model.stacks().len() > self.stacks {
+            let forgotten = self.heart.model.retain_stacks();
+            self.probe.forget_stacks(&forgotten).context(MAPS)?;
+            self.stacks = STACKS.max(2 * self.heart.model.stacks().len());
         }
         Ok(())
     }

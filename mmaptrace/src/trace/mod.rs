@@ -66,6 +66,8 @@ async fn trace(mut config: Trace, launch: Option<Launch>) -> Result<Exit> {
     let probe = Probe::load(&Settings {
         ring_bytes: config.buffer,
         calls: config.calls,
+        stacks: config.stacks,
+        durations: config.durations,
         follow: Follow {
             all: config.target.all,
             name: config.target.name.clone(),

@@ -108,7 +108,7 @@ impl<W: Write> Json<W> {
                     exact: *exact,
                 })
             }
-            Event::Call { time, space, task, call, result, text, commits, stacks: _ } => {
+            Event::Call { time, space, task, call, result, text, commits, .. } => {
                 if !self.filter.call(call) {
                     return None;
                 }

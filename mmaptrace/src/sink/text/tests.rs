@@ -50,6 +50,7 @@ fn returned(commits: Vec<u64>) -> Event {
         text,
         commits: commits.into(),
         stacks: Stacks::default(),
+        duration: None,
     }
 }
 
@@ -90,6 +91,7 @@ fn the_result_is_in_straces_column() {
         text: Arc::from(*b""),
         commits: Commits::new(),
         stacks: Stacks::default(),
+        duration: None,
     });
     assert_eq!(line, "[1 a] brk(NULL)                         = 0x1000\n");
     assert_eq!(line.find("= "), Some(40));
