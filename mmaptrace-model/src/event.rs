@@ -18,7 +18,7 @@ pub struct Task {
 }
 
 /// A system call, as its registers tell it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Syscall {
     /// Its number.
     pub nr: i32,
@@ -29,7 +29,7 @@ pub struct Syscall {
 }
 
 /// Why a commit happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// A call of a thread of the address space.
     Call(Syscall),

@@ -11,12 +11,15 @@
 //!                              |   `- Map (replace a range)  -> effect::diff
 //!                              |- processes, and what each ends with
 //!                              `- threads (commits wait for their call's return; the model does not)
+//!
+//! Event, Model -> history: who made what, its story, its growth, what is wrong with it
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod decode;
 pub mod effect;
 pub mod event;
+pub mod history;
 pub mod label;
 pub mod map;
 pub mod model;

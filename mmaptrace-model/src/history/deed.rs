@@ -1,0 +1,146 @@
+//! A commit as a deed: who did it, when, and by what; and what its call asked for.
+
+use std::{ops::Range, sync::Arc};
+
+use mmaptrace_common::syscalls::lookup;
+
+use crate::{
+    effect::Effect,
+    event::{Cause, Event, SpaceId, Stacks, Syscall, Task},
+    model::Model,
+    region::PAGE,
+    stack::Stack,
+};
+
+/// `MAP_FIXED`
+const MAP_FIXED: u64 = 0x10;
+/// `MREMAP_FIXED`
+const MREMAP_FIXED: u64 = 2;
+/// `MREMAP_DONTUNMAP`
+const MREMAP_DONTUNMAP: u64 = 4;
+
+/// What is remembered of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deed {
+    /// When: ns of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// The commit id.
+    pub id: u64,
+    /// The address space it changed.
+    pub space: SpaceId,
+    /// Who did it.
+    pub task: Task,
+    /// By what.
+    pub cause: Cause,
+    /// Where in the program it came from.
+    pub stacks: Stacks,
+    /// The frames of that in user space, as they lay then.
+    pub stack: Option<Arc<Stack>>,
+}
+
+impl Deed {
+    /// The deed that a commit is, by the model after it; `None` of any other event.
+    pub fn of(event: &Event, model: &Model) -> Option<Self> {
+        match *event {
+            Event::Commit { time, id, space, task, cause, stacks, .. } => {
+                let stack = stacks.user.and_then(|key| model.stacks().get(key)).cloned();
+                Some(Self { time, id, space, task, cause, stacks, stack })
+            }
+            Event::Call { .. }
+            | Event::Exec { .. }
+            | Event::Fork { .. }
+            | Event::Exit { .. }
+            | Event::End { .. }
+            | Event::Doubt { .. }
+            | Event::Healed { .. }
+            | Event::Malformed { .. } => None,
+        }
+    }
+
+    /// The call of a thread of the space that it was part of.
+    pub(super) const fn call(&self) -> Option<&Syscall> {
+        match &self.cause {
+            Cause::Call(call) => Some(call),
+            Cause::Fault
+            | Cause::Growth(_)
+            | Cause::Kernel
+            | Cause::Worker
+            | Cause::Remote(_)
+            | Cause::Seed
+            | Cause::Fork
+            | Cause::Exec => None,
+        }
+    }
+}
+
+/// The name of a call in the table.
+pub(super) fn name(call: &Syscall) -> Option<&'static str> {
+    lookup(call.nr, call.compat).map(|row| row.name)
+}
+
+/// The pages that an `mmap` with `MAP_FIXED` puts new ones in place of. Anonymous memory over
+/// anonymous memory looks like a change of protection, or like nothing at all.
+pub(super) fn replaced(call: &Syscall) -> Option<Range<u64>> {
+    let [at, length, _, flags, ..] = call.args;
+    let fixed = flags & MAP_FIXED != 0 && matches!(name(call), Some("mmap" | "mmap2"));
+    fixed.then(|| pages(at, length))
+}
+
+/// The pages that `length` bytes at `at` lie in.
+pub(super) const fn pages(at: u64, length: u64) -> Range<u64> {
+    let start = at & !(PAGE - 1);
+    let end = at.saturating_add(length).saturating_add(PAGE - 1) & !(PAGE - 1);
+    start..end
+}
+
+/// Pages that `mremap` took elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Move {
+    /// Where they were.
+    pub(super) from: Range<u64>,
+    /// Where the first of them is.
+    pub(super) to: u64,
+    /// Whether the old place is mapped still, and empty.
+    pub(super) leaves: bool,
+}
+
+impl Move {
+    /// What the effects of a commit tell of it: that the old place is gone, and where the new one
+    /// is if the call does not say. Pages that grow or shrink where they are do not move.
+    pub(super) fn of(deed: &Deed, effects: &[Effect]) -> Option<Self> {
+        let call = deed.call().filter(|call| name(call) == Some("mremap"))?;
+        let [old, old_length, new_length, flags, asked, _] = call.args;
+        let from = pages(old, old_length.min(new_length));
+        let to = if flags & MREMAP_FIXED != 0 {
+            asked
+        } else {
+            effects.iter().find_map(|effect| match effect {
+                Effect::Added { pages, .. } => Some(pages.start),
+                Effect::Removed { .. }
+                | Effect::Replaced { .. }
+                | Effect::Changed { .. }
+                | Effect::Split { .. }
+                | Effect::Merged { .. } => None,
+            })?
+        };
+        let leaves = flags & MREMAP_DONTUNMAP != 0;
+        let moved = effects.iter().any(|effect| match effect {
+            Effect::Removed { pages, .. } => pages.contains(old),
+            Effect::Added { pages, .. } | Effect::Replaced { new: pages, .. } => {
+                leaves && pages.contains(to)
+            }
+            Effect::Changed { .. } | Effect::Split { .. } | Effect::Merged { .. } => false,
+        });
+        (moved && !from.is_empty()).then_some(Self { from, to, leaves })
+    }
+
+    /// The new place.
+    pub(super) fn destination(&self) -> Range<u64> {
+        self.to..self.place(self.from.end)
+    }
+
+    /// Where an address of the old place is in the new one.
+    pub(super) const fn place(&self, address: u64) -> u64 {
+        address.wrapping_sub(self.from.start).wrapping_add(self.to)
+    }
+}

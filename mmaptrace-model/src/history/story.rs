@@ -1,0 +1,169 @@
+//! The story of an address: what ever happened to some pages, in every space that had them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+};
+
+use mmaptrace_common::syscalls::{self, lookup};
+
+use super::deed::{self, Deed};
+use crate::{
+    effect::Effect,
+    event::{Cause, Effects, Event, SpaceId, Syscall, Task},
+    model::Model,
+    process::Process,
+};
+
+/// What became of the pages in one space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tale {
+    /// Whose space it is, by the name it last had.
+    pub owner: Option<Task>,
+    /// The space it is a copy of, by a fork, if that had the pages.
+    pub parent: Option<SpaceId>,
+    /// Whether any of the pages are mapped, or were when the space ended.
+    pub mapped: bool,
+    /// What last mapped, changed or unmapped any of them; `None`: they have been there since before
+    /// anyone looked.
+    pub last: Option<Deed>,
+    /// How the process ended, and when: the status as `wait` tells it, ns of `CLOCK_MONOTONIC`.
+    pub exit: Option<(u32, u64)>,
+}
+
+/// Picks, from all events, those that concern some pages.
+#[derive(Debug)]
+pub struct Story {
+    pages: Range<u64>,
+    tales: BTreeMap<SpaceId, Tale>,
+    /// The last commit of each thread that was told and whose call has not returned.
+    told: HashMap<u32, u64>,
+}
+
+impl Story {
+    /// Of the pages that the `length` bytes at `address` lie in.
+    pub fn new(address: u64, length: u64) -> Self {
+        let pages = deed::pages(address, length);
+        Self { pages, tales: BTreeMap::new(), told: HashMap::new() }
+    }
+
+    /// Every space that has or had the pages, in the order in which they were first seen.
+    pub const fn tales(&self) -> &BTreeMap<SpaceId, Tale> {
+        &self.tales
+    }
+
+    /// Takes an event, and the model after it. Tells the space it is of and what of it concerns the
+    /// pages, if anything does:
+    ///
+    /// - of a commit, the effects on them, and edges that came or went in a region that holds them;
+    /// - a call that made such a commit, or that succeeded and was asked to do something to them;
+    /// - forks, images and ends of the processes that have or had them.
+    pub fn event(&mut self, event: &Event, model: &Model) -> Option<(SpaceId, Event)> {
+        match event {
+            Event::Commit { space, .. } => self.commit(*space, event, model),
+            Event::Call { space, task, call, result, commits, .. } => {
+                let told = self.told.remove(&task.tid).is_some_and(|id| commits.contains(&id));
+                let asked = *result >= 0 && self.tales.contains_key(space) && self.touches(call);
+                (told || asked).then(|| (*space, event.clone()))
+            }
+            Event::Fork { space, task, child, shared, .. } => {
+                let parent = model.space_of(task.pid)?.id();
+                let tale = self.tales.get(&parent)?;
+                if *shared {
+                    return None;
+                }
+                let owner = Some(*child);
+                let born = Tale { owner, parent: Some(parent), exit: None, ..tale.clone() };
+                self.tales.insert(*space, born);
+                Some((*space, event.clone()))
+            }
+            Event::Exit { time, task, status, last: true, .. } => {
+                let of = |tale: &Tale| {
+                    tale.exit.is_none() && tale.owner.is_some_and(|owner| owner.pid == task.pid)
+                };
+                // The last of its images.
+                let (space, tale) = self.tales.iter_mut().rev().find(|(_, tale)| of(tale))?;
+                tale.exit = Some((*status, *time));
+                Some((*space, event.clone()))
+            }
+            Event::Exec { .. }
+            | Event::Exit { .. }
+            | Event::End { .. }
+            | Event::Doubt { .. }
+            | Event::Healed { .. }
+            | Event::Malformed { .. } => None,
+        }
+    }
+
+    fn commit(&mut self, space: SpaceId, event: &Event, model: &Model) -> Option<(SpaceId, Event)> {
+        let Event::Commit { time, task, id, cause, effects, brk, exact, stacks, .. } = event else {
+            return None;
+        };
+        let concerned: Effects =
+            effects.iter().filter(|effect| self.concerns(effect)).copied().collect();
+        let whole = matches!(cause, Cause::Seed | Cause::Fork);
+        if concerned.is_empty() && !whole {
+            return None;
+        }
+        let map = model.space(space)?.map();
+        let mapped = map.overlapping(self.pages.start, self.pages.end).next().is_some();
+        if concerned.is_empty() && !mapped && !self.tales.contains_key(&space) {
+            return None;
+        }
+        let owner = model.process_of(space).map(owner);
+        let fresh = Tale { owner, parent: None, mapped, last: None, exit: None };
+        let tale = self.tales.entry(space).or_insert(fresh);
+        tale.mapped = mapped;
+        tale.owner = owner.or(tale.owner);
+        if concerned.is_empty() {
+            return None;
+        }
+        tale.last = Deed::of(event, model);
+        if let Cause::Call(_) = cause {
+            self.told.insert(task.tid, *id);
+        }
+        let (cause, brk, effects) = (*cause, *brk, concerned);
+        let (time, task, id, exact, stacks) = (*time, *task, *id, *exact, *stacks);
+        let told = Event::Commit { time, space, task, id, cause, effects, brk, exact, stacks };
+        Some((space, told))
+    }
+
+    fn concerns(&self, effect: &Effect) -> bool {
+        let (start, end) = match *effect {
+            Effect::Added { pages, .. } | Effect::Removed { pages, .. } => (pages.start, pages.end),
+            Effect::Replaced { old, .. } | Effect::Changed { old, .. } => (old.start, old.end),
+            Effect::Split { was, .. } => was,
+            Effect::Merged { into, .. } => into,
+        };
+        overlap(&(start..end), &self.pages)
+    }
+
+    /// Whether a call says that it is about the pages.
+    fn touches(&self, call: &Syscall) -> bool {
+        let Some(row) = lookup(call.nr, call.compat) else { return false };
+        let range = match row.range {
+            syscalls::Range::First | syscalls::Range::Unmap => {
+                Some(deed::pages(call.args[0], call.args[1]))
+            }
+            syscalls::Range::Mmap => deed::replaced(call),
+            syscalls::Range::All
+            | syscalls::Range::Nothing
+            | syscalls::Range::Prctl
+            | syscalls::Range::Brk
+            | syscalls::Range::Mremap
+            | syscalls::Range::Shmat
+            | syscalls::Range::Chosen
+            | syscalls::Range::Found
+            | syscalls::Range::At => None,
+        };
+        range.is_some_and(|range| overlap(&range, &self.pages))
+    }
+}
+
+const fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
+const fn owner(process: &Process) -> Task {
+    Task { pid: process.pid, tid: process.pid, comm: process.comm }
+}
