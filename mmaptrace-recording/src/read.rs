@@ -1,0 +1,306 @@
+//! Reads a recording, block by block, and finds blocks by what their heads tell.
+
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+
+use zerocopy::{FromBytes as _, IntoBytes as _};
+use zstd::bulk::Decompressor;
+
+use crate::{
+    End, Error, Item, Start,
+    block::{BlockHead, FileHead, HEAD, NoHead, PAYLOAD_MAX, flag, kind},
+    codec::Decoder,
+};
+
+/// Reads from `R`. Memory is bounded by what one block may hold, whatever the bytes are.
+pub struct Reader<R> {
+    input: R,
+    file: FileHead,
+    start: Start,
+    end: Option<End>,
+    /// Where the next block is, in bytes from the start.
+    at: u64,
+    /// Where the first block after the start is.
+    first: u64,
+    compressed: Vec<u8>,
+    payload: Vec<u8>,
+    zstd: Decompressor<'static>,
+}
+
+/// A block, as it was read.
+#[derive(Debug)]
+pub enum Block<'a> {
+    /// Items.
+    Items(Items<'a>),
+    /// A model as it is here, from which on reading may begin. If it is the first block, what was
+    /// before it is gone.
+    Keyframe(&'a [u8]),
+}
+
+/// The items of a block.
+#[derive(Debug)]
+pub struct Items<'a> {
+    decoder: Box<Decoder<'a>>,
+    at: u64,
+}
+
+impl Items<'_> {
+    /// The next one; a record's bytes are aligned to 8.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, Error> {
+        let at = self.at;
+        self.decoder
+            .next_item()
+            .map_err(|_| Error::Damaged { at, what: "its items contradict each other" })
+    }
+}
+
+/// What the head of a block tells of the place where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where it is, in bytes from the start.
+    pub at: u64,
+    /// The latest time of the items before it and of its first: ns of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// The latest time of the items up to its end.
+    pub until: u64,
+    /// How many events the items before it had.
+    pub events: u64,
+    /// Whether a process runs a new image in it.
+    pub has_exec: bool,
+    /// Whether a task ends in it.
+    pub has_exit: bool,
+    /// Where reading may begin to get here.
+    from: u64,
+    next: u64,
+}
+
+impl Place {
+    fn of(at: u64, head: &BlockHead) -> Self {
+        Self {
+            at,
+            time: head.time.get(),
+            until: head.until.get(),
+            events: head.events.get(),
+            has_exec: head.flags.get() & flag::EXEC != 0,
+            has_exit: head.flags.get() & flag::EXIT != 0,
+            from: at.saturating_sub(head.back.get()),
+            next: at + head.whole(),
+        }
+    }
+}
+
+impl<R: Read + Seek> Reader<R> {
+    /// Opens a recording.
+    ///
+    /// # Errors
+    /// [`Error`]; of what is cut within its first block, nothing can be read.
+    pub fn open(mut input: R) -> Result<Self, Error> {
+        let mut head = [0; size_of::<FileHead>()];
+        input.seek(SeekFrom::Start(0))?;
+        let read = fill(&mut input, &mut head)?;
+        let file: FileHead = zerocopy::transmute!(head);
+        match file.check() {
+            Err(NoHead::Foreign) => return Err(Error::Foreign),
+            _ if read < head.len() => return Err(Error::Cut { at: 0 }),
+            Err(NoHead::Version(version)) => return Err(Error::Version { version }),
+            Err(NoHead::Damaged) => return Err(Error::Damaged { at: 0, what: CHECK }),
+            Ok(()) => {}
+        }
+        let at = head.len() as u64;
+        let mut reader = Self {
+            input,
+            file,
+            start: Start::default(),
+            end: None,
+            at,
+            first: at,
+            compressed: Vec::new(),
+            payload: Vec::new(),
+            zstd: Decompressor::new()?,
+        };
+        let head = reader.head()?.ok_or(Error::Cut { at })?;
+        if head.kind != kind::START {
+            return Err(Error::Damaged { at, what: "it does not begin with a start" });
+        }
+        reader.payload(&head)?;
+        reader.start = reader.json(at)?;
+        reader.first = reader.at;
+        Ok(reader)
+    }
+
+    /// What was known when recording began.
+    pub const fn start(&self) -> &Start {
+        &self.start
+    }
+
+    /// What was known when it ended, once all of it was read.
+    pub const fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// The next block; `None` after the last, where the recording ended well.
+    ///
+    /// # Errors
+    /// [`Error`]. What was read before is right.
+    pub fn next_block(&mut self) -> Result<Option<Block<'_>>, Error> {
+        loop {
+            let at = self.at;
+            let Some(head) = self.head()? else {
+                return if self.end.is_some() { Ok(None) } else { Err(Error::Cut { at }) };
+            };
+            self.payload(&head)?;
+            match head.kind.get() {
+                kind::ITEMS => {
+                    let limit = head.records.get().min(PAYLOAD_MAX) as usize;
+                    let decoder = Decoder::new(&self.payload, limit);
+                    let decoder = decoder.map_err(|_| Error::Damaged { at, what: COLUMNS })?;
+                    let decoder = Box::new(decoder);
+                    return Ok(Some(Block::Items(Items { decoder, at })));
+                }
+                kind::KEYFRAME => return Ok(Some(Block::Keyframe(&self.payload))),
+                kind::END => self.end = Some(self.json(at)?),
+                _ => {}
+            }
+        }
+    }
+
+    /// Goes to where reading must begin to get to a place: [`Reader::next_block`] gives a keyframe, or
+    /// all from the start.
+    pub const fn go_to(&mut self, place: &Place) {
+        self.at = if place.from < self.first { self.first } else { place.from };
+        self.end = None;
+    }
+
+    /// The last block of which `holds` is true, if it is true of all blocks up to one and of none
+    /// after it. Reads a few blocks' worth, however long the recording is, damage or none.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn last_where(&mut self, holds: impl Fn(&Place) -> bool) -> Result<Option<Place>, Error> {
+        let mut high = self.input.seek(SeekFrom::End(0))?;
+        let Some(mut found) = self.scan(self.first, high)?.filter(|place| holds(place)) else {
+            return Ok(None);
+        };
+        while found.next < high {
+            let middle = found.next + (high - found.next) / 2;
+            match self.scan(middle, high)?.filter(|place| holds(place)) {
+                Some(place) => found = place,
+                // None that begins there or later.
+                None if middle > found.next => high = middle,
+                None => break,
+            }
+        }
+        Ok(Some(found))
+    }
+
+    /// All blocks from a place on, by their heads, as far as they are whole.
+    pub fn places(&mut self, from: Option<&Place>) -> impl Iterator<Item = Place> {
+        let mut at = from.map_or(self.first, |place| place.at);
+        std::iter::from_fn(move || {
+            let place = Place::of(at, &self.head_at(at).ok()??);
+            at = place.next;
+            Some(place)
+        })
+    }
+
+    /// The first block that begins in `[from, to)`: wherever its number lies, and its head is
+    /// right.
+    fn scan(&mut self, from: u64, to: u64) -> Result<Option<Place>, Error> {
+        let sync = self.file.sync;
+        let finder = memchr::memmem::Finder::new(sync.as_bytes());
+        let mut piece = vec![0; PIECE];
+        let mut at = from;
+        while at < to {
+            self.input.seek(SeekFrom::Start(at))?;
+            let read = fill(&mut self.input, &mut piece)?;
+            for found in finder.find_iter(&piece[..read]) {
+                let found = at + found as u64;
+                if found >= to {
+                    return Ok(None);
+                }
+                if let Ok(Some(head)) = self.head_at(found) {
+                    return Ok(Some(Place::of(found, &head)));
+                }
+            }
+            if read < PIECE {
+                break;
+            }
+            // It may begin in one piece and end in the next.
+            at += (PIECE - size_of_val(&sync)) as u64 + 1;
+        }
+        Ok(None)
+    }
+
+    /// The head of the next block; `None` at the end of the input.
+    fn head(&mut self) -> Result<Option<BlockHead>, Error> {
+        self.head_at(self.at)
+    }
+
+    fn head_at(&mut self, at: u64) -> Result<Option<BlockHead>, Error> {
+        let mut head = [0; HEAD];
+        self.input.seek(SeekFrom::Start(at))?;
+        match fill(&mut self.input, &mut head)? {
+            0 => return Ok(None),
+            HEAD => {}
+            _ => return Err(Error::Cut { at }),
+        }
+        let head = BlockHead::read_from_bytes(&head).map_err(|_| Error::Cut { at })?;
+        if !head.is_of(&self.file) {
+            return Err(Error::Damaged { at, what: CHECK });
+        }
+        Ok(Some(head))
+    }
+
+    /// Reads what a block holds, and goes on to the next.
+    fn payload(&mut self, head: &BlockHead) -> Result<(), Error> {
+        let at = self.at;
+        let (length, size) = (head.length.get() as usize, head.size.get());
+        if size > PAYLOAD_MAX || length > zstd::zstd_safe::compress_bound(PAYLOAD_MAX as usize) {
+            return Err(Error::Damaged { at, what: "it is too long" });
+        }
+        self.compressed.clear();
+        // Grows with what is there, not with what is claimed.
+        (&mut self.input).take(length as u64).read_to_end(&mut self.compressed)?;
+        if self.compressed.len() < length {
+            return Err(Error::Cut { at });
+        }
+        if head.payload_check != crc32fast::hash(&self.compressed) {
+            return Err(Error::Damaged { at, what: CHECK });
+        }
+        self.payload.clear();
+        self.payload.reserve(size as usize);
+        let size = self.zstd.decompress_to_buffer(&self.compressed, &mut self.payload);
+        if size.ok() != Some(head.size.get() as usize) {
+            return Err(Error::Damaged { at, what: "it cannot be decompressed" });
+        }
+        self.at += head.whole();
+        Ok(())
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, at: u64) -> Result<T, Error> {
+        serde_json::from_slice(&self.payload)
+            .map_err(|_| Error::Damaged { at, what: "its JSON is not what it should be" })
+    }
+}
+
+/// Bytes that are searched at once.
+const PIECE: usize = 1 << 16;
+
+const CHECK: &str = "its checksum is wrong";
+const COLUMNS: &str = "its columns are not what they should be";
+
+/// Reads until the buffer is full or there is no more.
+fn fill(input: &mut impl Read, mut buffer: &mut [u8]) -> io::Result<usize> {
+    let room = buffer.len();
+    while !buffer.is_empty() {
+        match input.read(buffer) {
+            Ok(0) => break,
+            Ok(read) => buffer = &mut buffer[read..],
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(room - buffer.len())
+}
