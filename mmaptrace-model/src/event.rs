@@ -4,6 +4,8 @@ use std::{num::NonZeroU64, sync::Arc};
 
 use smallvec::SmallVec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::effect::Effect;
 
 /// The task an event is of.
@@ -18,7 +20,7 @@ pub struct Task {
 }
 
 /// A system call, as its registers tell it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Syscall {
     /// Its number.
     pub nr: i32,
@@ -52,7 +54,7 @@ pub enum Cause {
 }
 
 /// Why a model is not known to be exact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Doubt {
     /// It has not been seeded yet.
     Unseeded,
@@ -86,7 +88,7 @@ pub enum Doubt {
 }
 
 /// Which address space, over the life of the tracer: unlike the mm's address it is not reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SpaceId(pub u64);
 
 /// What a commit did. Few have more than two effects, and those that have not allocate nothing.

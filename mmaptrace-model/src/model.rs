@@ -7,6 +7,8 @@ use std::{
 
 use mmaptrace_common::record::{self, Header, cause, flag};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     decode::{Record, decode},
     event::{Cause, Commits, Event, SpaceId, Stacks, Syscall, Task},
@@ -23,7 +25,7 @@ use crate::{
 /// Memory is bounded by what lives: a space goes with its [`Event::End`], a thread with its
 /// [`Event::Exit`], a name with [`Model::retain_names`], a stack with [`Model::retain_stacks`]; of ended processes the last few thousand
 /// are kept, as [`Process`].
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Model {
     spaces: HashMap<u64, Space>,
     mms: BTreeMap<SpaceId, u64>,
@@ -36,7 +38,7 @@ pub struct Model {
 }
 
 /// Totals since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Events of tasks: every call, exec, fork and exit, and every commit that had an effect or
     /// moved the break. Not counted are commits without, and what the model tells of itself.

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use mmaptrace_common::record::{self, flag};
+use serde::{Deserialize, Serialize};
 
 /// `s_magic` of the file systems whose `d_dname` is not the kernel's `simple_dname`, as in
 /// `include/uapi/linux/magic.h`.
@@ -18,12 +19,12 @@ mod magic {
 }
 
 /// The names, as `/proc/PID/maps` would print them but for the escaping of newlines.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Names {
     by_key: HashMap<u64, Entry>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     text: Arc<[u8]>,
     /// Came since the last [`Names::retain`]; the regions that have it may be yet to come.

@@ -8,11 +8,13 @@ use std::ops::Range;
 
 use mmaptrace_common::record::{self, flag};
 
+use serde::{Deserialize, Serialize, Serializer};
+
 use crate::region::{PAGE, Region};
 
 /// Commits of which some parts have come.
-#[derive(Debug, Default)]
-pub(crate) struct Pending(Vec<Parts>);
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Pending(#[serde(serialize_with = "open")] Vec<Parts>);
 
 impl Pending {
     /// Closes what waits for parts that will not come, as `commit` is of another id. Whether there
@@ -46,7 +48,7 @@ impl Pending {
 }
 
 /// The parts of one commit. Reused from commit to commit, so that none allocates.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Parts {
     id: u64,
     tid: u32,
@@ -56,11 +58,12 @@ pub(crate) struct Parts {
     regions: Vec<Region>,
     ranges: Vec<Part>,
     /// Room for [`Parts::unite`].
+    #[serde(skip)]
     united: Vec<Region>,
 }
 
 /// Parts whose ranges adjoin, as one.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Part {
     lo: u64,
     hi: u64,
@@ -184,4 +187,10 @@ impl Parts {
         let regions = &self.regions;
         self.ranges.iter().map(|part| (part.lo, part.hi, &regions[part.regions.clone()]))
     }
+}
+
+/// Those that wait for more parts: the others are but room.
+fn open<S: Serializer>(parts: &[Parts], serializer: S) -> Result<S::Ok, S::Error> {
+    let open: Vec<_> = parts.iter().filter(|parts| parts.open).collect();
+    open.serialize(serializer)
 }

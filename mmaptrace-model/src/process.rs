@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{event::SpaceId, space::Space};
 
 /// How many ended processes are remembered one by one. Older ones are only in the totals of all.
 const ENDED: usize = 4096;
 
 /// One process, or what it was at its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Its thread group id, in the initial PID namespace.
     pub pid: u32,
@@ -40,7 +42,7 @@ impl Process {
 }
 
 /// All processes that are followed, and the last ones that were.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Processes {
     live: BTreeMap<u32, Process>,
     ended: VecDeque<Process>,

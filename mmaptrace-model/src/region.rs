@@ -3,12 +3,13 @@
 use std::fmt;
 
 use mmaptrace_common::record;
+use serde::{Deserialize, Serialize};
 
 /// Bytes in a page. The only size x86-64 has.
 pub const PAGE: u64 = 4096;
 
 /// `vm_flags`, as in the kernel's `include/linux/mm.h`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Flags(pub u64);
 
 impl Flags {
@@ -60,7 +61,7 @@ impl fmt::Debug for Flags {
 }
 
 /// What is behind a region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Backing {
     /// Private anonymous memory without a name of its own; `[heap]` and `[stack]` are names that
     /// hang on the address space, see [`Space::name`](crate::Space::name).
@@ -96,7 +97,7 @@ pub enum Backing {
 }
 
 /// One region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {
     /// First address; page-aligned.
     pub start: u64,

@@ -4,15 +4,18 @@ mod commit;
 
 use mmaptrace_common::record::Header;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     event::{Doubt, Event, SpaceId},
+    keyframe,
     map::Map,
     parts::Pending,
     region::Region,
 };
 
 /// What hangs on an address space and not on a region. Addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
     /// `mm->start_brk`
     pub start_brk: u64,
@@ -30,10 +33,11 @@ pub struct Layout {
 /// many regions and pages as the kernel counts; [`Space::doubt`] is `None` then. In doubt it goes
 /// on applying what comes, which is the truth for the range it tells of, until the whole space has
 /// been read again.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Space {
     id: SpaceId,
     mm: u64,
+    #[serde(with = "keyframe::map")]
     map: Map,
     layout: Layout,
     /// The last commit applied, once there was one.
@@ -51,6 +55,7 @@ pub struct Space {
     /// `total_vm` off for the rest of an address space's life: whatever it is off by must stay.
     drift: Option<i64>,
     pending: Pending,
+    #[serde(skip)]
     old: Vec<Region>,
     code: u64,
 }

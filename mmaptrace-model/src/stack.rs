@@ -8,15 +8,18 @@ use std::{
 
 use mmaptrace_common::record::{self, stack};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     event::SpaceId,
+    keyframe,
     names::Names,
     region::{Backing, Flags},
     space::Space,
 };
 
 /// A stack.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stack {
     /// Its frames, the innermost first.
     pub frames: Vec<Frame>,
@@ -25,7 +28,7 @@ pub struct Stack {
 }
 
 /// Why a stack has no more frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     /// The last is where the thread starts.
     Start,
@@ -38,7 +41,7 @@ pub enum End {
 }
 
 /// One frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {
     /// Of the innermost, the instruction the thread goes on with; of the others, the one that
     /// comes after the call.
@@ -48,7 +51,7 @@ pub struct Frame {
 }
 
 /// What is behind the address of a frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
     /// The kernel.
     Kernel,
@@ -82,7 +85,7 @@ pub enum Place {
 ///
 /// Bounded by [`StackTable::retain`]: those that no event had for long are dropped, and those of a
 /// user's with its address space.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct StackTable {
     by_key: HashMap<u64, Entry>,
     /// By the key of a file's path; `None` until it is told.
@@ -91,7 +94,7 @@ pub struct StackTable {
 }
 
 /// A file in a stack whose build id nobody has told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unidentified {
     /// The key of its path.
     pub key: u64,
@@ -101,8 +104,9 @@ pub struct Unidentified {
     pub address: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Entry {
+    #[serde(with = "keyframe::plain")]
     record: record::Stack,
     addresses: Box<[u64]>,
     /// Whose it is, and how often code had been mapped there when the frames were looked up:
@@ -114,7 +118,7 @@ struct Entry {
 
 /// How long an entry was not used. What the kernel's side was told to forget may still be meant by
 /// records on their way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Age {
     Used,
     Unused,

@@ -3,18 +3,20 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Commits, SpaceId, Syscall};
 
 /// The most commits remembered of one call. Calls of the table make a few; one that is not, whose
 /// return nobody reports, may make any number before the next that is.
 const COMMITS: usize = 256;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Threads {
     by_tid: HashMap<u32, Thread>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Thread {
     space: SpaceId,
     comm: [u8; 16],

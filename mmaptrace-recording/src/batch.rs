@@ -48,7 +48,8 @@ impl Batch {
             }
             Item::Tick { time } => (Entry::Mark(Item::Tick { time }), Some(time)),
             Item::Dump { time, pid } => (Entry::Mark(Item::Dump { time, pid }), Some(time)),
-            Item::Forget => (Entry::Mark(Item::Forget), None),
+            Item::ForgetNames => (Entry::Mark(Item::ForgetNames), None),
+            Item::ForgetStacks => (Entry::Mark(Item::ForgetStacks), None),
         };
         self.items.push(entry);
         if let Some(time) = time {

@@ -55,11 +55,10 @@ fn times(reader: &mut Reader<Cursor<&[u8]>>) -> (Vec<u64>, Option<Error>) {
             Ok(Some(Block::Keyframe(_))) => {}
             Ok(Some(Block::Items(mut items))) => loop {
                 match items.next_item() {
-                    Ok(Some(Item::Record(bytes))) => {
+                    Ok(Some(item)) => {
+                        let Item::Record(bytes) = item else { panic!("{item:?}") };
                         times.push(u64::from_le_bytes(bytes[8..16].try_into().expect("8 bytes")));
                     }
-                    Ok(Some(Item::Tick { .. } | Item::Dump { .. } | Item::Forget)) => {}
-                    Ok(None) => break,
                     Err(error) => return (times, Some(error)),
                 }
             },

@@ -57,9 +57,12 @@ pub(crate) fn seed_words(commit: &record::Commit, regions: &[Region]) -> Words {
     commit_words(&commit, regions)
 }
 
-/// The events of one record.
+/// The events of one record, which a model that was a keyframe in between must have as well.
 pub(crate) fn apply(model: &mut Model, words: &Words) -> Vec<Event> {
-    let mut out = Vec::new();
+    let mut again = Model::from_keyframe(&model.to_keyframe()).expect("as made");
+    let (mut out, mut same) = (Vec::new(), Vec::new());
     model.apply(words.as_bytes(), &mut out);
+    again.apply(words.as_bytes(), &mut same);
+    assert_eq!(out, same, "a model goes on otherwise from its keyframe");
     out
 }

@@ -35,7 +35,9 @@ pub enum Item<'a> {
         pid: u32,
     },
     /// Names that no region has any more were forgotten.
-    Forget,
+    ForgetNames,
+    /// Stacks that no event had for long were forgotten.
+    ForgetStacks,
 }
 
 /// Bytes that no recorder wrote.
@@ -48,7 +50,8 @@ mod mark {
     pub(super) const RAW: u64 = 0;
     pub(super) const TICK: u64 = 1;
     pub(super) const DUMP: u64 = 2;
-    pub(super) const FORGET: u64 = 3;
+    pub(super) const FORGET_NAMES: u64 = 3;
+    pub(super) const FORGET_STACKS: u64 = 4;
 }
 
 /// The first symbol of a record: it has shape 0; the next one shape 1, and so on.
@@ -78,7 +81,8 @@ impl Encoder {
                 self.mark(mark::DUMP, time);
                 self.coder.columns.put(column::MARKS, pid.into());
             }
-            Item::Forget => self.coder.symbol(mark::FORGET),
+            Item::ForgetNames => self.coder.symbol(mark::FORGET_NAMES),
+            Item::ForgetStacks => self.coder.symbol(mark::FORGET_STACKS),
         }
     }
 
@@ -209,7 +213,8 @@ impl<'a> Decoder<'a> {
                 let pid = self.coder.columns.take(column::MARKS)?;
                 Item::Dump { time, pid: pid.try_into().map_err(|_| Corrupt)? }
             }
-            mark::FORGET => Item::Forget,
+            mark::FORGET_NAMES => Item::ForgetNames,
+            mark::FORGET_STACKS => Item::ForgetStacks,
             symbol => Item::Record(self.record(symbol)?),
         };
         Ok(Some(item))

@@ -75,14 +75,15 @@ proptest! {
     }
 
     #[test]
-    fn marks_come_back_in_their_places(marks in prop::collection::vec((0..4_u8, any::<u64>()), 0..50)) {
+    fn marks_come_back_in_their_places(marks in prop::collection::vec((0..5_u8, any::<u64>()), 0..50)) {
         let record = vec![9; 48];
         let items: Vec<_> = marks
             .iter()
             .map(|&(which, time)| match which {
                 0 => Item::Tick { time },
                 1 => Item::Dump { time, pid: time as u32 },
-                2 => Item::Forget,
+                2 => Item::ForgetNames,
+                3 => Item::ForgetStacks,
                 _ => Item::Record(&record),
             })
             .collect();
