@@ -2,7 +2,7 @@
 //!
 //! A model made of them goes on as the one they were made of: the same records have the same events
 //! from then on, with the same ids. The bytes are [postcard]'s, of the model's own types; they are
-//! as stable as those are, and [`VERSION`] says which they are.
+//! as stable as those are, and begin with a version that says which they are.
 //!
 //! [postcard]: https://postcard.jamesmunns.com/wire-format
 

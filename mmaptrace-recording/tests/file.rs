@@ -59,6 +59,7 @@ fn times(reader: &mut Reader<Cursor<&[u8]>>) -> (Vec<u64>, Option<Error>) {
                         let Item::Record(bytes) = item else { panic!("{item:?}") };
                         times.push(u64::from_le_bytes(bytes[8..16].try_into().expect("8 bytes")));
                     }
+                    Ok(None) => break,
                     Err(error) => return (times, Some(error)),
                 }
             },
