@@ -30,13 +30,13 @@ pub struct Stack {
 /// Why a stack has no more frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
-    /// The last is where the thread starts.
-    Start,
+    /// The frame pointer of the last is null: it is where the thread starts, or its code keeps
+    /// none.
+    Null,
     /// There are more, but a stack has no room for them
     /// ([`STACK_MAX`](record::STACK_MAX)).
     Depth,
-    /// The frame pointer of the last leads nowhere: its code keeps none. There are more frames,
-    /// unless that is the code that starts threads.
+    /// The frame pointer of the last leads nowhere: its code keeps none.
     Broken,
 }
 
@@ -76,7 +76,12 @@ pub enum Place {
         offset: u64,
     },
     /// Memory: code made at run time.
-    Anonymous,
+    Anonymous {
+        /// The first address of its region ...
+        start: u64,
+        /// ... and the first after it.
+        end: u64,
+    },
     /// Nothing that the model knew of.
     Unmapped,
 }
@@ -94,14 +99,12 @@ pub struct StackTable {
 }
 
 /// A file in a stack whose build id nobody has told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unidentified {
-    /// The key of its path.
-    pub key: u64,
-    /// A space that had it mapped ...
+    /// A space that has it mapped.
     pub space: SpaceId,
-    /// ... here.
-    pub address: u64,
+    /// A frame in it; its place is [`Place::File`].
+    pub frame: Frame,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -194,7 +197,7 @@ impl StackTable {
             record: *record,
             addresses: addresses.into(),
             at: None,
-            stack: Arc::new(Stack { frames: Vec::new(), end: End::Start }),
+            stack: Arc::new(Stack { frames: Vec::new(), end: End::Null }),
             age: Age::Used,
         };
         self.by_key.insert(record.key, entry);
@@ -220,8 +223,7 @@ impl StackTable {
                     && !self.build_ids.contains_key(&key)
                 {
                     self.build_ids.insert(key, None);
-                    let address = frame.address;
-                    self.unidentified.push(Unidentified { key, space: id, address });
+                    self.unidentified.push(Unidentified { space: id, frame: frame.clone() });
                 }
             }
         }
@@ -249,7 +251,7 @@ impl End {
         } else if flags & stack::BROKEN != 0 {
             Self::Broken
         } else {
-            Self::Start
+            Self::Null
         }
     }
 }
@@ -259,7 +261,9 @@ impl Frame {
     pub const fn file(&self) -> Option<u64> {
         match self.place {
             Place::File { key, .. } => Some(key),
-            Place::Kernel | Place::Special { .. } | Place::Anonymous | Place::Unmapped => None,
+            Place::Kernel | Place::Special { .. } | Place::Anonymous { .. } | Place::Unmapped => {
+                None
+            }
         }
     }
 }
@@ -300,7 +304,7 @@ fn place(address: u64, space: &Space, names: &Names) -> Place {
         }
         Backing::Special { name: key } => Place::Special { name: name(key), offset: within },
         Backing::Anonymous | Backing::Named { .. } | Backing::NamedShared { .. } => {
-            Place::Anonymous
+            Place::Anonymous { start: region.start, end: region.end }
         }
     }
 }

@@ -8,7 +8,7 @@ use mmaptrace_common::record::{self, Region, backing, cause, kind, stack};
 use mmaptrace_model::{
     Event, Model,
     event::Stacks,
-    stack::{End, Place, Unidentified},
+    stack::{End, Frame, Place, Unidentified},
 };
 use support::{Words, apply, commit, commit_words, header, seed_words, words};
 use zerocopy::IntoBytes as _;
@@ -65,10 +65,10 @@ fn a_frame_lies_in_a_file_or_says_where_else() {
     ];
     assert_eq!(places(&model), expected);
     let space = model.spaces().next().expect("a space").id();
-    let asked = [
-        Unidentified { key: 1, space, address: 0x1234 },
-        Unidentified { key: 2, space, address: 0x4010 },
-    ];
+    let asked = [&expected[0], &expected[1]].map(|(address, place)| {
+        let frame = Frame { address: *address, place: place.clone() };
+        Unidentified { space, frame }
+    });
     assert_eq!(model.take_unidentified(), asked);
     let id = record::BuildId { header: header(kind::BUILD_ID, 0), key: 1, len: 3, pad: 0 };
     apply(&mut model, &words(&id, b"\x01\x02\x03"));
@@ -95,7 +95,7 @@ fn what_the_stack_pointer_points_to_is_a_frame_only_if_it_can_be_one() {
 
 #[test]
 fn a_stack_says_why_it_ends() {
-    for (flags, end) in [(0, End::Start), (stack::CUT, End::Depth), (stack::BROKEN, End::Broken)] {
+    for (flags, end) in [(0, End::Null), (stack::CUT, End::Depth), (stack::BROKEN, End::Broken)] {
         let mut model = model();
         apply(&mut model, &stack(stack::USER | flags, &[0x1234]));
         let key = NonZeroU64::new(KEY).expect("not 0");

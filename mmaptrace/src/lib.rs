@@ -14,6 +14,7 @@ pub mod kernel;
 pub mod launch;
 pub mod output;
 pub mod sink;
+pub mod symbols;
 pub mod syscall;
 pub mod trace;
 

@@ -1,14 +1,16 @@
 //! The JSON that programs read, held against a schema declared a second time here: a field that is
 //! added, renamed or dropped in the sink fails this test until `docs/json.md` and the schema agree.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, num::NonZeroU64, sync::Arc};
 
-use mmaptrace::sink::{
-    Clock, Dump, Filter, Json, ProcessSummary, Sink, Start, Summary, View, json,
+use mmaptrace::{
+    sink::{Clock, Dump, Filter, Json, ProcessSummary, Sink, Start, Summary, View, json},
+    symbols::{Backtrace, Cut, NamedFrame, Symbol},
 };
 use mmaptrace_model::{
     Backing, Effect, Event, Flags, Region, RegionName,
     event::{Cause, Doubt, SpaceId, Stacks, Syscall, Task},
+    stack::{Frame, Place},
 };
 use schema::Line;
 
@@ -40,6 +42,7 @@ mod schema {
             effects: Vec<Effect>,
             brk: Option<Move>,
             exact: bool,
+            stack: Option<Stacks>,
         },
         Call {
             time: String,
@@ -52,6 +55,8 @@ mod schema {
             result: String,
             error: Option<String>,
             commits: Vec<u64>,
+            duration: Option<u64>,
+            stack: Option<Stacks>,
         },
         Exec {
             time: String,
@@ -130,6 +135,45 @@ mod schema {
             command: Option<Status>,
             processes: Vec<Process>,
         },
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "as above")]
+    pub(crate) struct Stacks {
+        user: Option<Stack>,
+        kernel: Option<Stack>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "as above")]
+    pub(crate) struct Stack {
+        frames: Vec<Frame>,
+        cut: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "as above")]
+    pub(crate) struct Frame {
+        address: String,
+        r#in: String,
+        path: Option<String>,
+        path_bytes: Option<String>,
+        offset: Option<String>,
+        build_id: Option<String>,
+        symbol: Option<String>,
+        symbol_offset: Option<String>,
+        source: Option<Source>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "as above")]
+    pub(crate) struct Source {
+        path: String,
+        line: u32,
     }
 
     #[derive(Debug, Deserialize)]
@@ -254,6 +298,26 @@ impl View for Fake {
         }
     }
 
+    fn stack(&self, _: SpaceId, key: NonZeroU64) -> Option<Arc<Backtrace>> {
+        let file = Place::File { key: 1, path: PATH.into(), offset: 0x1150, dev: 1, ino: 2 };
+        let line = Some(("grow.c".into(), 17));
+        let frame = |place, name: Option<&str>| NamedFrame {
+            frame: Frame { address: u64::MAX, place },
+            symbol: name.map(|name| {
+                Arc::new(Symbol { name: name.to_owned(), offset: 0x2a, line: line.clone() })
+            }),
+            build_id: name.map(|_| [0xab, 0x1f].into()),
+        };
+        let frames = vec![
+            frame(file, Some("gr\x1bow")),
+            frame(Place::Special { name: b"[vdso]".as_slice().into(), offset: 7 }, None),
+            frame(Place::Anonymous { start: 0x1000, end: 0x2000 }, None),
+            frame(Place::Unmapped, None),
+            frame(Place::Kernel, None),
+        ];
+        (key.get() == 1).then(|| Arc::new(Backtrace { frames, cut: Some(Cut::FramePointer) }))
+    }
+
     fn owner(&self, _: SpaceId) -> Option<Task> {
         Some(TASK)
     }
@@ -331,7 +395,7 @@ fn events() -> Vec<Event> {
             effects: effects().into(),
             brk: Some((0x1000, 0x2000)),
             exact: false,
-            stacks: Stacks::default(),
+            stacks: Stacks { user: NonZeroU64::new(1), kernel: NonZeroU64::new(2) },
         })
         .collect();
     for result in [0, -12, -512, -524] {
@@ -346,7 +410,7 @@ fn events() -> Vec<Event> {
             text,
             commits: commits.into(),
             stacks: Stacks::default(),
-            duration: None,
+            duration: (result == 0).then_some(1500),
         });
     }
     events.extend(doubts.map(|why| Event::Doubt { time, space, after: 1234, why }));
@@ -488,6 +552,24 @@ fn bytes_that_are_not_text_are_there_in_hexadecimal() {
     let exec = of("exec");
     assert_eq!(exec["argv"][1], "\u{fffd}\u{fffd}");
     assert_eq!(exec["argv_bytes"], serde_json::json!(["6c73", "fffe", "0a22", ""]));
+}
+
+#[test]
+fn a_stack_tells_where_each_frame_lies_and_what_is_not_known() {
+    let trace = trace(Filter::default());
+    let commit: serde_json::Value =
+        serde_json::from_str(trace.lines().nth(1).expect("a commit")).expect("JSON");
+    let user = &commit["stack"]["user"];
+    assert_eq!(user["cut"], "frame_pointer");
+    let frame = &user["frames"][0];
+    assert_eq!((&frame["in"], &frame["address"]), (&"file".into(), &"0xffffffffffffffff".into()));
+    assert_eq!((&frame["offset"], &frame["build_id"]), (&"0x1150".into(), &"ab1f".into()));
+    assert_eq!((&frame["symbol"], &frame["symbol_offset"]), (&"gr\x1bow".into(), &"0x2a".into()));
+    assert_eq!(frame["source"], serde_json::json!({"path": "grow.c", "line": 17}));
+    assert_eq!(commit["stack"]["kernel"], serde_json::json!({"frames": [], "cut": "lost"}));
+    let calls: Vec<_> = trace.lines().filter(|line| kind(line) == "call").collect();
+    assert!(calls[0].contains("\"duration\":1500") && !calls[0].contains("\"stack\""));
+    assert!(!calls[1].contains("\"duration\""));
 }
 
 #[test]

@@ -16,13 +16,14 @@ pub mod summary;
 pub mod text;
 pub mod vmflags;
 
-use std::io;
+use std::{io, num::NonZeroU64, sync::Arc};
 
 use mmaptrace_model::{
     Event, Region, RegionName,
     event::{Doubt, SpaceId, Task},
 };
 
+use crate::symbols::Backtrace;
 pub use clock::Clock;
 pub use filter::Filter;
 pub use json::Json;
@@ -38,6 +39,9 @@ pub trait View {
     /// A task whose address space it is, where one is known: the process's, not that of whoever
     /// changed it.
     fn owner(&self, space: SpaceId) -> Option<Task>;
+
+    /// The stack of a key that an event of a space has; `None`: the record that told it is lost.
+    fn stack(&self, space: SpaceId, key: NonZeroU64) -> Option<Arc<Backtrace>>;
 }
 
 /// What a trace starts with.

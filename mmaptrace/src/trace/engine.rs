@@ -4,7 +4,9 @@
 use std::{
     collections::BTreeSet,
     fs, io,
+    num::NonZeroU64,
     os::fd::{AsFd as _, OwnedFd},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,6 +16,8 @@ use mmaptrace_model::{
     event::{SpaceId, Task},
 };
 
+use zerocopy::IntoBytes as _;
+
 use super::verify;
 use crate::{
     config::DumpFormat,
@@ -21,6 +25,7 @@ use crate::{
     kernel::{Probe, SeedError},
     output::Output,
     sink::{Clock, Dump, ProcessSummary, Sink, Start, Summary, View, json, maps, pmap, text::Why},
+    symbols::{Backtrace, Symbols},
 };
 
 /// Records taken from the ring before anything else gets a turn.
@@ -65,10 +70,11 @@ pub(super) struct Engine {
     patience: u64,
 }
 
-/// The model, and how its regions are named.
+/// The model, and how its regions and stacks are named.
 struct Heart {
     model: Model,
     heap: HeapRule,
+    symbols: Symbols,
 }
 
 impl View for Heart {
@@ -84,6 +90,10 @@ impl View for Heart {
         let process = self.model.process_of(space)?;
         Some(Task { pid: process.pid, tid: process.pid, comm: process.comm })
     }
+
+    fn stack(&self, space: SpaceId, key: NonZeroU64) -> Option<Arc<Backtrace>> {
+        self.symbols.backtrace(&self.model, space, key)
+    }
 }
 
 impl Engine {
@@ -94,7 +104,7 @@ impl Engine {
             probe,
             sink,
             output,
-            heart: Heart { model: Model::default(), heap },
+            heart: Heart { model: Model::default(), heap, symbols: Symbols::new(true) },
             alive: BTreeSet::new(),
             awaited: BTreeSet::new(),
             lost: 0,
@@ -209,7 +219,7 @@ impl Engine {
         while records < BATCH {
             let Some(record) = probe.ring.next() else { break };
             records += 1;
-            heart.model.apply(&record, &mut events);
+            heart.apply(&record, &mut events);
             // Where a header has its time.
             let time = record.get(8..16).and_then(|time| time.try_into().ok());
             drop(record);
@@ -464,6 +474,16 @@ impl Engine {
 }
 
 impl Heart {
+    /// Takes a record, and tells the model of files that it brought into stacks: for that, too, is a
+    /// record.
+    fn apply(&mut self, record: &[u8], events: &mut Vec<Event>) {
+        self.model.apply(record, events);
+        for file in self.model.take_unidentified() {
+            let id = self.symbols.identify(&self.model, &file);
+            self.model.apply(id.as_bytes(), events);
+        }
+    }
+
     fn regions(&self, space: &Space) -> Vec<(Region, RegionName<'_>)> {
         let names = self.model.names();
         space.map().iter().map(|region| (*region, space.name(region, names, self.heap))).collect()

@@ -1,9 +1,9 @@
 //! From the model's types to those of the wire.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, num::NonZeroU64, sync::Arc};
 
 use mmaptrace_common::syscalls::X32_BIT;
-use mmaptrace_model::{Effect, Region, RegionName, event};
+use mmaptrace_model::{Effect, Region, RegionName, event, stack::Place};
 
 use super::wire::{self, Bytes, Hex, Shown};
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
         summary::{Ended, ProcessSummary},
         vmflags,
     },
+    symbols::{Cut, NamedFrame},
     syscall,
 };
 
@@ -70,6 +71,61 @@ pub(super) fn cause(cause: &event::Cause) -> (&'static str, Option<wire::Syscall
         Cause::Exec => ("exec", None),
     };
     (name, call.map(|call| syscall(call, b"")))
+}
+
+/// The stacks of an event of a space; `None` if there are none.
+pub(super) fn stacks(
+    keys: event::Stacks,
+    space: event::SpaceId,
+    view: &dyn View,
+) -> Option<wire::Stacks> {
+    let of = |key: Option<NonZeroU64>| {
+        key.map(|key| match view.stack(space, key) {
+            Some(stack) => wire::Stack {
+                frames: stack.frames.iter().map(frame).collect(),
+                cut: stack.cut.map(|cut| match cut {
+                    Cut::Depth => "depth",
+                    Cut::FramePointer => "frame_pointer",
+                }),
+            },
+            None => wire::Stack { frames: Vec::new(), cut: Some("lost") },
+        })
+    };
+    (keys != event::Stacks::default())
+        .then(|| wire::Stacks { user: of(keys.user), kernel: of(keys.kernel) })
+}
+
+fn frame(named: &NamedFrame) -> wire::Frame {
+    let owned = |bytes: &[u8]| {
+        let (text, bytes) = text(bytes);
+        (Some(text.into_owned()), bytes.map(|bytes| Bytes(Cow::Owned(bytes.0.into_owned()))))
+    };
+    let NamedFrame { frame, symbol, build_id } = named;
+    let (place, (path, path_bytes), offset) = match &frame.place {
+        Place::Kernel => ("kernel", (None, None), None),
+        Place::File { path, offset, .. } if path.is_empty() => {
+            ("file", (None, None), Some(*offset))
+        }
+        Place::File { path, offset, .. } => ("file", owned(path), Some(*offset)),
+        Place::Special { name, offset } => ("special", owned(name), Some(*offset)),
+        Place::Anonymous { .. } => ("anonymous", (None, None), None),
+        Place::Unmapped => ("unmapped", (None, None), None),
+    };
+    let line = symbol.as_ref().and_then(|symbol| symbol.line.as_ref());
+    wire::Frame {
+        address: Hex(frame.address),
+        place,
+        path,
+        path_bytes,
+        offset: offset.map(Hex),
+        build_id: build_id.as_ref().map(|id| Bytes(Cow::Owned(id.to_vec()))),
+        symbol: symbol.as_ref().map(|symbol| symbol.name.clone()),
+        symbol_offset: symbol.as_ref().map(|symbol| Hex(symbol.offset)),
+        source: line.map(|(path, line)| wire::Source {
+            path: path.to_string_lossy().into_owned(),
+            line: *line,
+        }),
+    }
 }
 
 const fn range((start, end): (u64, u64)) -> wire::Range {

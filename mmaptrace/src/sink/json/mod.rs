@@ -85,7 +85,7 @@ impl<W: Write> Json<W> {
     /// The line of an event, `None` if it is not to be shown.
     fn line<'a>(&self, event: &'a Event, view: &'a dyn View) -> Option<Line<'a>> {
         Some(match event {
-            Event::Commit { time, space, task, id, cause, effects, brk, exact, stacks: _ } => {
+            Event::Commit { time, space, task, id, cause, effects, brk, exact, stacks } => {
                 if !self.filter.cause(cause) {
                     return None;
                 }
@@ -106,9 +106,10 @@ impl<W: Write> Json<W> {
                     brk: brk
                         .map(|(from, to)| wire::Move { from: wire::Hex(from), to: wire::Hex(to) }),
                     exact: *exact,
+                    stack: convert::stacks(*stacks, *space, view),
                 })
             }
-            Event::Call { time, space, task, call, result, text, commits, .. } => {
+            Event::Call { time, space, task, call, result, text, commits, stacks, duration } => {
                 if !self.filter.call(call) {
                     return None;
                 }
@@ -121,6 +122,8 @@ impl<W: Write> Json<W> {
                     result: outcome.value(),
                     error: outcome.error(),
                     commits,
+                    duration: *duration,
+                    stack: convert::stacks(*stacks, *space, view),
                 })
             }
             Event::Exec { time, space, task, old_tid, path, argv, cut } => {

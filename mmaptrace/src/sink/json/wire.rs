@@ -90,6 +90,42 @@ pub(super) struct Commit<'a> {
     pub(super) effects: Vec<Effect<'a>>,
     pub(super) brk: Option<Move>,
     pub(super) exact: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stack: Option<Stacks>,
+}
+
+/// The stacks of an event. Owned: they are shared with others.
+#[derive(Serialize)]
+pub(super) struct Stacks {
+    pub(super) user: Option<Stack>,
+    pub(super) kernel: Option<Stack>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Stack {
+    pub(super) frames: Vec<Frame>,
+    pub(super) cut: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Frame {
+    pub(super) address: Hex,
+    #[serde(rename = "in")]
+    pub(super) place: &'static str,
+    pub(super) path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) path_bytes: Option<Bytes<'static>>,
+    pub(super) offset: Option<Hex>,
+    pub(super) build_id: Option<Bytes<'static>>,
+    pub(super) symbol: Option<String>,
+    pub(super) symbol_offset: Option<Hex>,
+    pub(super) source: Option<Source>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Source {
+    pub(super) path: String,
+    pub(super) line: u32,
 }
 
 #[derive(Serialize)]
@@ -143,6 +179,10 @@ pub(super) struct Call<'a> {
     pub(super) result: String,
     pub(super) error: Option<Cow<'static, str>>,
     pub(super) commits: &'a [u64],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) duration: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stack: Option<Stacks>,
 }
 
 #[derive(Serialize)]

@@ -7,6 +7,7 @@
 
 mod effects;
 mod page;
+mod stack;
 mod style;
 mod why;
 
@@ -61,10 +62,19 @@ struct Held {
     call: Syscall,
     /// Its effects that are not shown yet, a line each.
     lines: String,
+    /// The stacks of its last commit, a line each frame, likewise.
+    stack: String,
     /// Whether it had effects that were too small to be shown.
     hidden: bool,
     /// Whether it has been shown as unfinished.
     unfinished: bool,
+}
+
+/// What a commit has done, as it will be shown.
+struct Done {
+    lines: String,
+    stack: String,
+    hidden: bool,
 }
 
 impl<W: Write> Text<W> {
@@ -80,7 +90,7 @@ impl<W: Write> Text<W> {
     }
 
     fn commit(&mut self, event: &Event, view: &dyn View) {
-        let Event::Commit { time, space, task, id, cause, effects, brk, .. } = event else {
+        let Event::Commit { time, space, task, id, cause, effects, brk, stacks, .. } = event else {
             return;
         };
         if !self.filter.cause(cause) {
@@ -90,13 +100,19 @@ impl<W: Write> Text<W> {
         let (filter, palette) = (&self.filter, self.page.palette);
         let hidden = Effects { space: *space, all: effects, brk: *brk, view, filter, palette }
             .push_lines(&mut lines);
-        if lines.is_empty() && !hidden {
+        let told = !lines.is_empty();
+        let mut stack = String::new();
+        // A call that did nothing is shown all the same, and its commit alone has its stack.
+        if told || (!hidden && matches!(cause, Cause::Call(_))) {
+            stack::push_lines(&mut stack, *stacks, *space, view, palette);
+        }
+        if !told && !hidden && stack.is_empty() {
             return;
         }
         let because = Because { cause, task };
         let (who, head) = match cause {
             Cause::Call(call) if self.page.style.returns => {
-                self.hold(*time, *id, task, call, &lines, hidden);
+                self.hold(*time, *id, task, call, Done { lines, stack, hidden });
                 return;
             }
             Cause::Call(call) => {
@@ -105,6 +121,7 @@ impl<W: Write> Text<W> {
             }
             Cause::Exec if self.page.exec == Some(*space) => {
                 self.page.effects(&tag(cause), &lines);
+                self.page.effects(&tag(cause), &stack);
                 return;
             }
             Cause::Fault | Cause::Growth(_) | Cause::Worker | Cause::Fork | Cause::Exec => {
@@ -115,14 +132,15 @@ impl<W: Write> Text<W> {
                 (self.owners.of(*space, view), because.to_string())
             }
         };
-        if !lines.is_empty() {
+        if told {
             self.page.head(*time, who.as_ref(), format_args!("{head}"), None);
             self.page.effects(&tag(cause), &lines);
+            self.page.effects(&tag(cause), &stack);
         }
     }
 
     /// Keeps what a call did until it returns.
-    fn hold(&mut self, now: u64, id: u64, task: &Task, call: &Syscall, lines: &str, hidden: bool) {
+    fn hold(&mut self, now: u64, id: u64, task: &Task, call: &Syscall, done: Done) {
         if let Some(mut other) = self.held.remove(&task.tid) {
             if other.call == *call {
                 self.held.insert(task.tid, other);
@@ -137,6 +155,7 @@ impl<W: Write> Text<W> {
             task: *task,
             call: *call,
             lines: String::new(),
+            stack: String::new(),
             hidden: false,
             unfinished: false,
         });
@@ -144,8 +163,9 @@ impl<W: Write> Text<W> {
             held.since = now;
         }
         held.id = id;
-        held.lines.push_str(lines);
-        held.hidden |= hidden;
+        held.lines.push_str(&done.lines);
+        held.stack = done.stack;
+        held.hidden |= done.hidden;
     }
 
     /// Shows what a call has done so far, if there is anything.
@@ -162,8 +182,11 @@ impl<W: Write> Text<W> {
             let head = format_args!("{call} <unfinished ...>");
             self.page.head(held.since, Some(&held.task), head, None);
         }
-        self.page.effects(&syscall::name(call), &held.lines);
+        let name = syscall::name(call);
+        self.page.effects(&name, &held.lines);
+        self.page.effects(&name, &held.stack);
         held.lines.clear();
+        held.stack.clear();
         held.unfinished = true;
     }
 
@@ -175,6 +198,7 @@ impl<W: Write> Text<W> {
         call: &Call<'_>,
         result: fmt::Arguments<'_>,
         held: Option<&Held>,
+        stack: &str,
     ) {
         if held.is_some_and(|held| held.hidden && held.lines.is_empty() && !held.unfinished) {
             return;
@@ -187,11 +211,15 @@ impl<W: Write> Text<W> {
         }
         if let Some(held) = held {
             self.page.effects(&name, &held.lines);
+            self.page.effects(&name, &held.stack);
         }
+        self.page.effects(&name, stack);
     }
 
-    fn call(&mut self, event: &Event) {
-        let Event::Call { time, task, call, result, text, commits, .. } = event else {
+    fn call(&mut self, event: &Event, view: &dyn View) {
+        let Event::Call { time, space, task, call, result, text, commits, stacks, duration } =
+            event
+        else {
             return;
         };
         let held = match self.held.remove(&task.tid) {
@@ -205,7 +233,10 @@ impl<W: Write> Text<W> {
         if self.filter.call(call) {
             let outcome = Outcome { call, result: *result };
             let call = Call { call, path: text, open: false };
-            self.ended(*time, task, &call, format_args!("{outcome}"), held.as_ref());
+            let mut stack = String::new();
+            stack::push_lines(&mut stack, *stacks, *space, view, self.page.palette);
+            let took = Took(*duration);
+            self.ended(*time, task, &call, format_args!("{outcome}{took}"), held.as_ref(), &stack);
         }
     }
 
@@ -237,7 +268,7 @@ impl<W: Write> Text<W> {
     fn exit(&mut self, time: u64, task: &Task, status: u32) {
         if let Some(held) = self.held.remove(&task.tid) {
             let call = Call { call: &held.call, path: b"", open: false };
-            self.ended(time, task, &call, format_args!("?"), Some(&held));
+            self.ended(time, task, &call, format_args!("?"), Some(&held), "");
         }
         self.page.head(time, Some(task), format_args!("+++ {} +++", Ended(status)), None);
     }
@@ -258,6 +289,17 @@ impl<W: Write> Text<W> {
     }
 }
 
+/// How long a call took, in ns, behind its result, as strace's `-T` has it.
+struct Took(Option<u64>);
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(nanos) = self.0 else { return Ok(()) };
+        let micros = nanos / 1000;
+        write!(f, " <{}.{:06}>", micros / 1_000_000, micros % 1_000_000)
+    }
+}
+
 impl<W: Write> Sink for Text<W> {
     fn start(&mut self, _: &Start<'_>) -> io::Result<()> {
         Ok(())
@@ -267,7 +309,7 @@ impl<W: Write> Sink for Text<W> {
         self.owners.note(event);
         match event {
             Event::Commit { .. } => self.commit(event, view),
-            Event::Call { .. } => self.call(event),
+            Event::Call { .. } => self.call(event, view),
             Event::Exec { .. } => self.exec(event),
             Event::Fork { time, task, child, shared, .. } => {
                 if self.filter.fork() {

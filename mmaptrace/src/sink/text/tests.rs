@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use mmaptrace_model::{
     Effect, RegionName,
@@ -75,6 +75,62 @@ fn piped_each_line_stands_alone() {
         "00:00:00.000000 [4711/4713 worker] munmap(0x3000, 4096) = 0\n\
          00:00:00.000000 [4711/4713 worker] munmap: - 3000-4000 rw-p 4K\n"
     );
+}
+
+const USER: Stacks = Stacks { user: NonZeroU64::new(1), kernel: None };
+
+/// The frames of `testing::backtrace`.
+const FRAMES: &str = "  > [kernel](do_mmap+0x3d5) [0xffffffff811b2c45]
+  > /usr/bin/sleep(gr\\033ow+0x2a) [0x115a] at src/work\\012er.c:17
+  > /tmp/\\377 [0x115a]
+  > ? [0x4015a]
+  > [vdso] [0x7]
+  > anon 6000-7000 [0x6015]
+  > ? [0x8015]
+  > (stack cut short: no frame pointers?)
+";
+
+fn with(mut event: Event, of: Stacks) -> Event {
+    if let Event::Commit { stacks, .. } | Event::Call { stacks, .. } = &mut event {
+        *stacks = of;
+    }
+    event
+}
+
+#[test]
+fn a_stack_stands_under_the_effects() {
+    let mut text = text(TERMINAL);
+    text.show(&with(commit(2, Cause::Call(MUNMAP), unmapped()), USER));
+    assert_eq!(
+        text.show(&returned(vec![2])),
+        format!("[4711/4713 worker] munmap(0x3000, 4096) = 0\n  - 3000-4000 rw-p 4K\n{FRAMES}")
+    );
+    text.show(&with(commit(4, Cause::Fault, unmapped()), Stacks { user: None, kernel: USER.user }));
+    // A fault has nothing to wait for.
+    let lost = Stacks { user: NonZeroU64::new(9), kernel: None };
+    let fault = text.show(&with(commit(6, Cause::Fault, unmapped()), lost));
+    assert!(fault.ends_with("  > (stack lost)\n"), "{fault}");
+}
+
+#[test]
+fn a_call_without_an_effect_has_its_stack_from_its_commit_or_its_own() {
+    let mut text = text(TERMINAL);
+    text.show(&with(commit(2, Cause::Call(MUNMAP), Vec::new()), USER));
+    assert!(!text.holds());
+    let call = format!("[4711/4713 worker] munmap(0x3000, 4096) = 0\n{FRAMES}");
+    assert_eq!(text.show(&returned(vec![2])), call);
+    assert_eq!(text.show(&with(returned(Vec::new()), USER)), call);
+    assert_eq!(text.show(&returned(Vec::new())).lines().count(), 1);
+}
+
+#[test]
+fn how_long_a_call_took_stands_behind_its_result() {
+    let mut event = returned(Vec::new());
+    if let Event::Call { duration, .. } = &mut event {
+        *duration = Some(2_000_012_999);
+    }
+    let line = text(TERMINAL).show(&event);
+    assert!(line.ends_with("= 0 <2.000012>\n"), "{line}");
 }
 
 #[test]
