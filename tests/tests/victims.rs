@@ -34,6 +34,7 @@ const TESTS: &[&str] = &[
     include_str!("effects_without_calls.rs"),
     include_str!("errors.rs"),
     include_str!("names.rs"),
+    include_str!("stacks.rs"),
     include_str!("tasks.rs"),
     include_str!("text.rs"),
 ];

@@ -23,6 +23,7 @@ mod mounts;
 mod protect;
 mod remap;
 mod special;
+mod stacks;
 mod storm;
 mod sys;
 mod tasks;
@@ -46,6 +47,7 @@ const CASES: &[&[Case]] = &[
     protect::CASES,
     remap::CASES,
     special::CASES,
+    stacks::CASES,
     storm::CASES,
     tasks::CASES,
     threads::CASES,
