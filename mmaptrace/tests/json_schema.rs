@@ -10,6 +10,7 @@ use mmaptrace::{
 use mmaptrace_model::{
     Backing, Effect, Event, Flags, Region, RegionName,
     event::{Cause, Doubt, SpaceId, Stacks, Syscall, Task},
+    history::Crowded,
     stack::{Frame, Place},
 };
 use schema::Line;
@@ -110,6 +111,13 @@ mod schema {
             process: Option<u32>,
             id: u64,
             differences: u64,
+        },
+        Crowded {
+            time: String,
+            space: u64,
+            process: Option<u32>,
+            regions: u64,
+            limit: u64,
         },
         Malformed {
             kind: u16,
@@ -470,6 +478,8 @@ fn trace(filter: Filter) -> String {
     for event in events() {
         json.event(&event, &Fake).expect("a vector takes all");
     }
+    let crowded = Crowded { time: 7, space: SpaceId(1), regions: 52424, limit: 65530 };
+    json.crowded(&crowded, &Fake).expect("a vector takes all");
     json.dump(&dump()).expect("a vector takes all");
     json.end(&summary()).expect("a vector takes all");
     String::from_utf8(out).expect("JSON is UTF-8")
@@ -484,9 +494,10 @@ fn kind(line: &str) -> String {
     value["type"].as_str().expect("a type").to_owned()
 }
 
-const TYPES: [&str; 12] = [
+const TYPES: [&str; 13] = [
     "call",
     "commit",
+    "crowded",
     "doubt",
     "dump",
     "end",
@@ -504,7 +515,7 @@ fn every_line_is_of_the_schema() {
     let trace = trace(Filter::default());
     let kinds: BTreeSet<_> = trace.lines().map(kind).collect();
     assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), TYPES);
-    assert_eq!(trace.lines().count(), events().len() + 3, "a line each, whatever the names");
+    assert_eq!(trace.lines().count(), events().len() + 4, "a line each, whatever the names");
     for line in trace.lines() {
         parse(line);
     }

@@ -1,6 +1,6 @@
 //! The lines for people: each reads like strace's, with its effect under it, and piped each stands alone.
 
-use mmaptrace_tests::{Scratch, Tracer, dump_as, needs_root, victim};
+use mmaptrace_tests::{Scratch, Tracer, dump_as, needs_root, skip, victim};
 
 const TEXT: &[&str] = &["--format", "text"];
 
@@ -69,5 +69,28 @@ fn hostile_names_stay_text() {
         let control = |c: char| c.is_control() && c != '\n';
         assert!(!text.contains(control), "{}", text.escape_debug());
         assert!(!text.contains('\u{fffd}'), "{}", text.escape_debug());
+    }
+}
+
+#[test]
+fn a_crowd_of_regions_is_told_each_time_it_comes_together() {
+    let name = "a_crowd_of_regions_is_told_each_time_it_comes_together";
+    needs_root!(name);
+    let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").expect("the limit");
+    let limit: u64 = limit.trim().parse().expect("a number");
+    if limit > 200_000 {
+        return skip(name, "vm.max_map_count is so high that nobody comes near");
+    }
+    let mut victim = victim!("crowd");
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.work();
+    let trace = tracer.finish();
+    trace.assert_clean();
+    let told: Vec<_> = trace.of_type("crowded").collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for line in told {
+        assert_eq!((&line["process"], &line["limit"]), (&victim.pid().into(), &limit.into()));
+        let percent = line["regions"].as_u64().expect("a number") * 100 / limit;
+        assert_eq!(percent, 80, "{line}");
     }
 }

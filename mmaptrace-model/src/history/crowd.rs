@@ -34,9 +34,9 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// `limit` is `vm.max_map_count`, in regions.
+    /// `limit` is `vm.max_map_count`, in regions; at least 1.
     pub fn new(limit: u64) -> Self {
-        Self { limit, crowded: HashSet::new() }
+        Self { limit: limit.max(1), crowded: HashSet::new() }
     }
 
     /// Takes an event, and the model after it; tells when a space has become crowded.

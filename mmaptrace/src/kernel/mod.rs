@@ -9,6 +9,12 @@ mod types;
 pub use probe::{Follow, LoadError, Probe, Settings, Stacks};
 pub use seed::SeedError;
 
+/// The most regions that an address space may have: `vm.max_map_count`; the kernel's default where
+/// it cannot be read.
+pub fn max_map_count() -> u64 {
+    procfs::sys::vm::max_map_count().unwrap_or(65530)
+}
+
 /// Whether PIDs of this process's namespace are those the programs see. The number is the inode of
 /// the initial namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
 pub fn in_initial_pid_namespace() -> bool {

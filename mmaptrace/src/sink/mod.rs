@@ -21,6 +21,7 @@ use std::{io, num::NonZeroU64, sync::Arc};
 use mmaptrace_model::{
     Event, Region, RegionName,
     event::{Doubt, SpaceId, Task},
+    history::Crowded,
 };
 
 use crate::symbols::Backtrace;
@@ -70,6 +71,13 @@ pub trait Sink {
     /// # Errors
     /// What the writer says.
     fn event(&mut self, event: &Event, view: &dyn View) -> io::Result<()>;
+
+    /// Takes the news that a space comes near the most regions it may have, right after the event
+    /// that made it so.
+    ///
+    /// # Errors
+    /// What the writer says.
+    fn crowded(&mut self, crowded: &Crowded, view: &dyn View) -> io::Result<()>;
 
     /// Takes the time, ns of `CLOCK_MONOTONIC`; called every few ms while there is something held
     /// back ([`Sink::holds`]).

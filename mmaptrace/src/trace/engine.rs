@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result};
 use mmaptrace_model::{
     Event, HeapRule, Model, Region, RegionName, Space,
     event::{SpaceId, Task},
+    history::Crowd,
 };
 
 use zerocopy::IntoBytes as _;
@@ -22,7 +23,7 @@ use super::verify;
 use crate::{
     config::DumpFormat,
     control::{Reply, Request},
-    kernel::{Probe, SeedError},
+    kernel::{self, Probe, SeedError},
     output::Output,
     sink::{Clock, Dump, ProcessSummary, Sink, Start, Summary, View, json, maps, pmap, text::Why},
     symbols::{Backtrace, Symbols},
@@ -50,6 +51,7 @@ pub(super) struct Engine {
     sink: Box<dyn Sink>,
     output: Output,
     heart: Heart,
+    crowd: Crowd,
     /// Processes that are traced and have not ended.
     alive: BTreeSet<u32>,
     /// Those of them of which a first picture was asked for, and has not come.
@@ -105,6 +107,7 @@ impl Engine {
             sink,
             output,
             heart: Heart { model: Model::default(), heap, symbols: Symbols::new(true) },
+            crowd: Crowd::new(kernel::max_map_count()),
             alive: BTreeSet::new(),
             awaited: BTreeSet::new(),
             lost: 0,
@@ -213,7 +216,7 @@ impl Engine {
     /// Takes records until there are none, or until one is younger than `until` (ns of
     /// `CLOCK_MONOTONIC`), or for a batch.
     fn drain(&mut self, until: u64) -> Result<usize> {
-        let Self { probe, heart, sink, alive, last_exit, .. } = self;
+        let Self { probe, heart, crowd, sink, alive, last_exit, .. } = self;
         let mut events = Vec::new();
         let mut records = 0;
         while records < BATCH {
@@ -238,6 +241,9 @@ impl Engine {
                     _ => {}
                 }
                 sink.event(&event, heart).context(WRITE)?;
+                if let Some(crowded) = crowd.event(&event, &heart.model) {
+                    sink.crowded(&crowded, heart).context(WRITE)?;
+                }
             }
             if time.is_some_and(|time| u64::from_ne_bytes(time) > until) {
                 break;

@@ -11,6 +11,7 @@ use std::{
 use mmaptrace_model::{
     Event,
     event::{Cause, SpaceId},
+    history::Crowded,
 };
 
 use super::{Clock, Dump, Filter, Sink, Start, Summary, View, owners::Owners};
@@ -199,6 +200,13 @@ impl<W: Write> Sink for Json<W> {
             self.owners.forget(*space);
         }
         Ok(())
+    }
+
+    fn crowded(&mut self, crowded: &Crowded, view: &dyn View) -> io::Result<()> {
+        let Crowded { time, space, regions, limit } = *crowded;
+        let process = self.process(space, view);
+        let (time, space) = (self.time(time), space.0);
+        self.write(&Line::Crowded { time, space, process, regions, limit })
     }
 
     fn tick(&mut self, _: u64) -> io::Result<()> {

@@ -52,6 +52,7 @@ pub(super) enum Line<'a> {
     EndSpace { time: Time, space: u64, process: Option<u32> },
     Doubt { time: Time, space: u64, process: Option<u32>, after: u64, why: Doubt },
     Healed { time: Time, space: u64, process: Option<u32>, id: u64, differences: u64 },
+    Crowded { time: Time, space: u64, process: Option<u32>, regions: u64, limit: u64 },
     Malformed { kind: u16, len: usize },
     Dump(Dump<'a>),
     End(End<'a>),

@@ -21,6 +21,7 @@ use std::{
 use mmaptrace_model::{
     Event,
     event::{Cause, Syscall, Task},
+    history::Crowded,
 };
 
 use super::{
@@ -347,6 +348,18 @@ impl<W: Write> Sink for Text<W> {
                 format_args!("a record that cannot be read: kind {kind}, {len} bytes"),
             ),
         }
+        self.write()
+    }
+
+    fn crowded(&mut self, crowded: &Crowded, view: &dyn View) -> io::Result<()> {
+        let Crowded { time, space, regions, limit } = *crowded;
+        let owner = self.owners.of(space, view);
+        let percent = regions * 100 / limit;
+        self.page.alarm(
+            Some(time),
+            owner,
+            format_args!("{regions} regions, {percent} % of vm.max_map_count ({limit})"),
+        );
         self.write()
     }
 

@@ -299,6 +299,9 @@ fn doubt_is_hard_to_miss() {
         text.show(&Event::Malformed { kind: 77, len: 3 }),
         "!!! a record that cannot be read: kind 77, 3 bytes\n"
     );
+    let crowded = Crowded { time: 9, space: SPACE, regions: 52424, limit: 65530 };
+    text.crowded(&crowded, &Fake::new()).expect("a vector takes all");
+    assert_eq!(text.take(), "!!! 4711 worker: 52424 regions, 80 % of vm.max_map_count (65530)\n");
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = &[
     ("storm_one_arena", one_arena),
     ("flood", flood),
     ("many_regions", many_regions),
+    ("crowd", crowd),
     ("hostile_name", hostile_name),
     ("stand_still", stand_still),
 ];
@@ -164,6 +165,25 @@ fn many_regions() -> Outcome {
         must(munmap(at + page * PAGE, PAGE));
     }
     touch(at + 3 * PAGE);
+    Ok(())
+}
+
+/// More than 80 % of `vm.max_map_count` regions, then less than 75 %, and all again.
+fn crowd() -> Outcome {
+    let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").expect("the limit");
+    let limit: usize = limit.trim().parse().expect("a number");
+    let at = must(mmap(0, limit * PAGE, RW, ANON | libc::MAP_NORESERVE, -1, 0));
+    let set = |pages: std::ops::Range<usize>, prot| {
+        for page in pages.step_by(2) {
+            must(mprotect(at + page * PAGE, PAGE, prot));
+        }
+    };
+    ready();
+    let (few, many) = (limit * 7 / 20 * 2, limit * 17 / 40 * 2);
+    set(1..many, R);
+    set(few..many, RW);
+    set(few + 1..many, RW);
+    set(few + 1..many, R);
     Ok(())
 }
 
