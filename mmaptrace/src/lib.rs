@@ -10,6 +10,7 @@ pub mod check;
 pub mod config;
 pub mod control;
 pub mod exit;
+pub mod export;
 pub mod kernel;
 pub mod launch;
 pub mod output;

@@ -61,7 +61,7 @@ pub(super) const fn device(dev: u32) -> (u32, u32) {
 }
 
 /// Appends the name as the kernel prints it; nothing if there is none, or if it is not known.
-pub(super) fn push_name(out: &mut Vec<u8>, name: RegionName<'_>) {
+pub(crate) fn push_name(out: &mut Vec<u8>, name: RegionName<'_>) {
     match name {
         RegionName::None | RegionName::Unknown => {}
         RegionName::Heap => out.extend_from_slice(b"[heap]"),

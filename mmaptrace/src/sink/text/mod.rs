@@ -9,7 +9,7 @@ mod effects;
 mod page;
 mod stack;
 mod style;
-mod why;
+pub(crate) mod why;
 
 use std::{
     collections::BTreeMap,

@@ -34,9 +34,9 @@ impl Display for Why {
 }
 
 /// The cause of a commit that no call of its own thread explains: `(stack growth in read)`.
-pub(super) struct Because<'a> {
-    pub(super) cause: &'a Cause,
-    pub(super) task: &'a Task,
+pub(crate) struct Because<'a> {
+    pub(crate) cause: &'a Cause,
+    pub(crate) task: &'a Task,
 }
 
 impl Display for Because<'_> {
@@ -62,7 +62,7 @@ impl Display for Because<'_> {
 }
 
 /// The cause in a word, for the line of an effect that stands alone.
-pub(super) fn tag(cause: &Cause) -> std::borrow::Cow<'static, str> {
+pub(crate) fn tag(cause: &Cause) -> std::borrow::Cow<'static, str> {
     match cause {
         Cause::Call(call) => syscall::name(call),
         Cause::Fault => "fault".into(),

@@ -1,0 +1,316 @@
+//! CSV, as RFC 4180 has it: one line an effect, and one for each call and event without.
+//!
+//! The lines of a call are written when it returns, since its result is not known before.
+
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    io::{self, Write},
+};
+
+use csv::{StringRecord, Terminator, Writer, WriterBuilder};
+use mmaptrace_model::{
+    Effect, Event, HeapRule, Model, Region, RegionName,
+    event::{Cause, SpaceId, Syscall, Task},
+};
+
+use super::{About, Export, words::permissions};
+use crate::{
+    sink::{
+        Clock,
+        escape::{Escaped, comm},
+        maps,
+        summary::Ended,
+        text::why::{Why, tag},
+    },
+    syscall::{self, Outcome},
+};
+
+/// The first line. The result is last, since it is known last.
+const COLUMNS: [&str; 17] = [
+    "time",
+    "process",
+    "pid",
+    "tid",
+    "comm",
+    "call",
+    "arguments",
+    "effect",
+    "start",
+    "end",
+    "size",
+    "perms",
+    "name",
+    "was_perms",
+    "was_name",
+    "commit",
+    "result",
+];
+
+/// Writes a table of effects.
+#[derive(Debug)]
+pub(super) struct Csv<W: Write> {
+    out: Writer<W>,
+    clock: Clock,
+    heap: HeapRule,
+    titled: bool,
+    /// By thread, the call that it is in, and its lines, which lack their result.
+    waiting: HashMap<u32, (Syscall, Vec<StringRecord>)>,
+}
+
+/// The columns of who and why.
+struct Head<'a> {
+    time: u64,
+    process: Option<u32>,
+    task: Option<&'a Task>,
+    call: &'a str,
+    arguments: &'a str,
+    commit: Option<u64>,
+}
+
+impl<W: Write> Csv<W> {
+    pub(super) fn new(out: W, about: About) -> Self {
+        let out = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(out);
+        let About { clock, heap } = about;
+        Self { out, clock, heap, titled: false, waiting: HashMap::new() }
+    }
+
+    /// Writes the lines of a thread's call with its result; without one, if it never returned.
+    fn returned(&mut self, tid: u32, result: &str) -> io::Result<()> {
+        let Some((_, lines)) = self.waiting.remove(&tid) else { return Ok(()) };
+        for mut line in lines {
+            line.push_field(result);
+            self.out.write_record(&line)?;
+        }
+        Ok(())
+    }
+
+    /// A line but for its result.
+    fn line(&self, head: &Head<'_>, effect: &str, what: &What) -> StringRecord {
+        let mut line = StringRecord::with_capacity(256, COLUMNS.len());
+        line.push_field(&self.clock.epoch(head.time).to_string());
+        line.push_field(&or_empty(head.process));
+        line.push_field(&or_empty(head.task.map(|task| task.pid)));
+        line.push_field(&or_empty(head.task.map(|task| task.tid)));
+        line.push_field(&or_empty(head.task.map(|task| Escaped(comm(&task.comm)))));
+        line.push_field(head.call);
+        line.push_field(head.arguments);
+        line.push_field(effect);
+        line.extend(what);
+        line.push_field(&or_empty(head.commit));
+        line
+    }
+
+    /// Writes the line of an event that has no effect on regions.
+    fn plain(&mut self, head: &Head<'_>, result: &str) -> io::Result<()> {
+        let mut line = self.line(head, "", &What::default());
+        line.push_field(result);
+        Ok(self.out.write_record(&line)?)
+    }
+
+    /// Takes the lines of a commit: they are written now, or with the return of its call.
+    fn commit(&mut self, cause: &Cause, task: &Task, lines: Vec<StringRecord>) -> io::Result<()> {
+        let goes_on = |(of, _): &(Syscall, _)| *cause == Cause::Call(*of);
+        if !self.waiting.get(&task.tid).is_some_and(goes_on) {
+            self.returned(task.tid, "")?;
+        }
+        if let Cause::Call(call) = cause {
+            let waiting = self.waiting.entry(task.tid);
+            waiting.or_insert_with(|| (*call, Vec::new())).1.extend(lines);
+        } else {
+            for mut line in lines {
+                line.push_field("");
+                self.out.write_record(&line)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Export for Csv<W> {
+    fn event(&mut self, event: &Event, model: &Model) -> io::Result<()> {
+        if !self.titled {
+            self.titled = true;
+            self.out.write_record(COLUMNS)?;
+        }
+        let process = |space| model.process_of(space).map(|process| process.pid);
+        let bare = |time, process, task, call| Head {
+            time,
+            process,
+            task,
+            call,
+            arguments: "",
+            commit: None,
+        };
+        match event {
+            Event::Commit { time, space, task, id, cause, effects, .. } => {
+                let arguments = match cause {
+                    Cause::Call(call) | Cause::Remote(Some(call)) => arguments(call, b""),
+                    Cause::Fault
+                    | Cause::Growth(_)
+                    | Cause::Kernel
+                    | Cause::Worker
+                    | Cause::Remote(None)
+                    | Cause::Seed
+                    | Cause::Fork
+                    | Cause::Exec => String::new(),
+                };
+                let head = Head {
+                    time: *time,
+                    process: process(*space),
+                    task: Some(task),
+                    call: &tag(cause),
+                    arguments: &arguments,
+                    commit: Some(*id),
+                };
+                let names = |region: &Region| name(region, *space, model, self.heap);
+                let lines = effects.iter().map(|effect| {
+                    let (effect, what) = what(effect, names);
+                    self.line(&head, effect, &what)
+                });
+                let lines: Vec<_> = lines.collect();
+                if lines.is_empty() { Ok(()) } else { self.commit(cause, task, lines) }
+            }
+            Event::Call { time, space, task, call, result, text, .. } => {
+                let result = Outcome { call, result: *result }.to_string();
+                if self.waiting.get(&task.tid).is_some_and(|(of, _)| of == call) {
+                    self.returned(task.tid, &result)?;
+                    return Ok(());
+                }
+                self.returned(task.tid, "")?;
+                let (name, arguments) = (syscall::name(call), arguments(call, text));
+                let head = Head {
+                    arguments: &arguments,
+                    ..bare(*time, process(*space), Some(task), &name)
+                };
+                self.plain(&head, &result)
+            }
+            Event::Exec { time, space, task, path, .. } => {
+                self.returned(task.tid, "")?;
+                let path = Escaped(path).to_string();
+                let head =
+                    Head { arguments: &path, ..bare(*time, process(*space), Some(task), "exec") };
+                self.plain(&head, "")
+            }
+            Event::Fork { time, space, task, child, .. } => {
+                let head = bare(*time, process(*space), Some(task), "fork");
+                self.plain(&head, &child.tid.to_string())
+            }
+            Event::Exit { time, task, status, .. } => {
+                self.returned(task.tid, "")?;
+                let head = bare(*time, Some(task.pid), Some(task), "exit");
+                self.plain(&head, &Ended(*status).to_string())
+            }
+            Event::Doubt { time, space, why, .. } => {
+                let head = bare(*time, process(*space), None, "doubt");
+                self.plain(&head, &Why(*why).to_string())
+            }
+            Event::Healed { time, space, id, .. } => {
+                let head =
+                    Head { commit: Some(*id), ..bare(*time, process(*space), None, "healed") };
+                self.plain(&head, "")
+            }
+            // An end of a space has no place in a table of effects, and a record that cannot be
+            // read no time.
+            Event::End { .. } | Event::Malformed { .. } => Ok(()),
+        }
+    }
+
+    fn finish(mut self: Box<Self>, _: &Model) -> io::Result<()> {
+        let mut tids: Vec<_> = self.waiting.keys().copied().collect();
+        tids.sort_unstable();
+        for tid in tids {
+            self.returned(tid, "")?;
+        }
+        self.out.flush()
+    }
+}
+
+/// The columns from `start` to `was_name`.
+type What = [String; 7];
+
+/// An effect in a word, and what it was on.
+fn what(effect: &Effect, name: impl Fn(&Region) -> String) -> (&'static str, What) {
+    let one = |region: &Region| {
+        let [start, end] = [region.start, region.end].map(|address| format!("{address:#x}"));
+        let (size, none) = (region.size().to_string(), String::new());
+        [start, end, size, permissions(region), name(region), none.clone(), none]
+    };
+    let two = |old: &Region, new: &Region| {
+        let [start, end, size, perms, name_now, ..] = one(new);
+        [start, end, size, perms, name_now, permissions(old), name(old)]
+    };
+    let edge = |at: u64| {
+        let mut what = What::default();
+        what[0] = format!("{at:#x}");
+        what
+    };
+    match effect {
+        Effect::Added { pages, .. } => ("added", one(pages)),
+        Effect::Removed { pages, .. } => ("removed", one(pages)),
+        Effect::Replaced { old, new } => ("replaced", two(old, new)),
+        Effect::Changed { old, new, .. } => ("changed", two(old, new)),
+        Effect::Split { at, .. } => ("split", edge(*at)),
+        Effect::Merged { at, .. } => ("merged", edge(*at)),
+    }
+}
+
+fn name(region: &Region, space: SpaceId, model: &Model, heap: HeapRule) -> String {
+    let known = model.names();
+    let name = match model.space(space) {
+        Some(space) => space.name(region, known, heap),
+        None => RegionName::of(region, known),
+    };
+    let mut bytes = Vec::new();
+    maps::push_name(&mut bytes, name);
+    Escaped(&bytes).to_string()
+}
+
+fn arguments(call: &Syscall, path: &[u8]) -> String {
+    syscall::arguments(call, path).join(", ")
+}
+
+fn or_empty(value: Option<impl Display>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::COLUMNS;
+    use crate::export::{Format, testing};
+
+    #[test]
+    fn every_effect_is_a_line_and_its_call_has_a_result() {
+        let table = testing::export(Format::Csv);
+        let mut reader = csv::Reader::from_reader(&table[..]);
+        assert_eq!(reader.headers().expect("a first line"), &COLUMNS[..]);
+        let lines: Vec<Vec<String>> = reader
+            .records()
+            .map(|line| line.expect("as many columns").iter().map(str::to_owned).collect())
+            .collect();
+        // Call, effect, size, perms, was_perms, commit, result.
+        let shown = lines.iter().map(|line| {
+            let columns = [5, 7, 10, 11, 13, 15, 16].map(|column| line[column].as_str());
+            columns.join(" ").trim_end().to_owned()
+        });
+        assert_eq!(
+            shown.collect::<Vec<_>>(),
+            [
+                "exec",
+                "execve added 8192 r-xp  4",
+                "execve added 135168 rw-p  4",
+                "mmap added 16384 rw-p  6 0x7f0000000000",
+                "mprotect changed 4096 r--p rw-p 8 0",
+                "mprotect split    8 0",
+                "mprotect split    8 0",
+                "munmap removed 4096 r--p  10 0",
+                "munmap removed 4096 rw-p  10 0",
+                "mmap      -1 ENOMEM (Cannot allocate memory)",
+                "exit      exited with 3",
+            ]
+        );
+        let name = r#"/tmp/</script>;a\012\342\200\250,"=\377"#;
+        assert_eq!((&*lines[1][12], &*lines[1][4]), (name, r#"=e;"<b>\012,x\377"#));
+        assert!(table.ends_with(b"\r\n") && !table.windows(2).any(|pair| pair == b"\n\n"));
+    }
+}

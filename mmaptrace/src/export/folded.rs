@@ -1,0 +1,101 @@
+//! Folded stacks: one line a site, `process;thread;frames...;call BYTES`, as `flamegraph.pl`,
+//! inferno and speedscope read them.
+
+use std::io::{self, Write};
+
+use mmaptrace_model::{Event, Model};
+
+use super::{
+    About, Export, Metric,
+    frames::Frames,
+    sites::{Site, Sites},
+};
+use crate::sink::escape::{Escaped, comm};
+
+/// Writes folded stacks of what sites come to in one metric.
+#[derive(Debug)]
+pub(super) struct Folded<W> {
+    out: W,
+    metric: Metric,
+    sites: Sites,
+    frames: Frames,
+}
+
+impl<W: Write> Folded<W> {
+    pub(super) fn new(out: W, about: About, metric: Metric) -> Self {
+        Self { out, metric, sites: Sites::new(about.heap), frames: Frames::default() }
+    }
+}
+
+impl<W: Write> Export for Folded<W> {
+    fn event(&mut self, event: &Event, model: &Model) -> io::Result<()> {
+        self.frames.event(event, model);
+        self.sites.event(event, model);
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, _: &Model) -> io::Result<()> {
+        let (sites, _) = self.sites.finish();
+        for (site, totals) in sites {
+            let value = match self.metric {
+                Metric::Live => totals.live,
+                Metric::Mapped => totals.mapped,
+                Metric::Calls => totals.calls,
+            };
+            if value > 0 {
+                writeln!(self.out, "{} {value}", line(&site, &self.frames).join(";"))?;
+            }
+        }
+        self.out.flush()
+    }
+}
+
+/// The frames of a site, outermost first.
+fn line(site: &Site, stacks: &Frames) -> Vec<String> {
+    let (pid, process) = &site.process;
+    let mut frames = vec![task(process, *pid)];
+    frames.extend(site.thread.as_ref().map(|(tid, thread)| task(thread, *tid)));
+    frames.extend(stacks.names(site.stack).rev());
+    frames.push(site.call.to_string());
+    frames.iter().map(|frame| one(frame)).collect()
+}
+
+/// A frame that stays one: a semicolon is written in octal, as any other character is that would do
+/// harm.
+fn one(frame: &str) -> String {
+    frame.replace(';', r"\073")
+}
+
+/// A task's frame: `worker (4711)`.
+fn task(name: &[u8; 16], id: u32) -> String {
+    format!("{} ({id})", Escaped(comm(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::{Format, testing};
+
+    #[test]
+    fn a_story_by_each_metric() {
+        let folded = |metric| String::from_utf8(testing::export(Format::Folded(metric)));
+        let [live, mapped, calls] = [Metric::Live, Metric::Mapped, Metric::Calls].map(folded);
+        let task = r#"=e\073"<b>\012,x\377 (100)"#;
+        let line = |call, value: u64| format!("{task};{task};{call} {value}\n");
+        assert_eq!(live, Ok(line("execve", 0x23000) + &line("mmap", 0x2000)));
+        assert_eq!(mapped, Ok(line("execve", 0x23000) + &line("mmap", 0x4000)));
+        let all = [("execve", 1), ("mmap", 1), ("mprotect", 1), ("munmap", 1)];
+        assert_eq!(calls, Ok(all.map(|(call, count)| line(call, count)).concat()));
+    }
+
+    #[test]
+    fn a_name_stays_one_frame_of_one_line() {
+        let site = Site {
+            process: (7, *b"a;b 12\n\0\0\0\0\0\0\0\0\0"),
+            thread: None,
+            call: "before".into(),
+            stack: None,
+        };
+        assert_eq!(line(&site, &Frames::default()).join(";"), r"a\073b 12\012 (7);before");
+    }
+}
