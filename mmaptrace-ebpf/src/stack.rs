@@ -133,9 +133,10 @@ pub(crate) extern "C" fn take_user(buffer: u32) -> i32 {
         text.flags |= stack::LEAF;
         text.key = mix(text.key, top);
     }
-    let mut buffer = buffer;
+    // A pointer on the stack, which is all that the helper hands on.
+    let mut walk: *mut StackText = text;
     // SAFETY: the callback is of the type the helper wants, and takes what it is given here.
-    unsafe { bpf_loop(STACK_MAX as u32, caller as *mut c_void, (&raw mut buffer).cast(), 0) };
+    unsafe { bpf_loop(STACK_MAX as u32, caller as *mut c_void, (&raw mut walk).cast(), 0) };
     if text.count as usize >= STACK_MAX && text.frame != 0 {
         text.flags |= stack::CUT;
     }
@@ -144,13 +145,9 @@ pub(crate) extern "C" fn take_user(buffer: u32) -> i32 {
 }
 
 /// One frame up. Not 0: there is none.
-unsafe extern "C" fn caller(_: u32, buffer: *mut c_void) -> i64 {
+unsafe extern "C" fn caller(_: u32, walk: *mut c_void) -> i64 {
     // SAFETY: it is what `take_user` gave.
-    let Some(text) = STACK_TEXT.get_ptr_mut(unsafe { *buffer.cast::<u32>() }) else {
-        return 1;
-    };
-    // SAFETY: as in `taken`.
-    let text = unsafe { &mut *text };
+    let text = unsafe { &mut **walk.cast::<*mut StackText>() };
     let count = text.count as usize;
     // Where threads start there is no frame to return to.
     if text.frame == 0 || count >= STACK_MAX {
