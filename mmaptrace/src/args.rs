@@ -168,6 +168,8 @@ enum DumpFormatArg {
     Maps,
     /// As pmap
     Pmap,
+    /// As pmap -x, with what is in memory as /proc/PID/smaps tells it at this moment
+    PmapX,
     /// One JSON object
     Json,
 }
@@ -183,6 +185,7 @@ pub fn parse() -> Config {
             format: match args.format {
                 DumpFormatArg::Maps => DumpFormat::Maps,
                 DumpFormatArg::Pmap => DumpFormat::Pmap,
+                DumpFormatArg::PmapX => DumpFormat::PmapX,
                 DumpFormatArg::Json => DumpFormat::Json,
             },
             socket: args.socket,

@@ -107,12 +107,14 @@ pub struct Dump {
 
 /// How a map is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum DumpFormat {
     /// As `/proc/PID/maps`.
     Maps,
     /// As `pmap`.
     Pmap,
+    /// As `pmap -x`.
+    PmapX,
     /// As JSON.
     Json,
 }

@@ -28,6 +28,24 @@ fn pmap_prints_the_same() {
     tracer.finish().assert_clean();
 }
 
+/// Figures of what is in memory are /proc's, and the process stands still.
+#[test]
+fn pmap_x_prints_the_same() {
+    needs_root!("pmap_x_prints_the_same");
+    let mut victim = victim!("mmap_memfd");
+    if !has("pmap") {
+        return skip("pmap_x_prints_the_same", "there is no pmap but busybox's");
+    }
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.work();
+    let pid = victim.pid().to_string();
+    let expected = run(Command::new("pmap").env("LC_ALL", "C").args(["-x", &pid]));
+    let dump = dump_as(victim.pid(), &["--format", "pmap-x"]);
+    assert_eq!((dump.code(), &dump.stderr[..]), (Some(0), ""));
+    assert_eq!(difference(&expected.stdout, &dump.stdout), None);
+    tracer.finish().assert_clean();
+}
+
 #[test]
 fn json_tells_every_region() {
     needs_root!("json_tells_every_region");

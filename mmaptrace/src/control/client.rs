@@ -10,7 +10,11 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{Reply, Request, directory};
-use crate::{config::Dump, exit::Exit, sink::escape};
+use crate::{
+    config::{Dump, DumpFormat},
+    exit::Exit,
+    sink::escape,
+};
 
 /// How long a tracer may take to answer: it may be taking a picture of a large process.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,7 +35,8 @@ pub fn dump(config: &Dump) -> Result<Exit> {
     for socket in &sockets {
         match ask(socket, request) {
             Ok((Reply::Dump { commit, exact, why, .. }, body)) => {
-                if config.verbose {
+                // What was joined from /proc may not fit, which the map itself cannot say.
+                if config.verbose || (!exact && config.format == DumpFormat::PmapX) {
                     report(config.pid, commit, exact, why.as_deref());
                 }
                 return print(&body);

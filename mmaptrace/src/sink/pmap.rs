@@ -1,6 +1,9 @@
-//! What `pmap PID` prints: procps-ng 4.0.2's default format, byte for byte.
+//! What `pmap PID` and `pmap -x PID` print: procps-ng 4.0.2's formats, byte for byte.
 
-use std::io::{self, Write};
+use std::{
+    fmt::{self, Display, Formatter},
+    io::{self, Write},
+};
 
 use mmaptrace_model::{Backing, Region, RegionName, region::PAGE};
 
@@ -26,9 +29,7 @@ pub fn write<'a>(
     for (region, region_name) in regions {
         let kib = region.size() / 1024;
         total += kib;
-        let [r, w, x, s] = region.flags.permissions().map(char::from);
-        let s = if s == 'p' { '-' } else { s };
-        write!(out, "{:016x} {kib:6}K {r}{w}{x}{s}- ", region.start)?;
+        write!(out, "{:016x} {kib:6}K {} ", region.start, Mode(&region))?;
         name.clear();
         push_mapping(&mut name, &region, region_name);
         name.push(b'\n');
@@ -40,6 +41,64 @@ pub fn write<'a>(
         out.write_all(b"ffffffffff600000      4K --x--   [ anon ]\n")?;
     }
     writeln!(out, " total {total:16}K")
+}
+
+/// What of a region is in memory, in KiB, as `/proc/PID/smaps` counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resident {
+    /// All of it.
+    pub rss: u64,
+    /// Those pages that were written to, private and shared.
+    pub dirty: u64,
+}
+
+/// Writes the header, a line for each region with its figures, and the totals: `pmap -x`.
+///
+/// `cmdline` is as for [`write`].
+///
+/// # Errors
+/// What the writer says.
+pub fn write_extended<'a>(
+    out: &mut dyn Write,
+    pid: u32,
+    cmdline: &[u8],
+    regions: impl IntoIterator<Item = (Region, RegionName<'a>, Resident)>,
+    vsyscall: bool,
+) -> io::Result<()> {
+    writeln!(out, "{pid}:   {}", printable(cmdline))?;
+    writeln!(out, "Address           Kbytes     RSS   Dirty Mode  Mapping")?;
+    let mut total = 0;
+    let mut resident = Resident::default();
+    let mut name = Vec::new();
+    for (region, region_name, Resident { rss, dirty }) in regions {
+        let kib = region.size() / 1024;
+        total += kib;
+        resident.rss += rss;
+        resident.dirty += dirty;
+        let mode = Mode(&region);
+        write!(out, "{:016x} {kib:7} {rss:7} {dirty:7} {mode} ", region.start)?;
+        name.clear();
+        push_mapping(&mut name, &region, region_name);
+        name.push(b'\n');
+        out.write_all(&name)?;
+    }
+    if vsyscall {
+        total += PAGE / 1024;
+        out.write_all(b"ffffffffff600000       4       0       0 --x--   [ anon ]\n")?;
+    }
+    writeln!(out, "---------------- ------- ------- ------- ")?;
+    writeln!(out, "total kB{total:16} {:7} {:7}", resident.rss, resident.dirty)
+}
+
+/// The permissions, in pmap's five characters.
+struct Mode<'a>(&'a Region);
+
+impl Display for Mode<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let [read, write, execute, shared] = self.0.flags.permissions().map(char::from);
+        let shared = if shared == 'p' { '-' } else { shared };
+        write!(f, "{read}{write}{execute}{shared}-")
+    }
 }
 
 /// Appends what pmap makes of a name: what comes after the last slash of the whole line.

@@ -19,7 +19,7 @@ use mmaptrace_model::{
 
 use zerocopy::IntoBytes as _;
 
-use super::verify;
+use super::{residence::Residence, verify};
 use crate::{
     config::DumpFormat,
     control::{Reply, Request},
@@ -350,10 +350,16 @@ impl Engine {
         match request {
             Request::Dump { pid, format } => {
                 self.refresh(pid)?;
+                let residence = match format {
+                    DumpFormat::PmapX => self.residence(pid)?,
+                    DumpFormat::Maps | DumpFormat::Pmap | DumpFormat::Json => None,
+                };
                 let Some(space) = self.heart.model.space_of(pid) else {
                     return Ok((Reply::NoSuchProcess, Vec::new()));
                 };
-                let body = match self.heart.print(pid, space, format) {
+                let moved = residence.as_ref().is_some_and(|it| !it.covers(space.map()));
+                let residence = residence.unwrap_or_default();
+                let body = match self.heart.print(pid, space, format, &residence) {
                     Ok(body) => body,
                     Err(error) => {
                         return Ok((Reply::Error { why: error.to_string() }, Vec::new()));
@@ -363,12 +369,29 @@ impl Engine {
                 let reply = Reply::Dump {
                     length: body.len() as u64,
                     commit: space.commit(),
-                    exact: doubt.is_none(),
-                    why: doubt.map(|doubt| Why(doubt).to_string()),
+                    exact: doubt.is_none() && !moved,
+                    why: doubt
+                        .map(|doubt| Why(doubt).to_string())
+                        .or_else(|| moved.then(|| MOVED.to_owned())),
                 };
                 Ok((reply, body))
             }
         }
+    }
+
+    /// How much of a process's regions is in memory, of such as the model has, unless they change
+    /// faster than they can be read; `None`: it cannot be read, or has no regions left.
+    fn residence(&mut self, pid: u32) -> Result<Option<Residence>> {
+        let mut residence = None;
+        for _ in 0..ATTEMPTS {
+            residence = Residence::of(pid).ok();
+            self.refresh(pid)?;
+            let map = self.heart.model.space_of(pid).map(Space::map);
+            if residence.as_ref().zip(map).is_none_or(|(residence, map)| residence.covers(map)) {
+                break;
+            }
+        }
+        Ok(residence)
     }
 
     /// Brings the model of a process up to this moment: what is in the ring, and a picture if it is
@@ -424,7 +447,7 @@ impl Engine {
         let Some(space) = self.heart.model.space_of(pid).filter(|it| it.doubt().is_none()) else {
             return Ok(None);
         };
-        let body = self.heart.print(pid, space, DumpFormat::Maps)?;
+        let body = self.heart.print(pid, space, DumpFormat::Maps, &Residence::default())?;
         Ok(Some((space.commit(), body)))
     }
 
@@ -495,8 +518,14 @@ impl Heart {
         space.map().iter().map(|region| (*region, space.name(region, names, self.heap))).collect()
     }
 
-    /// The map of a space, in the format asked for.
-    fn print(&self, pid: u32, space: &Space, format: DumpFormat) -> io::Result<Vec<u8>> {
+    /// The map of a space, in the format asked for; the figures are for the one that has them.
+    fn print(
+        &self,
+        pid: u32,
+        space: &Space,
+        format: DumpFormat,
+        residence: &Residence,
+    ) -> io::Result<Vec<u8>> {
         let regions = self.regions(space);
         let vsyscall = space.layout().vsyscall;
         let mut out = Vec::with_capacity(regions.len() * 100);
@@ -504,6 +533,13 @@ impl Heart {
             DumpFormat::Maps => maps::write(&mut out, regions, vsyscall)?,
             DumpFormat::Pmap => {
                 pmap::write(&mut out, pid, &command_line(pid), regions, vsyscall)?;
+            }
+            DumpFormat::PmapX => {
+                let rows = regions.iter().map(|&(region, name)| {
+                    let resident = residence.get(&region);
+                    (region, name, resident)
+                });
+                pmap::write_extended(&mut out, pid, &command_line(pid), rows, vsyscall)?;
             }
             DumpFormat::Json => json::write_dump(&mut out, &dump(pid, space, &regions), clock())?,
         }
@@ -522,6 +558,7 @@ fn dump<'a>(pid: u32, space: &Space, regions: &'a [(Region, RegionName<'a>)]) ->
     }
 }
 
+const MOVED: &str = "regions changed while /proc/PID/smaps was read; figures of some are missing";
 const WRITE: &str = "cannot write the events";
 const MAPS: &str = "cannot access the eBPF maps";
 

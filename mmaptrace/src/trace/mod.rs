@@ -6,6 +6,7 @@
 
 mod engine;
 mod follow;
+mod residence;
 mod verify;
 
 use std::{
