@@ -39,6 +39,9 @@ pub struct Faults {
     pub unfollowed: u64,
 }
 
+/// [`Space::result`] of a call that may return anything.
+pub const NOT_KNOWN: i64 = i64::MIN;
+
 /// What is kept for each address space, the value of the `SPACES` map (key: the mm's address).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,6 +68,8 @@ pub struct Space {
     pub earlier_lo: u64,
     /// The end of it, or 0.
     pub earlier_hi: u64,
+    /// What the call of the last commit returns, if it is sure to; else [`NOT_KNOWN`].
+    pub result: i64,
     /// The thread of the last commit.
     pub tid: u32,
     /// The call of the last commit.

@@ -88,8 +88,10 @@ layout! {
     ops_name,
     /// `vm_special_mapping.name`
     special_name,
-    /// `file.f_path`
-    file_path,
+    /// `file.f_path.mnt`
+    file_mnt,
+    /// `file.f_path.dentry`
+    file_dentry,
     /// `file.f_inode`
     file_inode,
     /// `file.f_mode`
@@ -139,6 +141,9 @@ layout! {
     /// Not an offset: 1 where memory of files may have an `anon_name` too (6.2 and later). Before
     /// that its place is another's where there is a file.
     named_files,
+    /// Not an offset: 1 if a commit may tell what its call returns, so that nothing has to be said
+    /// of its return.
+    early_returns,
     /// Not an offset: 1 where `sched_process_exit` tells whether the task was the last of its
     /// group. Else two that end at once may both seem so.
     exit_tells_last,

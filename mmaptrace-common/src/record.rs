@@ -91,6 +91,10 @@ pub mod flag {
     /// Commit: the ids are the kernel's own (`mm_lock_seq`) and rise by 2, so that a hole is a lost
     /// commit. Else they are counted by the hook.
     pub const SEQUENCED: u16 = 1 << 12;
+    /// Commit: its call has done its work, and what it returns is certain: it is
+    /// [`Commit::result`](super::Commit::result). A [`Call`](super::Call) that says the same may
+    /// follow, or not.
+    pub const RETURNS: u16 = 1 << 13;
 }
 
 /// Why a commit happened, the value of [`Commit::cause`].
@@ -149,6 +153,8 @@ pub struct Commit {
     pub nr: i32,
     /// The call's argument registers.
     pub args: [u64; 6],
+    /// What the call returns, if [`flag::RETURNS`] is set.
+    pub result: i64,
     /// The acting task's name, NUL-padded.
     pub comm: [u8; 16],
     /// How many calls had changed names of files, machine-wide, before the regions were read; see
@@ -353,7 +359,7 @@ pub struct BuildId {
 
 const _: () = {
     assert!(size_of::<Header>() == 40);
-    assert!(size_of::<Commit>() == 200);
+    assert!(size_of::<Commit>() == 208);
     assert!(size_of::<Region>() == 56);
     assert!(size_of::<Path>() == 72);
     assert!(size_of::<Name>() == 56);

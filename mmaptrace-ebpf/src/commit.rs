@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::task_struct;
 use mmaptrace_common::{
-    control::Space,
+    control::{NOT_KNOWN, Space},
     record::{Commit, cause, flag, kind},
     syscalls::Range,
 };
@@ -21,6 +21,8 @@ use crate::{
     stack::{self, Buffer},
     walk,
 };
+
+const PAGE: u64 = 4096;
 
 /// What an `mm_struct` says of itself.
 #[derive(Clone, Copy)]
@@ -87,9 +89,7 @@ struct Actor {
     ids: (u32, u32),
     comm: [u8; 16],
     cause: u32,
-    nr: i32,
-    compat: bool,
-    args: [u64; 6],
+    entry: Entry,
 }
 
 impl Actor {
@@ -108,12 +108,11 @@ impl Actor {
                 comm(base),
             )
         };
-        let nowhere = Entry { nr: -1, compat: false, args: [0; 6] };
         let (cause, entry) = if flags & PF_KTHREAD != 0 {
-            (cause::KERNEL, nowhere)
+            (cause::KERNEL, Entry::NONE)
         } else if flags & (PF_IO_WORKER | PF_USER_WORKER) != 0 {
             // Its registers are a copy of its creator's.
-            (cause::WORKER, nowhere)
+            (cause::WORKER, Entry::NONE)
         } else {
             // SAFETY: a user task has registers.
             let entry = unsafe { Entry::of(task) };
@@ -124,7 +123,7 @@ impl Actor {
             };
             (cause, entry)
         };
-        Self { ids: ids(), comm, cause, nr: entry.nr, compat: entry.compat, args: entry.args }
+        Self { ids: ids(), comm, cause, entry }
     }
 }
 
@@ -158,11 +157,15 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
     let task = current();
     // SAFETY: it is the current task.
     let mut actor = unsafe { Actor::current(task, key) };
-    let rule = crate::kernel::rule(actor.nr, actor.compat);
+    let rule = actor.entry.rule();
+    let mut result = NOT_KNOWN;
     let mut flags = if write { flag::WRITE | flag::COUNTED } else { 0 };
     let ranges = if write {
         match actor.cause {
-            cause::CALL => Ranges::of(rule, &entry_of(&actor), space, now.brk),
+            cause::CALL => {
+                result = placed(rule, &actor.entry, space);
+                Ranges::of(rule, &actor.entry, space, now.brk)
+            }
             // khugepaged and the like rebuild page tables, and leave the regions alone.
             cause::KERNEL if now.total_vm == space.total_vm => Ranges::default(),
             _ => Ranges::ALL,
@@ -186,7 +189,16 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
         // its size is not accounted yet. If it is, this record is one too many, but true, and the
         // other thread finds its id taken.)
         flags |= flag::COUNTED;
-        Ranges::of(rule, &entry_of(&actor), space, now.brk)
+        let ranges = Ranges::of(rule, &actor.entry, space, now.brk);
+        if rule & 15 == Range::Unmap as u8 && actor.entry.at_work && now.total_vm != space.total_vm
+        {
+            // It would not have come so far had it failed: nothing is left there, and nothing has
+            // to be read.
+            result = 0;
+            Ranges { hole: true, ..ranges }
+        } else {
+            ranges
+        }
     } else if now.moved(space) {
         // PR_SET_MM changes the layout under the read lock.
         Ranges::default()
@@ -195,13 +207,14 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
     };
     now.note(space);
     space.tid = actor.ids.1;
-    space.nr = actor.nr;
+    space.nr = actor.entry.nr;
+    space.result = result;
     if write {
         (space.found_lo, space.found_hi, space.earlier_lo, space.earlier_hi) = (0, 0, 0, 0);
     }
     // SAFETY: as above.
     let root = unsafe { load::<u64>(mm, layout!(mm_root)) };
-    prepare(key, root, &now, &actor, flags, &ranges)
+    prepare(key, root, space.lost, &now, &actor, flags, &ranges, result)
 }
 
 /// Whether calls of this rule may end with a downgraded lock: munmap, brk, mremap.
@@ -211,9 +224,29 @@ fn downgrades(rule: u8) -> bool {
     range == Range::Unmap as u8 || range == Range::Brk as u8 || range == Range::Mremap as u8
 }
 
+/// The address that an mmap returns, if it has succeeded and was free to choose: where the kernel
+/// found room for it; or [`NOT_KNOWN`].
 #[inline(always)]
-fn entry_of(actor: &Actor) -> Entry {
-    Entry { nr: actor.nr, compat: actor.compat, args: actor.args }
+fn placed(rule: u8, call: &Entry, space: &Space) -> i64 {
+    /// `MAP_FIXED`, `MAP_LOCKED`, `MAP_POPULATE`, `MAP_FIXED_NOREPLACE`: it was told where, or goes
+    /// on after this.
+    const OTHERWISE: u64 = 0x10 | 0x2000 | 0x8000 | 0x10_0000;
+    let [address, length, _, flags, ..] = call.args;
+    let simple = layout!(early_returns) != 0
+        && rule & 15 == Range::Mmap as u8
+        && call.at_work
+        && address == 0
+        && flags & OTHERWISE == 0
+        && space.earlier_hi == 0;
+    // Where it looked for more it has a choice within.
+    if simple
+        && space.found_hi.wrapping_sub(space.found_lo)
+            == length.wrapping_add(PAGE - 1) & !(PAGE - 1)
+    {
+        space.found_lo as i64
+    } else {
+        NOT_KNOWN
+    }
 }
 
 /// The tracer let go of a lock: if it asked for a picture, takes it. `true`: it is ready to
@@ -264,10 +297,10 @@ pub(crate) unsafe fn whole(mm: *const c_void, cause: u32, ids: (u32, u32), comm:
     now.note(space);
     // At a seed, an unmapping of another thread may be half accounted.
     let flags = flag::WHOLE | if cause == cause::SEED { 0 } else { flag::COUNTED };
-    let actor = Actor { ids, comm, cause, nr: -1, compat: false, args: [0; 6] };
+    let actor = Actor { ids, comm, cause, entry: Entry::NONE };
     // SAFETY: as above.
     let root = unsafe { load::<u64>(mm, layout!(mm_root)) };
-    prepare(key, root, &now, &actor, flags, &Ranges::ALL)
+    prepare(key, root, space.lost, &now, &actor, flags, &Ranges::ALL, NOT_KNOWN)
 }
 
 /// The last user of an address space is gone.
@@ -283,20 +316,31 @@ fn end(mm: u64) {
 
 /// Writes down the commit and the ranges to read, for [`send`], unless there is no place to.
 #[inline(always)]
-fn prepare(mm: u64, root: u64, now: &Counters, actor: &Actor, flags: u16, ranges: &Ranges) -> bool {
-    let Some((walk, commit)) = walk::begin(mm, root) else {
+fn prepare(
+    mm: u64,
+    root: u64,
+    lost: u64,
+    now: &Counters,
+    actor: &Actor,
+    flags: u16,
+    ranges: &Ranges,
+    result: i64,
+) -> bool {
+    let Some((walk, commit)) = walk::begin(mm, root, lost) else {
         return false;
     };
     let sequenced = layout!(mm_lock_seq) != ABSENT;
     let flags = flags
         | if sequenced { flag::SEQUENCED } else { 0 }
-        | if actor.compat { flag::COMPAT } else { 0 }
+        | if actor.entry.compat { flag::COMPAT } else { 0 }
+        | if ranges.hole && layout!(early_returns) != 0 { flag::RETURNS } else { 0 }
         | if now.vsyscall { flag::VSYSCALL } else { 0 }
         | if ranges.all { flag::WHOLE } else { 0 };
     // SAFETY: `begin` gave them to this run alone.
     unsafe {
         (*walk).flags = flags.into();
         (*walk).ranges = *ranges;
+        (*walk).expected = result as u64;
         (*commit) = Commit {
             header: emit::header(kind::COMMIT, flags, 0, mm, actor.ids),
             id: now.id,
@@ -309,8 +353,9 @@ fn prepare(mm: u64, root: u64, now: &Counters, actor: &Actor, flags: u16, ranges
             brk: now.brk,
             start_stack: now.start_stack,
             cause: actor.cause,
-            nr: actor.nr,
-            args: actor.args,
+            nr: actor.entry.nr,
+            args: actor.entry.args,
+            result,
             comm: actor.comm,
             renames: name::renames().calls,
             user_stack: 0,
@@ -363,6 +408,8 @@ pub(crate) fn send() {
         walk::send_range(0, u64::MAX, 0);
     } else if left == 0 {
         walk::send_nothing(walk);
+    } else if ranges.hole {
+        walk::send_hole(walk, ranges.first.0, ranges.first.1);
     } else {
         for (lo, hi) in [ranges.first, ranges.second, ranges.third, ranges.fourth] {
             if lo != hi {

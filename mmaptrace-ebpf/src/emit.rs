@@ -3,7 +3,10 @@
 use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
-use mmaptrace_common::{control::Space, record::Header};
+use mmaptrace_common::{
+    control::{NOT_KNOWN, Space},
+    record::Header,
+};
 
 use crate::maps::{CONTROL, FAULTS, RING, SPACES};
 
@@ -28,10 +31,14 @@ pub(crate) fn header(kind: u16, flags: u16, size: u32, mm: u64, (pid, tid): (u32
 /// The losses of a space, 0 if it is not followed.
 #[inline(always)]
 pub(crate) fn lost(mm: u64) -> u64 {
-    SPACES.get_ptr(mm).map_or(0, |space| {
-        // SAFETY: elements stay valid for the length of a program's run.
-        unsafe { core::ptr::read_volatile(&raw const (*space).lost) }
-    })
+    SPACES.get_ptr(mm).map_or(0, lost_of)
+}
+
+/// The losses of an element of [`SPACES`].
+#[inline(always)]
+pub(crate) fn lost_of(space: *const Space) -> u64 {
+    // SAFETY: elements stay valid for the length of a program's run.
+    unsafe { core::ptr::read_volatile(&raw const (*space).lost) }
 }
 
 /// Sends `size` bytes, or counts a loss of `mm`.
@@ -80,7 +87,7 @@ pub(crate) fn count_unfollowed() {
 /// Starts to follow an address space. `false`: there is no room.
 #[inline(always)]
 pub(crate) fn follow(mm: u64) -> bool {
-    let space = Space { nr: -1, since: now(), ..Space::default() };
+    let space = Space { nr: -1, result: NOT_KNOWN, since: now(), ..Space::default() };
     let followed = SPACES.insert(mm, space, 0).is_ok();
     if !followed {
         count_unfollowed();

@@ -109,9 +109,20 @@ pub(crate) struct Entry {
     pub(crate) nr: i32,
     /// Whether that is a 32-bit call.
     pub(crate) compat: bool,
+    /// Whether that call is still at work: it has not set what it returns. A signal's frame is
+    /// written after that, by the same task with the same number.
+    pub(crate) at_work: bool,
     /// The call's arguments.
     pub(crate) args: [u64; 6],
 }
+
+impl Entry {
+    /// Of a task that is in no call.
+    pub(crate) const NONE: Self = Self { nr: -1, compat: false, at_work: false, args: [0; 6] };
+}
+
+/// `-ENOSYS`
+const ENOSYS: i64 = -38;
 
 /// x86-64: `struct pt_regs` is what the entry code pushes (`arch/x86/include/asm/ptrace.h`), the
 /// same in every kernel.
@@ -125,6 +136,7 @@ mod regs {
     pub(super) const ORIG_AX: u32 = 120;
     pub(super) const BP: u32 = 32;
     pub(super) const BX: u32 = 40;
+    pub(super) const AX: u32 = 80;
     pub(super) const CX: u32 = 88;
     pub(super) const IP: u32 = 128;
     pub(super) const CS: u32 = 136;
@@ -203,7 +215,9 @@ impl Entry {
                     register(regs::R9),
                 ]
             };
-            Self { nr, compat, args }
+            // What the entry code leaves there until the call is done.
+            let at_work = register(regs::AX) as i64 == ENOSYS;
+            Self { nr, compat, at_work, args }
         }
     }
 

@@ -164,7 +164,7 @@ pub(crate) struct Walk {
     pub(crate) count: u32,
     /// The mm.
     pub(crate) mm: u64,
-    /// Its `SPACES` entry's losses when the record was begun.
+    /// Its losses, as far as this walk knows of them.
     pub(crate) lost: u64,
     /// The root of its tree.
     pub(crate) root: u64,
@@ -175,7 +175,12 @@ pub(crate) struct Walk {
     pub(crate) max: u64,
     /// The address looked for.
     pub(crate) address: u64,
-    /// The last address wanted.
+    /// Where there is a region if the call has succeeded, and so what it returns; if that is not
+    /// known, an address that none has.
+    pub(crate) expected: u64,
+    /// The first address wanted.
+    pub(crate) wanted: u64,
+    /// The first address after those wanted.
     pub(crate) last: u64,
     /// What to read of it.
     pub(crate) ranges: Ranges,
@@ -188,8 +193,10 @@ pub(crate) struct Walk {
     pub(crate) node: [u64; 32],
     /// The region, as the kernel lays it out.
     pub(crate) vma: [u64; 32],
-    /// The head of a dentry, as the kernel lays it out.
-    pub(crate) head: [u64; 16],
+    /// The heads of a file, its dentry and its inode, as the kernel lays them out.
+    pub(crate) file: [u64; 16],
+    pub(crate) dentry_head: [u64; 16],
+    pub(crate) inode: [u64; 16],
     /// A file's path, to be named.
     pub(crate) mnt: u64,
     pub(crate) dentry: u64,

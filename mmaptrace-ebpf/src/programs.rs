@@ -12,7 +12,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use mmaptrace_common::{
-    control::Process,
+    control::{NOT_KNOWN, Process},
     record::{Call, Exec, Exit, Fork, TEXT_MAX, cause, flag, kind},
     syscalls::{MOVES, Report, option},
 };
@@ -133,14 +133,22 @@ pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
     }
     // SAFETY: it is the current task.
     let mm: u64 = unsafe { load(task, layout!(task_mm)) };
-    if let Some(space) = SPACES.get_ptr(mm) {
+    if let Some(space) = SPACES.get_ptr_mut(mm) {
         let ids = ids();
-        // SAFETY: the element stays valid.
-        let (last_tid, last_nr) = unsafe { ((*space).tid, (*space).nr) };
-        let made_last = last_tid == ids.1 && last_nr == entry.nr;
+        // SAFETY: the element stays valid. Another thread's commit may come in between: then the
+        // return is told twice, which user space knows.
+        let made_last = unsafe {
+            let made_last = (*space).tid == ids.1 && (*space).nr == entry.nr;
+            if layout!(early_returns) != 0 && made_last && (*space).result == result {
+                (*space).result = NOT_KNOWN;
+                return 0;
+            }
+            made_last
+        };
         if wanted(report, &entry, result, made_last) {
             // SAFETY: it is the current task.
-            unsafe { send_call(&entry, result, mm, ids, comm(task)) };
+            let comm = unsafe { comm(task) };
+            send_call(&entry, result, mm, emit::lost_of(space), ids, comm);
         }
     }
     0
@@ -180,11 +188,11 @@ fn wanted(report: u8, call: &Entry, result: i64, made_last_commit: bool) -> bool
 
 /// Sends a call's return.
 #[inline(always)]
-fn send_call(call: &Entry, result: i64, mm: u64, ids: (u32, u32), comm: [u8; 16]) {
+fn send_call(call: &Entry, result: i64, mm: u64, lost: u64, ids: (u32, u32), comm: [u8; 16]) {
     let flags = if call.compat { flag::COMPAT } else { 0 };
     let size = size_of::<Call>() as u32;
     let mut header = emit::header(kind::CALL, flags, size, mm, ids);
-    header.lost = emit::lost(mm);
+    header.lost = lost;
     let mut record = Call {
         header,
         args: call.args,

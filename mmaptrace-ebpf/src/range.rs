@@ -21,6 +21,8 @@ const MREMAP_PLACED: u64 = 2 | 4;
 pub(crate) struct Ranges {
     /// All of the space, whatever else is said.
     pub(crate) all: bool,
+    /// Nothing is left in them.
+    pub(crate) hole: bool,
     pub(crate) first: (u64, u64),
     pub(crate) second: (u64, u64),
     pub(crate) third: (u64, u64),
@@ -29,8 +31,14 @@ pub(crate) struct Ranges {
 
 impl Ranges {
     /// Everything there is.
-    pub(crate) const ALL: Self =
-        Self { all: true, first: (0, 0), second: (0, 0), third: (0, 0), fourth: (0, 0) };
+    pub(crate) const ALL: Self = Self {
+        all: true,
+        hole: false,
+        first: (0, 0),
+        second: (0, 0),
+        third: (0, 0),
+        fourth: (0, 0),
+    };
 
     /// Whether there is anything to read.
     #[inline(always)]

@@ -33,12 +33,12 @@ const PAGE: u64 = 4096;
 
 const _: () = assert!(syscalls::NUMBERS.is_power_of_two() && REGIONS_PER_PART.is_power_of_two());
 
-/// Takes the CPU's walk and record for a commit of `mm`. `None`, and a loss, if they are in use: an
+/// Takes the CPU's walk and record for a commit of `mm`, of which so many records were lost. `None`, and a loss, if they are in use: an
 /// interrupt released a lock in the middle of another walk.
 ///
 /// What it returns must go to [`finish`].
 #[inline(always)]
-pub(crate) fn begin(mm: u64, root: u64) -> Option<(*mut Walk, *mut Commit)> {
+pub(crate) fn begin(mm: u64, root: u64, lost: u64) -> Option<(*mut Walk, *mut Commit)> {
     let (Some(walk), Some(part)) = (WALK.get_ptr_mut(0), PART.get_ptr_mut(0)) else {
         return None;
     };
@@ -52,7 +52,7 @@ pub(crate) fn begin(mm: u64, root: u64) -> Option<(*mut Walk, *mut Commit)> {
         (*walk).mm = mm;
         (*walk).root = root;
         (*walk).flags = 0;
-        (*walk).lost = emit::lost(mm);
+        (*walk).lost = lost;
         Some((walk, &raw mut (*part).commit))
     }
 }
@@ -64,7 +64,9 @@ pub(crate) fn finish(walk: *mut Walk) {
     unsafe { core::ptr::write_volatile(&raw mut (*walk).busy, 0) }
 }
 
-/// Sends the record with the regions in `[lo, hi)` and the edges around them.
+/// Sends the record with the regions that have a page in `[lo, hi)`, to their ends, and the holes
+/// around them. Regions beside the range are not read: what merged with something in it reaches
+/// into it, and what was cut at its edge ends there, which the model knows by itself.
 ///
 /// `more`: another range of the same commit follows.
 #[unsafe(no_mangle)]
@@ -75,8 +77,10 @@ pub(crate) extern "C" fn send_range(lo: u64, hi: u64, more: u32) -> i32 {
     };
     // SAFETY: as in `begin`, whose caller this is.
     unsafe {
+        // A hole that the range lies in or adjoins is read to its ends: a call that gave back more
+        // than its arguments tell (huge pages) left it.
         (*walk).address = lo.saturating_sub(1);
-        // The page after the last one too: whatever is there may have merged.
+        (*walk).wanted = lo;
         (*walk).last = hi;
         (*walk).entry = (*walk).root;
         (*walk).min = 0;
@@ -100,16 +104,22 @@ pub(crate) extern "C" fn send_range(lo: u64, hi: u64, more: u32) -> i32 {
     0
 }
 
-/// Sends the record without any regions.
+/// Sends the record for a range of which nothing is left.
 #[inline(always)]
-pub(crate) fn send_nothing(walk: *mut Walk) {
+pub(crate) fn send_hole(walk: *mut Walk, lo: u64, hi: u64) {
     // SAFETY: as in `begin`.
     unsafe {
         (*walk).count = 0;
-        (*walk).from = 0;
-        (*walk).to = 0;
+        (*walk).from = lo;
+        (*walk).to = hi;
     }
     flush(false);
+}
+
+/// Sends the record without any regions.
+#[inline(always)]
+pub(crate) fn send_nothing(walk: *mut Walk) {
+    send_hole(walk, 0, 0);
 }
 
 /// One step.
@@ -191,24 +201,30 @@ fn entry(walk: &mut Walk, part: &mut Part) -> i64 {
             upper = pivot;
         }
     }
-    if walk.from == u64::MAX {
-        walk.from = walk.lower;
-    }
     let vma = walk.node[16 + slot];
-    if vma >= POINTERS {
+    let mapped = vma >= POINTERS;
+    if mapped && walk.lower >= walk.last {
+        walk.done = 1;
+        return 1;
+    }
+    let before = mapped && upper < walk.wanted;
+    if walk.from == u64::MAX {
+        walk.from = if before { upper + 1 } else { walk.lower };
+    }
+    if mapped && !before {
         if walk.count as usize >= REGIONS_PER_PART {
             flush(true);
         }
         if !region(walk, vma, part) {
             return 1;
         }
+        if walk.lower <= walk.expected && walk.expected <= upper {
+            walk.flags |= u32::from(flag::RETURNS);
+        }
         walk.count += 1;
     }
     walk.to = upper.wrapping_add(1);
-    // A region that reaches over the end of the range may be what the call made, longer than its
-    // arguments tell (huge pages, a segment): what comes after it may have been cut.
-    let over = vma >= POINTERS && walk.lower < walk.last;
-    if (upper >= walk.last && !over) || upper == u64::MAX {
+    if (upper >= walk.last && !mapped) || upper == u64::MAX {
         if upper == u64::MAX {
             walk.to = u64::MAX;
         }
@@ -296,40 +312,34 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
         let index = mask::<{ REGIONS_PER_PART - 1 }>(walk.count as usize);
         (walk, &mut *(*part).regions.as_mut_ptr().add(index))
     };
-    let mut path = file + u64::from(layout!(file_path));
-    let mut backed = false;
-    if layout!(backing_user_path) != ABSENT {
-        let mode: u32 = read(file + u64::from(layout!(file_mode))).unwrap_or(0);
-        if mode & layout!(file_backing) != 0 {
-            // What the user opened; the file itself is the one of the layer below.
-            path = file + u64::from(layout!(backing_user_path));
-            backed = true;
-        }
-    }
-    let (Some(mnt), Some(dentry)) = (
-        read::<u64>(path + u64::from(layout!(path_mnt))),
-        read::<u64>(path + u64::from(layout!(path_dentry))),
-    ) else {
+    if !read_head(&mut walk.file, file) {
         return 0;
+    }
+    // What the user opened may be another file than the one that is mapped, which is of the layer
+    // below.
+    let mode = word(&walk.file, layout!(file_mode)) >> (layout!(file_mode) % 8 * 8);
+    let backed = layout!(backing_user_path) != ABSENT && mode as u32 & layout!(file_backing) != 0;
+    let (mnt, dentry) = if backed {
+        let path = file + u64::from(layout!(backing_user_path));
+        (
+            read(path + u64::from(layout!(path_mnt))).unwrap_or(0),
+            read(path + u64::from(layout!(path_dentry))).unwrap_or(0),
+        )
+    } else {
+        (word(&walk.file, layout!(file_mnt)), word(&walk.file, layout!(file_dentry)))
     };
-    // SAFETY: the helper checks the source; the destination is of that size.
-    let status =
-        unsafe { bpf_probe_read_kernel((&raw mut walk.head).cast(), 128, dentry as *const c_void) };
-    if status != 0 {
+    if !read_head(&mut walk.dentry_head, dentry) {
         return 0;
     }
     macro_rules! field {
         ($field:ident) => {
-            walk.head[(layout!($field) as usize / 8) & 15]
+            word(&walk.dentry_head, layout!($field))
         };
     }
-    let inode = if backed {
-        field!(dentry_inode)
-    } else {
-        read(file + u64::from(layout!(file_inode))).unwrap_or(0)
-    };
-    let superblock: u64 = read(inode + u64::from(layout!(inode_sb))).unwrap_or(0);
-    out.ino = read(inode + u64::from(layout!(inode_ino))).unwrap_or(0);
+    let inode = if backed { field!(dentry_inode) } else { word(&walk.file, layout!(file_inode)) };
+    let _ = read_head(&mut walk.inode, inode);
+    let superblock = word(&walk.inode, layout!(inode_sb));
+    out.ino = word(&walk.inode, layout!(inode_ino));
     out.dev = read(superblock + u64::from(layout!(sb_dev))).unwrap_or(0);
     walk.mnt = mnt;
     walk.dentry = dentry;
@@ -348,6 +358,19 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
     0
 }
 
+/// Reads the first 128 bytes of a structure; zeros, if they cannot be.
+#[inline(always)]
+fn read_head(head: &mut [u64; 16], address: u64) -> bool {
+    // SAFETY: the helper checks the source, and fills the destination with zeros where it fails.
+    unsafe { bpf_probe_read_kernel(head.as_mut_ptr().cast(), 128, address as *const c_void) == 0 }
+}
+
+/// The word of a structure's head at this offset, in bytes; user space saw that it is one of these.
+#[inline(always)]
+fn word(head: &[u64; 16], offset: u32) -> u64 {
+    head[(offset as usize / 8) & 15]
+}
+
 /// Sends what was gathered since the last time.
 #[inline(always)]
 fn flush(more: bool) {
@@ -361,12 +384,14 @@ fn flush(more: bool) {
     let commit = &mut part.commit;
     commit.header.size = size;
     commit.header.flags = walk.flags as u16 | if more { flag::MORE } else { 0 };
-    commit.header.lost = emit::lost(walk.mm);
+    commit.header.lost = walk.lost;
     commit.lo = walk.from;
     commit.hi = walk.to & !(PAGE - 1);
     commit.count = count;
     // SAFETY: the element is of at least that size.
-    unsafe { emit::send((&raw const *part).cast(), size, walk.mm) };
+    if !unsafe { emit::send((&raw const *part).cast(), size, walk.mm) } {
+        walk.lost += 1;
+    }
     walk.count = 0;
     walk.from = walk.to;
 }

@@ -61,9 +61,9 @@ pub(crate) mod map {
     }
 
     pub(crate) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Map, D::Error> {
-        let regions = Vec::<Region>::deserialize(deserializer)?;
+        let mut regions = Vec::<Region>::deserialize(deserializer)?;
         let mut map = Map::default();
-        map.replace(0, u64::MAX, &regions, &mut Vec::new()).map_err(D::Error::custom)?;
+        map.replace(0, u64::MAX, &mut regions, &mut Vec::new()).map_err(D::Error::custom)?;
         Ok(map)
     }
 }

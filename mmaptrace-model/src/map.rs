@@ -23,22 +23,12 @@ const JOIN: usize = CHUNK / 4;
 /// What a chunk has room for: a replacement may go beyond [`CHUNK`] before the chunk is split.
 const ROOM: usize = CHUNK + 8;
 
-/// Why a replacement is not what a kernel does.
+/// Regions that are not in order, overlap, or leave the range they are to be put in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReplaceError {
-    /// A region reached across an end of the range. What the range holds is the truth, and was
-    /// applied: the region was cut there.
-    #[error("a region reaches across {at:#x}")]
-    Straddles {
-        /// The end of the range.
-        at: u64,
-    },
-    /// The new regions are not in order, overlap, or leave the range. Nothing was changed.
-    #[error("a region at {at:#x} is out of order or out of range")]
-    Disordered {
-        /// The first such region's start.
-        at: u64,
-    },
+#[error("a region at {at:#x} is out of order or out of range")]
+pub struct Disordered {
+    /// The first such region's start.
+    pub at: u64,
 }
 
 /// The regions of one address space.
@@ -90,28 +80,33 @@ impl Map {
         first.iter().chain(rest.iter().flatten()).take_while(move |region| region.start < hi)
     }
 
-    /// Makes `new` all there is in `[lo, hi)`, both page-aligned, and appends what was there to
-    /// `old_out`.
+    /// Makes `new` all there is in `[lo, hi)`, both page-aligned. What reached across an end of the
+    /// range is cut there, and stays outside of it.
+    ///
+    /// `old_out` gets what was there, and `new` what is left of it outside, so that the two are all
+    /// that was and all that is of the regions this touched.
     ///
     /// # Errors
-    /// [`ReplaceError::Straddles`] if what was there reached beyond the range: it is applied none
-    /// the less, and of such a region `old_out` has the part within. [`ReplaceError::Disordered`]
-    /// if `new` is no list of regions of that range: then nothing is changed.
+    /// `new` is no list of regions of that range; nothing is changed.
     pub fn replace(
         &mut self,
         lo: u64,
         hi: u64,
-        new: &[Region],
+        new: &mut Vec<Region>,
         old_out: &mut Vec<Region>,
-    ) -> Result<(), ReplaceError> {
+    ) -> Result<(), Disordered> {
         check(lo, hi, new)?;
         if lo == hi {
             return Ok(());
         }
-        let cut_lo = self.cut(lo);
-        let cut_hi = self.cut(hi);
         let from = self.ends_after(lo);
         let to = self.starts_from(from, hi);
+        if let Some(first) = self.get(from).filter(|region| region.start < lo) {
+            new.insert(0, first.clip(first.start, lo));
+        }
+        if let Some(last) = self.before(to).filter(|region| region.end > hi) {
+            new.push(last.clip(hi, last.end));
+        }
         let removed = old_out.len();
         if from.0 == to.0 {
             self.within_chunk(from.0, from.1..to.1, new, old_out);
@@ -122,11 +117,7 @@ impl Map {
         self.len = self.len - removed.len() + new.len();
         self.pages = self.pages - sum(removed) + sum(new);
         self.settle(from.0);
-        match (cut_lo, cut_hi) {
-            (true, _) => Err(ReplaceError::Straddles { at: lo }),
-            (false, true) => Err(ReplaceError::Straddles { at: hi }),
-            (false, false) => Ok(()),
-        }
+        Ok(())
     }
 
     /// The first region that ends after `address`.
@@ -146,25 +137,30 @@ impl Map {
     fn starts_from(&self, (chunk, index): Place, address: u64) -> Place {
         const NEAR: usize = 8;
         let near = self.chunks.get(chunk).and_then(|regions| regions.get(index..)).unwrap_or(&[]);
-        match near.iter().take(NEAR).position(|region| region.start >= address) {
-            Some(ahead) => (chunk, index + ahead),
-            // No region reaches across the end of the range: the first that ends after it.
-            None => self.ends_after(address),
+        if let Some(ahead) = near.iter().take(NEAR).position(|region| region.start >= address) {
+            return (chunk, index + ahead);
+        }
+        let (chunk, index) = self.ends_after(address);
+        match self.get((chunk, index)) {
+            Some(region) if region.start < address => self.next((chunk, index)),
+            Some(_) | None => (chunk, index),
         }
     }
 
-    /// Cuts the region that reaches across `at`, if any.
-    fn cut(&mut self, at: u64) -> bool {
-        let (chunk, index) = self.ends_after(at);
-        let Some(regions) = self.chunks.get_mut(chunk) else { return false };
-        let Some(region) = regions.get_mut(index).filter(|region| region.start < at) else {
-            return false;
-        };
-        let upper = region.clip(at, region.end);
-        region.end = at;
-        regions.insert(index + 1, upper);
-        self.len += 1;
-        true
+    fn get(&self, (chunk, index): Place) -> Option<&Region> {
+        self.chunks.get(chunk)?.get(index)
+    }
+
+    fn next(&self, (chunk, index): Place) -> Place {
+        let last = index + 1 == self.chunks[chunk].len() && chunk + 1 < self.chunks.len();
+        if last { (chunk + 1, 0) } else { (chunk, index + 1) }
+    }
+
+    fn before(&self, (chunk, index): Place) -> Option<&Region> {
+        match index.checked_sub(1) {
+            Some(index) => self.get((chunk, index)),
+            None => self.chunks.get(chunk.checked_sub(1)?)?.last(),
+        }
     }
 
     fn within_chunk(
@@ -241,15 +237,15 @@ fn sum(regions: &[Region]) -> u64 {
     regions.iter().map(Region::pages).sum()
 }
 
-fn check(lo: u64, hi: u64, new: &[Region]) -> Result<(), ReplaceError> {
+fn check(lo: u64, hi: u64, new: &[Region]) -> Result<(), Disordered> {
     let mut free = lo;
     for region in new {
         if region.start < free || region.end <= region.start || region.end > hi {
-            return Err(ReplaceError::Disordered { at: region.start });
+            return Err(Disordered { at: region.start });
         }
         free = region.end;
     }
-    if lo > hi { Err(ReplaceError::Disordered { at: lo }) } else { Ok(()) }
+    if lo > hi { Err(Disordered { at: lo }) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -269,19 +265,20 @@ mod tests {
 
     fn map(regions: &[Region]) -> Map {
         let mut map = Map::default();
-        map.replace(0, u64::MAX, regions, &mut Vec::new()).expect("in order");
+        map.replace(0, u64::MAX, &mut regions.to_vec(), &mut Vec::new()).expect("in order");
         map
     }
 
     #[test]
-    fn a_straddler_is_cut_and_reported() {
+    fn what_reaches_across_an_end_is_cut_there() {
         let mut map = map(&[region(10, 20, 1)]);
-        let mut old = Vec::new();
-        let error = map.replace(12 * PAGE, 15 * PAGE, &[region(13, 14, 2)], &mut old);
-        assert_eq!(error, Err(ReplaceError::Straddles { at: 12 * PAGE }));
-        assert_eq!(old, [region(12, 15, 1)]);
+        let (mut old, mut new) = (Vec::new(), vec![region(13, 14, 2)]);
+        map.replace(12 * PAGE, 15 * PAGE, &mut new, &mut old).expect("in order");
+        assert_eq!(old, [region(10, 20, 1)]);
         let left: Vec<_> = map.iter().copied().collect();
-        assert_eq!(left, [region(10, 12, 1), region(13, 14, 2), region(15, 20, 1)]);
+        let rest = Region { pgoff: 15, ..region(15, 20, 1) };
+        assert_eq!(left, [region(10, 12, 1), region(13, 14, 2), rest]);
+        assert_eq!(new, left, "all that is of what was touched");
         assert_eq!((map.len(), map.pages()), (3, 8));
     }
 
@@ -295,8 +292,8 @@ mod tests {
             &[region(9, 11, 0)],
             &[region(3, 5, 0)],
         ] {
-            let error = map.replace(4 * PAGE, 10 * PAGE, new, &mut old);
-            assert!(matches!(error, Err(ReplaceError::Disordered { .. })), "{new:?}");
+            let result = map.replace(4 * PAGE, 10 * PAGE, &mut new.to_vec(), &mut old);
+            assert!(result.is_err(), "{new:?}");
         }
         assert!(old.is_empty());
         assert_eq!((map.len(), map.pages()), (1, 1));
@@ -341,9 +338,10 @@ mod tests {
                     new.push(region(at, at + size, step as u64));
                     at += size + gap;
                 }
-                let _ = map.replace(lo * PAGE, hi * PAGE, &new, &mut Vec::new());
+                let regions = new.clone();
+                map.replace(lo * PAGE, hi * PAGE, &mut new, &mut Vec::new()).expect("in order");
                 pages.retain(|&page, _| page < lo || page >= hi);
-                for region in &new {
+                for region in &regions {
                     pages.extend((region.start / PAGE..region.end / PAGE).map(|p| (p, step as u64)));
                 }
                 prop_assert_eq!(dense(&map), pages.clone());

@@ -206,6 +206,29 @@ impl Model {
         if done.effective {
             self.count(header.pid);
         }
+        if let Cause::Call(call) = done.cause
+            && header.flags & flag::RETURNS != 0
+        {
+            let commits = self.threads.returned(header.tid, call);
+            self.threads.tell(header.tid, call, commit.result);
+            self.count(header.pid);
+            let task = Task { pid: header.pid, tid: header.tid, comm: commit.comm };
+            // The commit has told them.
+            let stacks = Stacks::default();
+            let (time, result, text) = (header.time, commit.result, Arc::default());
+            let (space, duration) = (id, None);
+            out.push(Event::Call {
+                time,
+                space,
+                task,
+                call,
+                result,
+                text,
+                commits,
+                stacks,
+                duration,
+            });
+        }
     }
 
     fn call(&mut self, record: &record::Call, text: &[u8], out: &mut Vec<Event>) {
@@ -218,6 +241,9 @@ impl Model {
         self.threads.see(task.tid, space, task.comm);
         let compat = header.flags & flag::COMPAT != 0;
         let call = Syscall { nr: record.nr, compat, args: record.args };
+        if self.threads.was_told(task.tid, call, record.result) {
+            return;
+        }
         let commits = self.threads.returned(task.tid, call);
         self.count(task.pid);
         let text = text_of(text);

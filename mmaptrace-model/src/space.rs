@@ -55,8 +55,11 @@ pub struct Space {
     /// `total_vm` off for the rest of an address space's life: whatever it is off by must stay.
     drift: Option<i64>,
     pending: Pending,
+    /// Room for what a commit changes.
     #[serde(skip)]
     old: Vec<Region>,
+    #[serde(skip)]
+    new: Vec<Region>,
     code: u64,
 }
 
@@ -78,6 +81,7 @@ impl Space {
             drift: None,
             pending: Pending::default(),
             old: Vec::new(),
+            new: Vec::new(),
             code: 0,
         }
     }

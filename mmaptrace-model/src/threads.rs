@@ -21,18 +21,26 @@ struct Thread {
     space: SpaceId,
     comm: [u8; 16],
     commits: Vec<(Syscall, u64)>,
+    /// The call whose return a commit told, and what it returned, until another record comes.
+    told: Option<(Syscall, i64)>,
 }
 
 impl Threads {
     /// Notes where a thread runs and its name.
     pub(crate) fn see(&mut self, tid: u32, space: SpaceId, comm: [u8; 16]) {
-        let thread = self.by_tid.entry(tid).or_insert(Thread { space, comm, commits: Vec::new() });
+        let thread = self.by_tid.entry(tid).or_insert(Thread {
+            space,
+            comm,
+            commits: Vec::new(),
+            told: None,
+        });
         (thread.space, thread.comm) = (space, comm);
     }
 
     /// Notes that a commit of a thread is part of a call.
     pub(crate) fn commit(&mut self, tid: u32, call: Syscall, id: u64) {
         if let Some(thread) = self.by_tid.get_mut(&tid) {
+            thread.told = None;
             if thread.commits.len() == COMMITS {
                 thread.commits.remove(0);
             }
@@ -41,6 +49,19 @@ impl Threads {
                 thread.commits.push((call, id));
             }
         }
+    }
+
+    /// Notes that a commit has told what its call returns.
+    pub(crate) fn tell(&mut self, tid: u32, call: Syscall, result: i64) {
+        if let Some(thread) = self.by_tid.get_mut(&tid) {
+            thread.told = Some((call, result));
+        }
+    }
+
+    /// Whether the return of a call is one that a commit told, the last record of its thread.
+    pub(crate) fn was_told(&mut self, tid: u32, call: Syscall, result: i64) -> bool {
+        let told = self.by_tid.get_mut(&tid).and_then(|thread| thread.told.take());
+        told == Some((call, result))
     }
 
     /// The commits of a call that returned. Those of others that did not, or that are of no

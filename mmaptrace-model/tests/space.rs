@@ -125,14 +125,33 @@ fn the_size_may_be_off_but_by_the_same_number_of_pages() {
 }
 
 #[test]
-fn an_edge_outside_of_what_was_read_contradicts() {
+fn an_edge_of_what_was_read_cuts_what_was_there() {
     let mut model = seeded(10, &[region(1, 9, 3)]);
     let all = [region(1, 3, 3), region(3, 9, 1)];
     let commit = record::Commit { lo: 3 * PAGE, ..counted(12, &all) };
     let events = apply(&mut model, &commit_words(&commit, &all[1..]));
-    let why = Doubt::Contradiction { at: 3 * PAGE };
-    assert_eq!(events[0], Event::Doubt { time: 1, space: ONE, after: 10, why });
-    assert_eq!(space(&model).map().len(), 2, "the truth is applied none the less");
+    let [Event::Commit { effects, exact: true, .. }] = &events[..] else { panic!("{events:?}") };
+    let split = Effect::Split { at: 3 * PAGE, was: (PAGE, 9 * PAGE) };
+    assert!(effects.len() == 2 && effects[1] == split, "{effects:?}");
+}
+
+#[test]
+fn what_lies_between_two_ranges_in_one_region_stays() {
+    let mut model = seeded(10, &[region(1, 9, 3)]);
+    let all = [region(1, 3, 3), region(4, 6, 3), region(7, 9, 3)];
+    let first = record::Commit { lo: 3 * PAGE, hi: 4 * PAGE, ..counted(12, &all) };
+    let first = record::Commit {
+        header: record::Header { flags: first.header.flags | flag::MORE, ..first.header },
+        ..first
+    };
+    let last = record::Commit { lo: 6 * PAGE, hi: 7 * PAGE, ..counted(12, &all) };
+    apply(&mut model, &commit_words(&first, &[]));
+    let events = apply(&mut model, &commit_words(&last, &[]));
+    let [Event::Commit { effects, exact: true, .. }] = &events[..] else { panic!("{events:?}") };
+    let within = (PAGE, 9 * PAGE);
+    let removed =
+        |effect: &Effect| matches!(*effect, Effect::Removed { within: it, .. } if it == within);
+    assert!(effects.len() == 2 && effects.iter().all(removed), "{effects:?}");
 }
 
 #[test]

@@ -59,10 +59,13 @@ impl EbpfCrate<'_> {
         format!("CARGO_TARGET_{}_LINKER", self.target().to_uppercase().replace('-', "_"))
     }
 
-    fn flags(&self) -> [String; 3] {
+    fn flags(&self) -> [String; 4] {
         let arch = format!("--cfg=bpf_target_arch=\"{}\"", self.arch);
         // The kernel needs type information (BTF), which the linker makes from debug information.
-        [arch, "-Cdebuginfo=2".into(), "-Clink-arg=--btf".into()]
+        let btf = "-Clink-arg=--btf".into();
+        // Else the linker has memory cleared by a loop over its bytes.
+        let words = "-Clink-arg=--disable-expand-memcpy-in-order".into();
+        [arch, "-Cdebuginfo=2".into(), btf, words]
     }
 }
 

@@ -5,7 +5,7 @@ use mmaptrace_common::record::{self, cause, flag};
 use crate::{
     effect::{self, Effect},
     event::{Cause, Doubt, Effects, Event, Stacks, Syscall, Task},
-    map::ReplaceError,
+    map::Disordered,
     parts::Parts,
     region::{Backing, Flags, PAGE, Region},
 };
@@ -158,7 +158,8 @@ impl Space {
         match ahead {
             ..0 => Order::Wrong,
             0 => Order::Again,
-            2 => Order::Next,
+            // 1 after a picture whose own id was odd, which no kernel gives.
+            1 | 2 => Order::Next,
             _ => Order::Hole(ahead.unsigned_abs() / 2 - 1),
         }
     }
@@ -171,20 +172,27 @@ impl Space {
         effects: &mut Effects,
     ) -> Result<(), Doubt> {
         let mut result = Ok(());
-        for (mut lo, mut hi, regions) in parts.ranges() {
+        let mut ranges = parts.ranges().peekable();
+        while let Some((mut lo, mut hi, regions)) = ranges.next() {
             if whole {
                 (lo, hi) = (0, ADDRESSES);
             }
-            self.old.clear();
-            match self.map.replace(lo, hi, regions, &mut self.old) {
-                Ok(()) => {}
-                Err(ReplaceError::Straddles { at }) => result = Err(Doubt::Contradiction { at }),
-                Err(ReplaceError::Disordered { .. }) => {
-                    result = Err(Doubt::Malformed);
-                    continue;
-                }
+            self.new.clear();
+            self.new.extend_from_slice(regions);
+            // What lies between two ranges in one region is part of what happened to it.
+            while let Some(&(next, end, regions)) = ranges.peek()
+                && let Some(between) = self.map.at(hi).filter(|it| it.start < hi && it.end > next)
+            {
+                self.new.push(between.clip(hi, next));
+                self.new.extend_from_slice(regions);
+                hi = end;
+                ranges.next();
             }
-            effect::diff_into(&self.old, regions, effects);
+            self.old.clear();
+            match self.map.replace(lo, hi, &mut self.new, &mut self.old) {
+                Ok(()) => effect::diff_into(&self.old, &self.new, effects),
+                Err(Disordered { .. }) => result = Err(Doubt::Malformed),
+            }
         }
         result
     }

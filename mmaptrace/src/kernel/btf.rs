@@ -10,6 +10,9 @@ use super::types::TypeTable;
 /// The running kernel's types.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
+/// What the programs read of a file, a dentry and an inode, in bytes.
+const HEAD: u32 = 128;
+
 /// Why no layout.
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
@@ -26,6 +29,16 @@ pub enum BtfError {
         type_name: &'static str,
         /// The member.
         path: &'static str,
+    },
+    /// A member lies behind what the programs read of its structure.
+    #[error("this kernel's types have {path} of {type_name} at {offset}, too far from its start")]
+    Far {
+        /// The structure.
+        type_name: &'static str,
+        /// The member.
+        path: &'static str,
+        /// Where it is, in bytes.
+        offset: u32,
     },
 }
 
@@ -65,11 +78,19 @@ impl Types {
         let need = |type_name: &'static str, path: &'static str| {
             self.types.offset(type_name, path).ok_or(BtfError::Missing { type_name, path })
         };
-        let optional = |type_name, path| self.types.offset(type_name, path).unwrap_or(ABSENT);
         let vma_size = self
             .types
             .size("vm_area_struct")
-            .ok_or(BtfError::Missing { type_name: "vm_area_struct", path: "size" })?;
+            .ok_or(BtfError::Missing { type_name: "vm_area_struct", path: "size" })?
+            .min(256);
+        // What the programs read only the start of.
+        let within = |type_name: &'static str, path: &'static str, bytes: u32| match need(
+            type_name, path,
+        )? {
+            offset if offset + 8 <= bytes => Ok(offset),
+            offset => Err(BtfError::Far { type_name, path, offset }),
+        };
+        let optional = |type_name, path| self.types.offset(type_name, path).unwrap_or(ABSENT);
         Ok(Layout {
             task_mm: need("task_struct", "mm")?,
             task_flags: need("task_struct", "flags")?,
@@ -93,33 +114,34 @@ impl Types {
             // Before it became a seqcount it was a plain count, raised when the lock is released.
             mm_lock_seq: optional("mm_struct", "mm_lock_seq.sequence"),
             mm_context_flags: need("mm_struct", "context.flags")?,
-            vma_size: vma_size.min(256),
-            vma_start: need("vm_area_struct", "vm_start")?,
-            vma_end: need("vm_area_struct", "vm_end")?,
-            vma_flags: need("vm_area_struct", "vm_flags")?,
-            vma_pgoff: need("vm_area_struct", "vm_pgoff")?,
-            vma_file: need("vm_area_struct", "vm_file")?,
-            vma_ops: need("vm_area_struct", "vm_ops")?,
-            vma_private: need("vm_area_struct", "vm_private_data")?,
+            vma_size,
+            vma_start: within("vm_area_struct", "vm_start", vma_size)?,
+            vma_end: within("vm_area_struct", "vm_end", vma_size)?,
+            vma_flags: within("vm_area_struct", "vm_flags", vma_size)?,
+            vma_pgoff: within("vm_area_struct", "vm_pgoff", vma_size)?,
+            vma_file: within("vm_area_struct", "vm_file", vma_size)?,
+            vma_ops: within("vm_area_struct", "vm_ops", vma_size)?,
+            vma_private: within("vm_area_struct", "vm_private_data", vma_size)?,
             vma_anon_name: optional("vm_area_struct", "anon_name"),
             anon_name_text: optional("anon_vma_name", "name"),
             ops_name: need("vm_operations_struct", "name")?,
             special_name: need("vm_special_mapping", "name")?,
-            file_path: need("file", "f_path")?,
-            file_inode: need("file", "f_inode")?,
-            file_mode: need("file", "f_mode")?,
+            file_mnt: within("file", "f_path.mnt", HEAD)?,
+            file_dentry: within("file", "f_path.dentry", HEAD)?,
+            file_inode: within("file", "f_inode", HEAD)?,
+            file_mode: within("file", "f_mode", HEAD)?,
             backing_user_path: optional("backing_file", "user_path"),
             path_mnt: need("path", "mnt")?,
             path_dentry: need("path", "dentry")?,
-            dentry_pprev: need("dentry", "d_hash.pprev")?,
-            dentry_parent: need("dentry", "d_parent")?,
-            dentry_name: need("dentry", "d_name")?,
+            dentry_pprev: within("dentry", "d_hash.pprev", HEAD)?,
+            dentry_parent: within("dentry", "d_parent", HEAD)?,
+            dentry_name: within("dentry", "d_name", HEAD)?,
             qstr_name: need("qstr", "name")?,
-            dentry_inode: need("dentry", "d_inode")?,
+            dentry_inode: within("dentry", "d_inode", HEAD)?,
             dentry_op: need("dentry", "d_op")?,
             dop_dname: need("dentry_operations", "d_dname")?,
-            inode_ino: need("inode", "i_ino")?,
-            inode_sb: need("inode", "i_sb")?,
+            inode_ino: within("inode", "i_ino", HEAD)?,
+            inode_sb: within("inode", "i_sb", HEAD)?,
             sb_dev: need("super_block", "s_dev")?,
             sb_magic: need("super_block", "s_magic")?,
             mount_mnt: need("mount", "mnt")?,

@@ -102,7 +102,7 @@ impl LoadError {
             }
             Self::Tracepoint(_) => Some("it takes Linux 6.1 or later; see: mmaptrace check"),
             Self::Refused { .. } => Some("see: mmaptrace check"),
-            Self::Btf(BtfError::Parse(_) | BtfError::Missing { .. })
+            Self::Btf(BtfError::Parse(_) | BtfError::Missing { .. } | BtfError::Far { .. })
             | Self::Object(_)
             | Self::Cgroup { .. } => None,
         }
@@ -161,6 +161,8 @@ impl Probe {
             user_stacks: u32::from(settings.stacks.user),
             kernel_stacks: u32::from(settings.stacks.kernel),
             durations: u32::from(settings.durations),
+            // How long a call took shows at its return only.
+            early_returns: u32::from(settings.calls && !settings.durations),
             vsyscall: u32::from(has_vsyscall()),
             ..types.layout()?
         };
