@@ -54,7 +54,7 @@ pub struct Resident {
 
 /// Writes the header, a line for each region with its figures, and the totals: `pmap -x`.
 ///
-/// `cmdline` is as for [`write`].
+/// `cmdline` is as for [`write()`].
 ///
 /// # Errors
 /// What the writer says.
