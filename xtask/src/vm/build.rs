@@ -46,10 +46,11 @@ fn executables(command: &str, arguments: &[&str]) -> Result<BTreeMap<String, Pat
         .arg("--message-format=json-render-diagnostics")
         .env_remove("RUSTFLAGS")
         .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static")
-        // Made fast; and small, for a machine holds all of them in memory.
+        // Made fast; and small, for a machine holds all of them in memory. Their symbols are what
+        // the frames of stacks are named by.
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-        .env("CARGO_PROFILE_RELEASE_STRIP", "true")
+        .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo")
         .stderr(Stdio::inherit());
     let output = cargo.output().context("cannot run cargo")?;
     ensure!(output.status.success(), "cargo failed ({})", output.status);
