@@ -64,7 +64,7 @@ layout! {
     mm_lock_seq,
     /// `mm_struct.context.flags`
     mm_context_flags,
-    /// `sizeof(struct vm_area_struct)`, 256 at most
+    /// what is read of a `struct vm_area_struct`: up to the last member below, in bytes, 256 at most
     vma_size,
     /// `vm_area_struct.vm_start`
     vma_start,

@@ -90,6 +90,8 @@ struct Actor {
     comm: [u8; 16],
     cause: u32,
     entry: Entry,
+    /// What the call is certain to return, or [`NOT_KNOWN`].
+    result: i64,
 }
 
 impl Actor {
@@ -123,7 +125,7 @@ impl Actor {
             };
             (cause, entry)
         };
-        Self { ids: ids(), comm, cause, entry }
+        Self { ids: ids(), comm, cause, entry, result: NOT_KNOWN }
     }
 }
 
@@ -158,12 +160,11 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
     // SAFETY: it is the current task.
     let mut actor = unsafe { Actor::current(task, key) };
     let rule = actor.entry.rule();
-    let mut result = NOT_KNOWN;
     let mut flags = if write { flag::WRITE | flag::COUNTED } else { 0 };
     let ranges = if write {
         match actor.cause {
             cause::CALL => {
-                result = placed(rule, &actor.entry, space);
+                actor.result = placed(rule, &actor.entry, space);
                 Ranges::of(rule, &actor.entry, space, now.brk)
             }
             // khugepaged and the like rebuild page tables, and leave the regions alone.
@@ -194,7 +195,7 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
         {
             // It would not have come so far had it failed: nothing is left there, and nothing has
             // to be read.
-            result = 0;
+            actor.result = 0;
             Ranges { hole: true, ..ranges }
         } else {
             ranges
@@ -208,13 +209,13 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
     now.note(space);
     space.tid = actor.ids.1;
     space.nr = actor.entry.nr;
-    space.result = result;
+    space.result = actor.result;
     if write {
         (space.found_lo, space.found_hi, space.earlier_lo, space.earlier_hi) = (0, 0, 0, 0);
     }
     // SAFETY: as above.
     let root = unsafe { load::<u64>(mm, layout!(mm_root)) };
-    prepare(key, root, space.lost, &now, &actor, flags, &ranges, result)
+    prepare(key, root, space.lost, &now, &actor, flags, &ranges)
 }
 
 /// Whether calls of this rule may end with a downgraded lock: munmap, brk, mremap.
@@ -297,10 +298,10 @@ pub(crate) unsafe fn whole(mm: *const c_void, cause: u32, ids: (u32, u32), comm:
     now.note(space);
     // At a seed, an unmapping of another thread may be half accounted.
     let flags = flag::WHOLE | if cause == cause::SEED { 0 } else { flag::COUNTED };
-    let actor = Actor { ids, comm, cause, entry: Entry::NONE };
+    let actor = Actor { ids, comm, cause, entry: Entry::NONE, result: NOT_KNOWN };
     // SAFETY: as above.
     let root = unsafe { load::<u64>(mm, layout!(mm_root)) };
-    prepare(key, root, space.lost, &now, &actor, flags, &Ranges::ALL, NOT_KNOWN)
+    prepare(key, root, space.lost, &now, &actor, flags, &Ranges::ALL)
 }
 
 /// The last user of an address space is gone.
@@ -324,7 +325,6 @@ fn prepare(
     actor: &Actor,
     flags: u16,
     ranges: &Ranges,
-    result: i64,
 ) -> bool {
     let Some((walk, commit)) = walk::begin(mm, root, lost) else {
         return false;
@@ -340,7 +340,7 @@ fn prepare(
     unsafe {
         (*walk).flags = flags.into();
         (*walk).ranges = *ranges;
-        (*walk).expected = result as u64;
+        (*walk).expected = actor.result as u64;
         (*commit) = Commit {
             header: emit::header(kind::COMMIT, flags, 0, mm, actor.ids),
             id: now.id,
@@ -355,7 +355,7 @@ fn prepare(
             cause: actor.cause,
             nr: actor.entry.nr,
             args: actor.entry.args,
-            result,
+            result: actor.result,
             comm: actor.comm,
             renames: name::renames().calls,
             user_stack: 0,

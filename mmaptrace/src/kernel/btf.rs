@@ -12,6 +12,8 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// What the programs read of a file, a dentry and an inode, in bytes.
 const HEAD: u32 = 128;
+/// What they have room for of a region, in bytes.
+const VMA: u32 = 256;
 
 /// Why no layout.
 #[derive(Debug, thiserror::Error)]
@@ -78,11 +80,6 @@ impl Types {
         let need = |type_name: &'static str, path: &'static str| {
             self.types.offset(type_name, path).ok_or(BtfError::Missing { type_name, path })
         };
-        let vma_size = self
-            .types
-            .size("vm_area_struct")
-            .ok_or(BtfError::Missing { type_name: "vm_area_struct", path: "size" })?
-            .min(256);
         // What the programs read only the start of.
         let within = |type_name: &'static str, path: &'static str, bytes: u32| match need(
             type_name, path,
@@ -91,6 +88,25 @@ impl Types {
             offset => Err(BtfError::Far { type_name, path, offset }),
         };
         let optional = |type_name, path| self.types.offset(type_name, path).unwrap_or(ABSENT);
+        let vma = |path| within("vm_area_struct", path, VMA);
+        let [vma_start, vma_end, vma_flags] = [vma("vm_start")?, vma("vm_end")?, vma("vm_flags")?];
+        let [vma_pgoff, vma_file] = [vma("vm_pgoff")?, vma("vm_file")?];
+        let [vma_ops, vma_private] = [vma("vm_ops")?, vma("vm_private_data")?];
+        let vma_anon_name = match optional("vm_area_struct", "anon_name") {
+            ABSENT => ABSENT,
+            _ => vma("anon_name")?,
+        };
+        let members = [
+            vma_start,
+            vma_end,
+            vma_flags,
+            vma_pgoff,
+            vma_file,
+            vma_ops,
+            vma_private,
+            vma_anon_name,
+        ];
+        let last = members.into_iter().filter(|&it| it != ABSENT).max().unwrap_or_default();
         Ok(Layout {
             task_mm: need("task_struct", "mm")?,
             task_flags: need("task_struct", "flags")?,
@@ -114,15 +130,16 @@ impl Types {
             // Before it became a seqcount it was a plain count, raised when the lock is released.
             mm_lock_seq: optional("mm_struct", "mm_lock_seq.sequence"),
             mm_context_flags: need("mm_struct", "context.flags")?,
-            vma_size,
-            vma_start: within("vm_area_struct", "vm_start", vma_size)?,
-            vma_end: within("vm_area_struct", "vm_end", vma_size)?,
-            vma_flags: within("vm_area_struct", "vm_flags", vma_size)?,
-            vma_pgoff: within("vm_area_struct", "vm_pgoff", vma_size)?,
-            vma_file: within("vm_area_struct", "vm_file", vma_size)?,
-            vma_ops: within("vm_area_struct", "vm_ops", vma_size)?,
-            vma_private: within("vm_area_struct", "vm_private_data", vma_size)?,
-            vma_anon_name: optional("vm_area_struct", "anon_name"),
+            // Up to the last of them.
+            vma_size: 8 + last,
+            vma_start,
+            vma_end,
+            vma_flags,
+            vma_pgoff,
+            vma_file,
+            vma_ops,
+            vma_private,
+            vma_anon_name,
             anon_name_text: optional("anon_vma_name", "name"),
             ops_name: need("vm_operations_struct", "name")?,
             special_name: need("vm_special_mapping", "name")?,

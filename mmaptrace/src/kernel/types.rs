@@ -101,11 +101,6 @@ impl TypeTable {
         (bits % 8 == 0).then_some(bits / 8)
     }
 
-    /// The size of a structure, in bytes.
-    pub(super) fn size(&self, structure: &str) -> Option<u32> {
-        Some(self.structure(structure)?.size_or_type)
-    }
-
     /// The number of parameters of a type that is declared as a pointer to a function.
     pub(super) fn parameters(&self, name: &str) -> Option<usize> {
         let heads = self.types.iter().filter_map(|&at| self.head(at));
@@ -237,7 +232,6 @@ mod tests {
             ([23, kind::TYPEDEF, 0, 7], &[]),
         ];
         let table = table(strings, types).expect("BTF");
-        assert_eq!(table.size("outer"), Some(12));
         assert_eq!(table.offset("outer", "b"), Some(4));
         assert_eq!(table.offset("outer", "c.a"), Some(8));
         assert_eq!(table.offset("outer", "a"), None, "a bit-field");
