@@ -90,6 +90,11 @@ impl Model {
         self.processes.of_space(space)
     }
 
+    /// Whether there are commits of a call that has not returned.
+    pub fn has_open_calls(&self) -> bool {
+        self.threads.has_open_calls()
+    }
+
     /// The names of regions.
     pub const fn names(&self) -> &Names {
         &self.names

@@ -72,6 +72,11 @@ impl Threads {
         drained.filter(|(of, _)| *of == call).map(|(_, id)| id).collect()
     }
 
+    /// Whether there are commits of a call that has not returned.
+    pub(crate) fn has_open_calls(&self) -> bool {
+        self.by_tid.values().any(|thread| !thread.commits.is_empty())
+    }
+
     /// The name of a thread that ended, and the commits of a call that will not return.
     pub(crate) fn end(&mut self, tid: u32) -> Option<([u8; 16], Commits)> {
         let thread = self.by_tid.remove(&tid)?;

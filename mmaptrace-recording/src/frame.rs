@@ -19,6 +19,8 @@ pub struct Start {
     pub utc_offset: i32,
     /// Whether a region that only touches the break is part of the heap, as before Linux 6.7.
     pub heap_inclusive: bool,
+    /// The most regions that an address space could have (`vm.max_map_count`).
+    pub max_map_count: u64,
     /// Whether returns of calls were recorded.
     pub calls: bool,
 }

@@ -15,6 +15,7 @@ mod block;
 mod codec;
 mod error;
 mod frame;
+mod memory;
 mod read;
 mod write;
 
@@ -22,5 +23,6 @@ pub use batch::Batch;
 pub use codec::{Item, RECORD_MAX};
 pub use error::Error;
 pub use frame::{End, Start};
+pub use memory::Memory;
 pub use read::{Block, Items, Place, Reader};
 pub use write::Writer;

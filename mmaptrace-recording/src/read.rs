@@ -77,6 +77,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// Where reading must begin to get here, in bytes from the start.
+    pub const fn begins(&self) -> u64 {
+        self.from
+    }
+
     fn of(at: u64, head: &BlockHead) -> Self {
         Self {
             at,
@@ -173,6 +178,12 @@ impl<R: Read + Seek> Reader<R> {
         self.end = None;
     }
 
+    /// Goes to the first block.
+    pub const fn rewind(&mut self) {
+        self.at = self.first;
+        self.end = None;
+    }
+
     /// The last block of which `holds` is true, if it is true of all blocks up to one and of none
     /// after it. Reads a few blocks' worth, however long the recording is, damage or none.
     ///
@@ -195,9 +206,9 @@ impl<R: Read + Seek> Reader<R> {
         Ok(Some(found))
     }
 
-    /// All blocks from a place on, by their heads, as far as they are whole.
-    pub fn places(&mut self, from: Option<&Place>) -> impl Iterator<Item = Place> {
-        let mut at = from.map_or(self.first, |place| place.at);
+    /// All blocks, by their heads, as far as they are whole.
+    pub fn places(&mut self) -> impl Iterator<Item = Place> {
+        let mut at = self.first;
         std::iter::from_fn(move || {
             let place = Place::of(at, &self.head_at(at).ok()??);
             at = place.next;

@@ -172,7 +172,7 @@ fn blocks_tell_what_is_in_them() {
     let (bytes, _) = written(true);
     let mut reader = Reader::open(Cursor::new(&bytes[..])).expect("a recording");
     let execs: Vec<_> =
-        reader.places(None).filter(|it| it.has_exec).map(|it| (it.time, it.until)).collect();
+        reader.places().filter(|it| it.has_exec).map(|it| (it.time, it.until)).collect();
     assert_eq!(execs, [(100, 109), (200, 209), (300, 309), (400, 409)]);
 }
 

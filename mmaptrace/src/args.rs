@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use mmaptrace_common::syscalls::TABLE;
 
 use crate::{
-    config::{Command, Config, Dump, DumpFormat, Format, Target, Trace},
+    config::{Command, Config, Dump, DumpFormat, Format, Replay, Target, Trace, Viewing},
     kernel::Stacks,
     sink::{Filter, clock::Times},
 };
@@ -38,6 +38,8 @@ Signals:
 mmaptrace [OPTIONS] -p PID [-p PID ...]
        mmaptrace [OPTIONS] -n NAME | --cgroup PATH | -a
        mmaptrace [OPTIONS] -- CMD [ARG ...]
+       mmaptrace record -o FILE [OPTIONS] -p PID | ... | -- CMD [ARG ...]
+       mmaptrace replay [OPTIONS] FILE
        mmaptrace dump [OPTIONS] PID
        mmaptrace check"
 )]
@@ -50,6 +52,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Sub {
+    /// Record what happens to a file, to be looked at later
+    #[command(override_usage = "\
+mmaptrace record -o FILE [OPTIONS] -p PID [-p PID ...]
+       mmaptrace record -o FILE [OPTIONS] -n NAME | --cgroup PATH | -a
+       mmaptrace record -o FILE [OPTIONS] -- CMD [ARG ...]")]
+    Record(RecordArgs),
+    /// Show a recording as it was, or would have been, shown live
+    Replay(ReplayArgs),
     /// Print a running tracer's model of a process, by default as /proc/PID/maps prints it
     Dump(DumpArgs),
     /// Say what this kernel and user allow, and how to get what they do not
@@ -77,16 +87,55 @@ struct TargetArgs {
 }
 
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 struct TraceArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// Follow the children of traced processes (always on with -a and with -- CMD)
-    #[arg(short, long)]
-    follow: bool,
+    /// How much of the past to remember, for questions to this tracer (0: nothing)
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "32M")]
+    history: u64,
     /// Write the events to a file instead of standard output (standard error with -- CMD)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    view: ViewArgs,
+    #[command(flatten)]
+    tracer: TracerArgs,
+}
+
+#[derive(Debug, Args)]
+struct RecordArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// The recording: a file, which is emptied if it is there
+    #[arg(short, long, value_name = "FILE", required = true)]
+    output: PathBuf,
+    /// Show the events as well, on standard output (standard error with -- CMD)
+    #[arg(long)]
+    print: bool,
+    #[command(flatten)]
+    view: ViewArgs,
+    #[command(flatten)]
+    tracer: TracerArgs,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// The recording
+    #[arg(value_name = "FILE")]
+    recording: PathBuf,
+    /// Write the events to a file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    view: ViewArgs,
+    /// No summary, only errors
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// How events are shown.
+#[derive(Debug, Args)]
+struct ViewArgs {
     /// How events are written
     #[arg(long, value_enum, default_value_t = FormatArg::Text)]
     format: FormatArg,
@@ -102,6 +151,15 @@ struct TraceArgs {
     /// Times since the line before
     #[arg(short, long)]
     relative: bool,
+}
+
+/// What the tracer takes, and how.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+struct TracerArgs {
+    /// Follow the children of traced processes (always on with -a and with -- CMD)
+    #[arg(short, long)]
+    follow: bool,
     /// Show how long each call took
     #[arg(short = 'T', long, conflicts_with = "low_overhead")]
     durations: bool,
@@ -191,23 +249,32 @@ pub fn parse() -> Config {
             socket: args.socket,
             verbose: args.verbose,
         }),
-        None => Command::Trace(trace(cli.trace)),
+        Some(Sub::Record(args)) => {
+            let viewing = args.print.then(|| viewing(args.view, None));
+            Command::Trace(trace(args.target, &args.tracer, viewing, Some(args.output), 0))
+        }
+        Some(Sub::Replay(args)) => Command::Replay(Replay {
+            recording: args.recording,
+            viewing: viewing(args.view, args.output),
+            quiet: args.quiet,
+        }),
+        None => {
+            let TraceArgs { target, history, output, view, tracer } = cli.trace;
+            Command::Trace(trace(target, &tracer, Some(viewing(view, output)), None, history))
+        }
     };
     Config { command }
 }
 
-fn trace(args: TraceArgs) -> Trace {
-    let target = args.target;
-    if let Some(unknown) =
-        args.events.iter().find(|name| !TABLE.iter().any(|row| row.name == **name))
-    {
-        let known: Vec<_> = TABLE.iter().map(|row| row.name).collect();
-        usage(&format!("'{unknown}' is none of the calls: {}", known.join(" ")));
-    }
-    let filter = Filter {
-        calls: (!args.events.is_empty()).then(|| args.events.into_iter().collect()),
-        min_size: args.min_size,
-    };
+/// `viewing`: how events are shown, if they are; `recording`: where they are recorded; `history`: how
+/// much of them is remembered if they are not.
+fn trace(
+    target: TargetArgs,
+    args: &TracerArgs,
+    viewing: Option<Viewing>,
+    recording: Option<PathBuf>,
+    history: u64,
+) -> Trace {
     Trace {
         target: Target {
             follow: args.follow || target.all || !target.launch.is_empty(),
@@ -222,27 +289,44 @@ fn trace(args: TraceArgs) -> Trace {
             all: target.all,
             launch: target.launch,
         },
-        output: args.output,
-        format: match args.format {
-            FormatArg::Text => Format::Text,
-            FormatArg::Json => Format::Json,
-        },
-        filter,
-        times: match (args.relative, args.time) {
-            (true, _) => Times::Relative,
-            (false, 1) => Times::Seconds,
-            (false, 0 | 2) => Times::Micros,
-            (false, _) => Times::Epoch,
-        },
+        viewing,
+        recording,
+        history: history as usize,
         stacks: Stacks { user: args.user_stacks, kernel: args.kernel_stacks },
         durations: args.durations,
-        colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         duration: args.duration,
         quiet: args.quiet,
         verbose: args.verbose,
         calls: !args.low_overhead,
         buffer: args.buffer,
         verify: args.verify,
+    }
+}
+
+fn viewing(args: ViewArgs, output: Option<PathBuf>) -> Viewing {
+    if let Some(unknown) =
+        args.events.iter().find(|name| !TABLE.iter().any(|row| row.name == **name))
+    {
+        let known: Vec<_> = TABLE.iter().map(|row| row.name).collect();
+        usage(&format!("'{unknown}' is none of the calls: {}", known.join(" ")));
+    }
+    Viewing {
+        output,
+        format: match args.format {
+            FormatArg::Text => Format::Text,
+            FormatArg::Json => Format::Json,
+        },
+        filter: Filter {
+            calls: (!args.events.is_empty()).then(|| args.events.into_iter().collect()),
+            min_size: args.min_size,
+        },
+        times: match (args.relative, args.time) {
+            (true, _) => Times::Relative,
+            (false, 1) => Times::Seconds,
+            (false, 0 | 2) => Times::Micros,
+            (false, _) => Times::Epoch,
+        },
+        colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Config {
 pub enum Command {
     /// Trace.
     Trace(Trace),
+    /// Show a recording.
+    Replay(Replay),
     /// Ask a running tracer.
     Dump(Dump),
     /// Say what is possible here.
@@ -31,20 +33,16 @@ pub enum Command {
 pub struct Trace {
     /// Which processes.
     pub target: Target,
-    /// Where events go, if not to standard output or error.
-    pub output: Option<PathBuf>,
-    /// How they are written.
-    pub format: Format,
-    /// Which are shown.
-    pub filter: Filter,
-    /// How lines tell the time.
-    pub times: Times,
+    /// How events are shown; `None`: they are only recorded.
+    pub viewing: Option<Viewing>,
+    /// Where they are recorded.
+    pub recording: Option<PathBuf>,
+    /// How much of them is remembered where there is no recording, in bytes; 0: nothing.
+    pub history: usize,
     /// Which stacks are taken and shown.
     pub stacks: Stacks,
     /// Whether it is shown how long calls took.
     pub durations: bool,
-    /// Whether colours are wanted where there is a terminal.
-    pub colour: bool,
     /// When to end.
     pub duration: Option<Duration>,
     /// Errors only.
@@ -57,6 +55,21 @@ pub struct Trace {
     pub buffer: u32,
     /// How often to compare with /proc.
     pub verify: Option<Duration>,
+}
+
+/// How events are shown.
+#[derive(Clone, Debug)]
+pub struct Viewing {
+    /// Where they go, if not to standard output or error.
+    pub output: Option<PathBuf>,
+    /// How they are written.
+    pub format: Format,
+    /// Which.
+    pub filter: Filter,
+    /// How lines tell the time.
+    pub times: Times,
+    /// Whether colours are wanted where there is a terminal.
+    pub colour: bool,
 }
 
 /// Which processes; at least one way is given.
@@ -90,6 +103,17 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// Which recording to show.
+#[derive(Debug)]
+pub struct Replay {
+    /// The file.
+    pub recording: PathBuf,
+    /// How it is shown.
+    pub viewing: Viewing,
+    /// Errors only.
+    pub quiet: bool,
 }
 
 /// What to ask a running tracer.

@@ -9,19 +9,26 @@ pub mod args;
 pub mod check;
 pub mod config;
 pub mod control;
+pub mod dump;
 pub mod exit;
 pub mod export;
+pub mod flow;
+pub mod history;
 pub mod kernel;
 pub mod launch;
+pub mod machine;
 pub mod output;
+pub mod replay;
 pub mod sink;
 pub mod symbols;
 pub mod syscall;
 pub mod trace;
+pub mod view;
 
 use std::{fmt, process::ExitCode};
 
 use config::Command;
+use control::client::NotTraced;
 use exit::Exit;
 
 /// The whole program.
@@ -29,6 +36,7 @@ pub fn main() -> ExitCode {
     let config = args::parse();
     let (outcome, failure) = match config.command {
         Command::Check => (check::run(), Exit::Failure),
+        Command::Replay(config) => (replay::run(&config), Exit::Failure),
         Command::Dump(dump) => (control::client::dump(&dump), Exit::Failure),
         Command::Trace(trace) => {
             let launched = !trace.target.launch.is_empty();
@@ -40,6 +48,7 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.end(),
         Err(error) => {
             note(format_args!("{error:#}"));
+            let failure = if error.is::<NotTraced>() { Exit::NoSuchProcess } else { failure };
             failure.end()
         }
     }

@@ -81,6 +81,12 @@ impl Output {
         self.shared.lock().waiting.len() > QUEUE
     }
 
+    /// Waits for the reader while [`Output::is_congested`].
+    pub fn make_room(&self) {
+        let full = |state: &mut State| state.error.is_none() && state.waiting.len() > QUEUE;
+        drop(self.shared.changed.wait_while(self.shared.lock(), full));
+    }
+
     /// Waits until all that was flushed is written.
     ///
     /// # Errors

@@ -24,50 +24,97 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// No tracer answers, or one fails to.
 pub fn dump(config: &Dump) -> Result<Exit> {
+    let request = Request::Dump { pid: config.pid, format: config.format };
+    match first_answer(request, Some(config.pid), config.socket.as_deref())? {
+        (Reply::Dump { commit, exact, why, .. }, body) => {
+            // What was joined from /proc may not fit, which the map itself cannot say.
+            if config.verbose || (!exact && config.format == DumpFormat::PmapX) {
+                report(config.pid, commit, exact, why.as_deref());
+            }
+            print(&body)
+        }
+        (reply, _) => bail!("the tracer says what it was not asked: {reply:?}"),
+    }
+}
+
+/// What a tracer remembers.
+#[derive(Debug)]
+pub enum Remembered {
+    /// It records to this file.
+    File(PathBuf),
+    /// A recording.
+    Bytes(Vec<u8>),
+}
+
+/// Asks for what a tracer remembers: the one that traces `pid`, or did; else there must be only one.
+///
+/// # Errors
+/// No tracer answers, or one fails to; or it remembers nothing.
+pub fn remembered(pid: Option<u32>, socket: Option<&Path>) -> Result<Remembered> {
+    match first_answer(Request::History { pid }, pid, socket)? {
+        (Reply::History { .. }, bytes) => Ok(Remembered::Bytes(bytes)),
+        (Reply::Recording { path }, _) => Ok(Remembered::File(path)),
+        (Reply::NoHistory, _) => {
+            bail!("the tracer remembers nothing: it was started with --history 0")
+        }
+        (reply, _) => bail!("the tracer says what it was not asked: {reply:?}"),
+    }
+}
+
+/// No running tracer has a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no running tracer has PID {0}; trace it with: mmaptrace -p {0}")]
+pub struct NotTraced(pub u32);
+
+/// The answer of the first tracer that has the process, the newest first; without a process, that
+/// of the only one there is.
+fn first_answer(
+    request: Request,
+    pid: Option<u32>,
+    socket: Option<&Path>,
+) -> Result<(Reply, Vec<u8>)> {
     let directory = directory::path();
-    let sockets = match &config.socket {
-        Some(socket) => vec![socket.clone()],
+    let sockets = match socket {
+        Some(socket) => vec![socket.to_owned()],
         None => directory::sockets(&directory),
     };
-    let request = Request::Dump { pid: config.pid, format: config.format };
-    let mut tracers = 0;
+    let mut strangers = false;
     let mut denied = None;
+    let mut answer = None;
     for socket in &sockets {
         match ask(socket, request) {
-            Ok((Reply::Dump { commit, exact, why, .. }, body)) => {
-                // What was joined from /proc may not fit, which the map itself cannot say.
-                if config.verbose || (!exact && config.format == DumpFormat::PmapX) {
-                    report(config.pid, commit, exact, why.as_deref());
-                }
-                return print(&body);
-            }
-            Ok((Reply::NoSuchProcess, _)) => tracers += 1,
+            Ok((Reply::NoSuchProcess, _)) => strangers = true,
             Ok((Reply::Error { why }, _)) => {
                 bail!("the tracer at {} says: {why}", socket.display())
             }
+            Ok(_) if answer.is_some() => bail!("several tracers run; say whose past by a PID"),
+            Ok(said) if pid.is_some() => return Ok(said),
+            Ok(said) => answer = Some(said),
             Err(e) if is_gone(&e) => {}
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => denied = Some(socket),
             Err(e) => return Err(e).with_context(|| format!("cannot ask {}", socket.display())),
         }
     }
-    if tracers > 0 {
-        crate::note(format_args!(
-            "no running tracer has PID {}; trace it with: mmaptrace -p {0}",
-            config.pid
-        ));
-        return Ok(Exit::NoSuchProcess);
+    match (answer, pid) {
+        (Some(answer), _) => Ok(answer),
+        (None, Some(pid)) if strangers => Err(NotTraced(pid).into()),
+        (None, _) => Err(nobody(pid, socket, &directory, denied)),
     }
-    Err(nobody(config, &directory, denied))
 }
 
-fn nobody(config: &Dump, directory: &Path, denied: Option<&PathBuf>) -> anyhow::Error {
-    let pid = config.pid;
+fn nobody(
+    pid: Option<u32>,
+    socket: Option<&Path>,
+    directory: &Path,
+    denied: Option<&PathBuf>,
+) -> anyhow::Error {
     if let Some(socket) = denied {
         return anyhow!("{} is another user's; ask as that user, or as root", socket.display());
     }
-    if let Some(socket) = &config.socket {
+    if let Some(socket) = socket {
         return anyhow!("no tracer listens on {}", socket.display());
     }
+    let pid = pid.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
     if directory::is_root() {
         anyhow!("no tracer is running; start one with: mmaptrace -p {pid}")
     } else {
@@ -104,7 +151,7 @@ fn ask(socket: &Path, request: Request) -> io::Result<(Reply, Vec<u8>)> {
     let reply = serde_json::from_str(&head)?;
     let mut body = Vec::new();
     stream.read_to_end(&mut body)?;
-    if let Reply::Dump { length, .. } = &reply
+    if let Reply::Dump { length, .. } | Reply::History { length } = &reply
         && body.len() as u64 != *length
     {
         return Err(io::ErrorKind::UnexpectedEof.into());

@@ -8,6 +8,8 @@ pub mod client;
 pub mod directory;
 pub mod server;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::DumpFormat;
@@ -26,6 +28,11 @@ pub enum Request {
         /// How it is written.
         format: DumpFormat,
     },
+    /// What it remembers.
+    History {
+        /// If it traces this process, or did.
+        pid: Option<u32>,
+    },
 }
 
 /// What the tracer says.
@@ -43,6 +50,18 @@ pub enum Reply {
         /// Why it is not.
         why: Option<String>,
     },
+    /// A recording follows: what the tracer remembers.
+    History {
+        /// Its length, in bytes.
+        length: u64,
+    },
+    /// What the tracer remembers is in this file.
+    Recording {
+        /// Where.
+        path: PathBuf,
+    },
+    /// It remembers nothing.
+    NoHistory,
     /// The process is not traced.
     NoSuchProcess,
     /// The request was not understood, or could not be met.

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use mmaptrace_recording::Start;
+
 const NANOS: u64 = 1_000_000_000;
 
 /// How the clocks lie to each other. Both are looked at once, when tracing starts: a clock set
@@ -22,6 +24,11 @@ pub struct Epoch {
 }
 
 impl Clock {
+    /// As it was when a trace began.
+    pub const fn of(start: &Start) -> Self {
+        Self { offset: start.clock_offset, utc_offset: start.utc_offset }
+    }
+
     /// A time of `CLOCK_MONOTONIC`, in ns, as one since the epoch.
     pub fn epoch(&self, monotonic: u64) -> Epoch {
         let nanos = monotonic.saturating_add_signed(self.offset);

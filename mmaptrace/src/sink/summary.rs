@@ -2,6 +2,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use mmaptrace_model::Model;
+use mmaptrace_recording::End;
+
 use super::escape::{Escaped, comm};
 
 /// What a trace has come to.
@@ -47,6 +50,37 @@ pub struct ProcessSummary {
 }
 
 impl Summary {
+    /// The totals of a model, and of what is known beside it at the end.
+    pub fn new(model: &Model, end: &End) -> Self {
+        let totals = model.totals();
+        let processes: Vec<_> = model
+            .process_totals()
+            .map(|process| ProcessSummary {
+                pid: process.pid,
+                comm: process.comm,
+                events: process.events,
+                lost: process.lost,
+                healed: process.healed,
+                exact: process.exact,
+                regions: process.regions,
+                status: process.status,
+            })
+            .collect();
+        Self {
+            time: end.time,
+            events: totals.events,
+            // The kernel counts what no record of an mm told of as well.
+            lost: totals.lost.max(end.lost) + totals.malformed + end.unfollowed,
+            healed: totals.healed,
+            exact: processes.iter().all(|process| process.exact)
+                && !end.unseen
+                && end.unfollowed == 0,
+            differences: end.differences,
+            command: end.command,
+            processes,
+        }
+    }
+
     /// How many regions all processes have, or had when they ended.
     pub fn regions(&self) -> u64 {
         self.processes.iter().map(|process| process.regions).sum()

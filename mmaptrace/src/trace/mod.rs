@@ -4,16 +4,14 @@
 //! the reader is what a ring buffer costs most; when none came for a while it asks to be woken by
 //! the next and sleeps.
 
+mod answer;
 mod engine;
 mod follow;
-mod residence;
+mod intake;
+mod recorder;
 mod verify;
 
-use std::{
-    future,
-    io::{self, IsTerminal as _},
-    time::Duration,
-};
+use std::{collections::BTreeSet, future, io, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::{
@@ -23,16 +21,19 @@ use tokio::{
 };
 
 use crate::{
-    config::{Format, Trace},
+    config::Trace,
     control::{directory, server::Server},
     exit::Exit,
+    flow::Flow,
     kernel::{self, Follow, Probe, Settings},
     launch::Launch,
-    note,
-    output::Output,
-    sink::{Json, Sink, Text, text::Style},
+    machine, note,
+    sink::Clock,
+    view::{self, Stream},
 };
 use engine::Engine;
+use intake::Intake;
+use recorder::Recorder;
 
 /// How long the ring is left alone while records come.
 const TICK: Duration = Duration::from_millis(1);
@@ -81,8 +82,7 @@ async fn trace(mut config: Trace, launch: Option<Launch>) -> Result<Exit> {
         None => anyhow!(error),
     })?;
     // Only now: a file that is there already is lost by it.
-    let (sink, output) = sink(&config)?;
-    let mut engine = Engine::new(probe, sink, output, config.verify.is_some());
+    let mut engine = engine(&config, probe)?;
     if config.verbose {
         let (elapsed, buffer) = (began.elapsed(), config.buffer >> 10);
         note(format_args!("programs attached in {elapsed:.0?}; the buffer has {buffer} KiB"));
@@ -100,7 +100,6 @@ async fn trace(mut config: Trace, launch: Option<Launch>) -> Result<Exit> {
             None
         }
     };
-    engine.start("exact")?;
     follow::processes(&mut engine, &config.target)?;
     if config.verbose {
         engine.describe(|space| note(format_args!("{space}")))?;
@@ -123,6 +122,33 @@ async fn trace(mut config: Trace, launch: Option<Launch>) -> Result<Exit> {
     let mut run = Loop { config: &config, signals, server, command, status: None };
     let outcome = run.turn(&mut engine).await;
     finish(&config, engine, outcome, run)
+}
+
+/// All that events go through, from the ring to where they are shown and recorded.
+fn engine(config: &Trace, probe: Probe) -> Result<Engine> {
+    let start = machine::start(config.calls);
+    let recorder = match (&config.recording, config.history) {
+        (Some(path), _) => {
+            let recorder = Recorder::to_file(path, &start);
+            Some(recorder.with_context(|| format!("cannot create {}", path.display()))?)
+        }
+        (None, 0) => None,
+        (None, size) => {
+            let recorder = Recorder::to_memory(size, &start);
+            Some(recorder.context("cannot remember what happens")?)
+        }
+    };
+    let launching = !config.target.launch.is_empty();
+    let stream = if launching { Stream::Stderr } else { Stream::Stdout };
+    let view = config.viewing.as_ref().map(|viewing| view::open(viewing, stream, &start));
+    let (sink, output) = view.transpose()?.unzip();
+    let flow = Flow::new(sink, &start, true).context("cannot write the events")?;
+    let intake = Intake { flow, recorder, alive: BTreeSet::new(), last_exit: 0 };
+    let mut engine = Engine::new(probe, intake, output, Clock::of(&start));
+    if config.verify.is_some() {
+        engine.count_differences();
+    }
+    Ok(engine)
 }
 
 /// Why a trace is over.
@@ -204,44 +230,6 @@ fn wait_for(pid: u32) -> Option<i32> {
         }
         (libc::waitpid(pid as i32, &raw mut status, 0) == pid as i32).then_some(status)
     }
-}
-
-/// Where events go, and how.
-fn sink(config: &Trace) -> Result<(Box<dyn Sink>, Output)> {
-    let launching = !config.target.launch.is_empty();
-    let (output, terminal) = match &config.output {
-        Some(path) => {
-            let output = Output::create(path)
-                .with_context(|| format!("cannot create {}", path.display()))?;
-            (output, false)
-        }
-        None if launching => {
-            let stderr = io::stderr();
-            let output = Output::stream(&stderr, "standard error");
-            (output.context("standard error is closed")?, stderr.is_terminal())
-        }
-        None => {
-            let stdout = io::stdout();
-            let output = Output::stream(&stdout, "standard output");
-            (output.context("standard output is closed")?, stdout.is_terminal())
-        }
-    };
-    let clock = engine::clock();
-    let filter = config.filter.clone();
-    let sink: Box<dyn Sink> = match config.format {
-        Format::Json => Box::new(Json::new(output.clone(), clock, filter)),
-        Format::Text => {
-            let style = Style {
-                colour: terminal && config.colour,
-                standalone: !terminal,
-                escape_dumps: terminal,
-                times: config.times,
-                returns: config.calls,
-            };
-            Box::new(Text::new(output.clone(), style, clock, filter))
-        }
-    };
-    Ok((sink, output))
 }
 
 /// What the loop waits for.

@@ -13,14 +13,14 @@ use crate::sink::pmap::Resident;
 
 /// The figures of each region, by its first address and the first after it.
 #[derive(Debug, Default)]
-pub(super) struct Residence(HashMap<(u64, u64), Resident>);
+pub struct Residence(HashMap<(u64, u64), Resident>);
 
 impl Residence {
     /// Of a process, now.
     ///
     /// # Errors
     /// It has ended, or it is not smaps.
-    pub(super) fn of(pid: u32) -> io::Result<Self> {
+    pub fn of(pid: u32) -> io::Result<Self> {
         Self::parse(BufReader::new(File::open(format!("/proc/{pid}/smaps"))?))
     }
 
@@ -56,12 +56,12 @@ impl Residence {
     }
 
     /// The figures of a region; none if it was not there.
-    pub(super) fn get(&self, region: &Region) -> Resident {
+    pub fn get(&self, region: &Region) -> Resident {
         self.0.get(&(region.start, region.end)).copied().unwrap_or_default()
     }
 
     /// Whether every region of a map was there.
-    pub(super) fn covers(&self, map: &Map) -> bool {
+    pub fn covers(&self, map: &Map) -> bool {
         map.iter().all(|region| self.0.contains_key(&(region.start, region.end)))
     }
 }

@@ -1,0 +1,183 @@
+//! The model of one moment.
+
+use std::{fmt, ops::ControlFlow};
+
+use anyhow::{Result, bail};
+use mmaptrace_common::record::flag;
+use mmaptrace_model::{
+    Event, Model, Space,
+    decode::{Record, decode},
+    event::Cause,
+};
+use mmaptrace_recording::{Item, Place};
+
+use super::{
+    Past, Step,
+    moment::{Moment, Point, time_of},
+    take,
+};
+
+/// What was then.
+#[derive(Debug)]
+pub struct Then {
+    /// The model.
+    pub model: Model,
+    /// When: ns of `CLOCK_MONOTONIC`.
+    pub time: u64,
+}
+
+impl Past {
+    /// The model of a moment; `pid` is whose, where it is one of a process.
+    ///
+    /// # Errors
+    /// The past has no such moment, or cannot be read up to it.
+    pub fn at(&mut self, moment: &Moment, pid: u32) -> Result<Then> {
+        match moment {
+            Moment::Exec => self.at_last(Turn::Exec, pid),
+            Moment::Exit => self.at_last(Turn::Exit, pid),
+            Moment::Epoch(_)
+            | Moment::OfDay(_)
+            | Moment::BeforeEnd(_)
+            | Moment::AfterStart(_)
+            | Moment::Event(_) => {
+                let point = self.point(moment)?;
+                self.at_point(point)
+            }
+        }
+    }
+
+    fn at_point(&mut self, point: Point) -> Result<Then> {
+        self.go_to(&point)?;
+        let mut then = Then { model: Model::default(), time: self.start().time };
+        let mut events = Vec::new();
+        let mut reached = false;
+        let short = self.steps(|step| {
+            match step {
+                Step::Model(model) => then.model = *model,
+                Step::Item(item) if point.is_before(&then.model, &item) => {
+                    reached = true;
+                    return Ok(ControlFlow::Break(()));
+                }
+                Step::Item(item) => then.take(item, &mut events),
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        match (point, short) {
+            (_, Some(error)) if !reached => bail!("{}: {error}", self.name),
+            (Point::Time(time), _) => then.time = time,
+            (Point::Events(events), _) => {
+                let all = then.model.totals().events;
+                if all < events {
+                    bail!("there are no {events} events in {}, but {all}", self.name);
+                }
+            }
+        }
+        Ok(then)
+    }
+
+    /// The last such turn of a process.
+    fn at_last(&mut self, turn: Turn, pid: u32) -> Result<Then> {
+        let places: Vec<_> = self.reader.places().collect();
+        for place in places.iter().rev().filter(|place| turn.may_be_in(place)) {
+            // What belongs to it may have come before the keyframe before it.
+            let earlier = places.iter().rfind(|other| other.at < place.begins());
+            for from in [Some(place), earlier].into_iter().flatten() {
+                if let Some(then) = self.last_between(from, place.until, turn, pid)? {
+                    return Ok(then);
+                }
+            }
+        }
+        bail!("process {pid} has no {turn} in {}", self.name)
+    }
+
+    fn last_between(
+        &mut self,
+        from: &Place,
+        until: u64,
+        turn: Turn,
+        pid: u32,
+    ) -> Result<Option<Then>> {
+        self.reader.go_to(from);
+        let mut now = Then { model: Model::default(), time: self.start().time };
+        let mut found = None;
+        let mut events = Vec::new();
+        self.steps(|step| {
+            let item = match step {
+                Step::Model(model) => {
+                    now.model = *model;
+                    return Ok(ControlFlow::Continue(()));
+                }
+                Step::Item(item) => item,
+            };
+            if time_of(&item).is_some_and(|time| time > until) {
+                return Ok(ControlFlow::Break(()));
+            }
+            if turn == Turn::Exit && ends(&now.model, &item, pid) {
+                found = Some((now.model.to_keyframe(), now.time));
+            }
+            now.take(item, &mut events);
+            if turn == Turn::Exec && has_image(&now.model, &events, pid) {
+                found = Some((now.model.to_keyframe(), now.time));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let then = |(model, time): (Vec<u8>, u64)| -> Result<Then> {
+            Ok(Then { model: Model::from_keyframe(&model)?, time })
+        };
+        found.map(then).transpose()
+    }
+}
+
+impl Then {
+    fn take(&mut self, item: Item<'_>, events: &mut Vec<Event>) {
+        events.clear();
+        self.time = time_of(&item).unwrap_or(self.time);
+        take(&mut self.model, item, events);
+    }
+}
+
+/// A turn in the life of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// It has the image that it runs from now on.
+    Exec,
+    /// Its address space is about to end.
+    Exit,
+}
+
+impl Turn {
+    const fn may_be_in(self, place: &Place) -> bool {
+        match self {
+            Self::Exec => place.has_exec,
+            Self::Exit => place.has_exit,
+        }
+    }
+}
+
+impl fmt::Display for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exec => "exec",
+            Self::Exit => "exit",
+        })
+    }
+}
+
+/// Whether an item ends the address space of a process, or the process before it.
+fn ends(model: &Model, item: &Item<'_>, pid: u32) -> bool {
+    let Item::Record(bytes) = item else { return false };
+    let Some(space) = model.space_of(pid) else { return false };
+    match decode(bytes) {
+        Ok(Record::End(header)) => header.mm == space.mm(),
+        Ok(Record::Exit(exit)) => exit.header.pid == pid && exit.header.flags & flag::GROUP != 0,
+        Ok(_) | Err(_) => false,
+    }
+}
+
+/// Whether a process has got a new image by these events.
+fn has_image(model: &Model, events: &[Event], pid: u32) -> bool {
+    let own = model.space_of(pid).map(Space::id);
+    events.iter().any(|event| {
+        matches!(event, Event::Commit { space, cause: Cause::Exec, .. } if Some(*space) == own)
+    })
+}

@@ -1,0 +1,221 @@
+//! The past of what is traced: a recording, or what a running tracer remembers. One code for both:
+//! what a tracer remembers is a recording too.
+
+mod at;
+mod moment;
+
+use std::{
+    fs::File,
+    io::{Cursor, Read, Seek},
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use mmaptrace_model::{Event, HeapRule, Model};
+use mmaptrace_recording::{Block, End, Error, Item, Reader, Start};
+
+pub use at::Then;
+pub use moment::{BadMoment, Moment};
+
+use crate::{
+    control::client::{self, Remembered},
+    machine,
+    sink::Clock,
+};
+
+/// Whose past.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A recording.
+    File(PathBuf),
+    /// A running tracer.
+    Tracer {
+        /// The one that traces this process, or did; else there must be only one.
+        pid: Option<u32>,
+        /// The one that listens here, else any.
+        socket: Option<PathBuf>,
+    },
+}
+
+/// The past, up to its end or to now.
+pub struct Past {
+    reader: Reader<Box<dyn Input>>,
+    /// What errors call it.
+    name: String,
+    /// What is now where it goes on: ns of `CLOCK_MONOTONIC`.
+    now: Option<u64>,
+}
+
+trait Input: Read + Seek {}
+impl<T: Read + Seek> Input for T {}
+
+/// What a recording gives, in order.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// The model as it is here, where reading does not begin with the start.
+    Model(Box<Model>),
+    /// An item.
+    Item(Item<'a>),
+}
+
+impl Past {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// There is no such recording or tracer, it cannot be read, or the tracer remembers nothing.
+    pub fn open(source: &Source) -> Result<Self> {
+        match source {
+            Source::File(path) => Self::open_file(path, None),
+            Source::Tracer { pid, socket } => match client::remembered(*pid, socket.as_deref())? {
+                // It writes on, and what it writes is cut wherever it is just now.
+                Remembered::File(path) => Self::open_file(&path, Some(machine::now())),
+                Remembered::Bytes(bytes) => {
+                    let name = "what the tracer remembers".to_owned();
+                    Self::new(Box::new(Cursor::new(bytes)), name, Some(machine::now()))
+                }
+            },
+        }
+    }
+
+    fn open_file(path: &Path, now: Option<u64>) -> Result<Self> {
+        let name = path.display().to_string();
+        let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+        Self::new(Box::new(file), name, now)
+    }
+
+    fn new(input: Box<dyn Input>, name: String, now: Option<u64>) -> Result<Self> {
+        let reader = Reader::open(input).map_err(|error| anyhow!("{name}: {error}"))?;
+        Ok(Self { reader, name, now })
+    }
+
+    /// What was known when it began.
+    pub const fn start(&self) -> &Start {
+        self.reader.start()
+    }
+
+    /// What was known when it ended, once it was replayed to its end.
+    pub const fn end(&self) -> Option<&End> {
+        self.reader.end()
+    }
+
+    /// How its times are told.
+    pub const fn clock(&self) -> Clock {
+        Clock::of(self.start())
+    }
+
+    /// Which regions are the heap.
+    pub const fn heap_rule(&self) -> HeapRule {
+        if self.start().heap_inclusive { HeapRule::Inclusive } else { HeapRule::Exclusive }
+    }
+
+    /// Tells each event from `from` on to `to`, or from the beginning and to the end, and the model
+    /// after the record that it came with, until it is told to break.
+    ///
+    /// Returns why the past is shorter than it was, if it is: a recorder was killed, or its file is
+    /// damaged. What precedes that was told.
+    ///
+    /// # Errors
+    /// It cannot be read, a moment is not in it or is one of a process ([`Moment::Exec`],
+    /// [`Moment::Exit`]), or `tell` fails.
+    pub fn replay(
+        &mut self,
+        from: Option<&Moment>,
+        to: Option<&Moment>,
+        mut tell: impl FnMut(&Event, &Model) -> Result<ControlFlow<()>>,
+    ) -> Result<Option<Error>> {
+        let from = from.map(|moment| self.point(moment)).transpose()?;
+        let to = to.map(|moment| self.point(moment)).transpose()?;
+        match &from {
+            Some(from) => self.go_to(from)?,
+            None => self.reader.rewind(),
+        }
+        let mut model = Model::default();
+        let mut events = Vec::new();
+        self.steps(|step| {
+            let item = match step {
+                Step::Model(known) => {
+                    model = *known;
+                    return Ok(ControlFlow::Continue(()));
+                }
+                Step::Item(item) => item,
+            };
+            if to.is_some_and(|to| to.is_before(&model, &item)) {
+                return Ok(ControlFlow::Break(()));
+            }
+            let told = from.is_none_or(|from| from.is_before(&model, &item));
+            take(&mut model, item, &mut events);
+            for event in events.drain(..).filter(|_| told) {
+                if tell(&event, &model)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    /// All from the beginning on, for a flow of its own.
+    ///
+    /// # Errors
+    /// See [`Past::replay`].
+    pub fn steps_from_start(
+        &mut self,
+        step: impl FnMut(Step<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<Option<Error>> {
+        self.reader.rewind();
+        self.steps(step)
+    }
+
+    /// All from where the reader is.
+    fn steps(
+        &mut self,
+        mut step: impl FnMut(Step<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<Option<Error>> {
+        let mut first = true;
+        loop {
+            let outcome = match self.reader.next_block() {
+                Ok(None) => return Ok(None),
+                Ok(Some(Block::Keyframe(model))) if first => {
+                    let model = Model::from_keyframe(model);
+                    let model = model.with_context(|| format!("cannot read {}", self.name))?;
+                    step(Step::Model(Box::new(model))).map(Ok)
+                }
+                Ok(Some(Block::Keyframe(_))) => Ok(Ok(ControlFlow::Continue(()))),
+                Ok(Some(Block::Items(mut items))) => loop {
+                    match items.next_item() {
+                        Ok(None) => break Ok(Ok(ControlFlow::Continue(()))),
+                        Ok(Some(item)) => match step(Step::Item(item)) {
+                            Ok(ControlFlow::Continue(())) => {}
+                            broken => break broken.map(Ok),
+                        },
+                        Err(error) => break Ok(Err(error)),
+                    }
+                },
+                Err(error) => Ok(Err(error)),
+            };
+            match outcome? {
+                Ok(ControlFlow::Continue(())) => first = false,
+                Ok(ControlFlow::Break(())) => return Ok(None),
+                Err(Error::Cut { .. }) if self.now.is_some() => return Ok(None),
+                Err(error) if error.is_end() => return Ok(Some(error)),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot read {}", self.name));
+                }
+            }
+        }
+    }
+}
+
+/// What an item does to a model, and the events that come of it.
+fn take(model: &mut Model, item: Item<'_>, events: &mut Vec<Event>) {
+    match item {
+        Item::Record(bytes) => {
+            model.apply(bytes, events);
+            // They were told when it was recorded.
+            drop(model.take_unidentified());
+        }
+        Item::ForgetNames => drop(model.retain_names()),
+        Item::ForgetStacks => drop(model.retain_stacks()),
+        Item::Tick { .. } | Item::Dump { .. } => {}
+    }
+}

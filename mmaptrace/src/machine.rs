@@ -1,0 +1,50 @@
+//! What is to be known of this machine: its clocks, and what a recording says of it.
+
+use std::fs;
+
+use mmaptrace_model::HeapRule;
+use mmaptrace_recording::Start;
+
+use crate::kernel;
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub fn now() -> u64 {
+    time(libc::CLOCK_MONOTONIC)
+}
+
+fn time(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the result is a local; both clocks are there on every kernel.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// What a trace that begins now has to tell; `calls`: returns of calls are reported.
+pub fn start(calls: bool) -> Start {
+    let heap = procfs::sys::kernel::Version::current()
+        .map_or(HeapRule::Exclusive, |v| HeapRule::of_kernel(v.major.into(), v.minor.into()));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let wall = time(libc::CLOCK_REALTIME);
+    let time = now();
+    Start {
+        time,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: kernel.trim().to_owned(),
+        tier: "exact".to_owned(),
+        clock_offset: wall.cast_signed() - time.cast_signed(),
+        utc_offset: utc_offset((wall / 1_000_000_000).cast_signed()),
+        heap_inclusive: heap == HeapRule::Inclusive,
+        max_map_count: kernel::max_map_count(),
+        calls,
+    }
+}
+
+/// What local time is ahead of UTC, in seconds, at a time in seconds since the epoch.
+pub fn utc_offset(seconds: i64) -> i32 {
+    // SAFETY: `tm` is plain data, and both are locals.
+    unsafe {
+        let mut local: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&raw const seconds, &raw mut local);
+        local.tm_gmtoff as i32
+    }
+}

@@ -1,0 +1,100 @@
+//! What the engine says to those who ask at its socket.
+
+use std::io;
+
+use anyhow::Result;
+use mmaptrace_model::Space;
+
+use super::{
+    engine::{ATTEMPTS, Engine},
+    recorder::Past,
+};
+use crate::{
+    config::DumpFormat,
+    control::{Reply, Request},
+    dump::{self, Residence, Subject},
+    machine::now,
+    sink::text::Why,
+};
+
+const MOVED: &str = "regions changed while /proc/PID/smaps was read; figures of some are missing";
+
+impl Engine {
+    /// Answers a client.
+    pub(super) fn answer(&mut self, request: Request) -> Result<(Reply, Vec<u8>)> {
+        match request {
+            Request::Dump { pid, format } => self.answer_dump(pid, format),
+            Request::History { pid } => self.answer_history(pid),
+        }
+    }
+
+    fn answer_dump(&mut self, pid: u32, format: DumpFormat) -> Result<(Reply, Vec<u8>)> {
+        self.refresh(pid)?;
+        let residence = match format {
+            DumpFormat::PmapX => self.residence(pid)?,
+            DumpFormat::Maps | DumpFormat::Pmap | DumpFormat::Json => None,
+        };
+        let Some(space) = self.intake.model().space_of(pid) else {
+            return Ok((Reply::NoSuchProcess, Vec::new()));
+        };
+        let moved = residence.as_ref().is_some_and(|it| !it.covers(space.map()));
+        let residence = residence.unwrap_or_default();
+        let body = match self.print(pid, space, format, &residence) {
+            Ok(body) => body,
+            Err(error) => return Ok((Reply::Error { why: error.to_string() }, Vec::new())),
+        };
+        let doubt = space.doubt();
+        let reply = Reply::Dump {
+            length: body.len() as u64,
+            commit: space.commit(),
+            exact: doubt.is_none() && !moved,
+            why: doubt
+                .map(|doubt| Why(doubt).to_string())
+                .or_else(|| moved.then(|| MOVED.to_owned())),
+        };
+        Ok((reply, body))
+    }
+
+    fn answer_history(&mut self, pid: Option<u32>) -> Result<(Reply, Vec<u8>)> {
+        self.catch_up()?;
+        let mut known = self.intake.model().process_totals();
+        if pid.is_some_and(|pid| !known.any(|process| process.pid == pid)) {
+            return Ok((Reply::NoSuchProcess, Vec::new()));
+        }
+        drop(known);
+        Ok(match self.intake.past()? {
+            None => (Reply::NoHistory, Vec::new()),
+            Some(Past::File(path)) => (Reply::Recording { path }, Vec::new()),
+            Some(Past::Bytes(bytes)) => (Reply::History { length: bytes.len() as u64 }, bytes),
+        })
+    }
+
+    /// How much of a process's regions is in memory, of such as the model has, unless they change
+    /// faster than they can be read; `None`: it cannot be read, or has no regions left.
+    fn residence(&mut self, pid: u32) -> Result<Option<Residence>> {
+        let mut residence = None;
+        for _ in 0..ATTEMPTS {
+            residence = Residence::of(pid).ok();
+            self.refresh(pid)?;
+            let map = self.intake.model().space_of(pid).map(Space::map);
+            if residence.as_ref().zip(map).is_none_or(|(residence, map)| residence.covers(map)) {
+                break;
+            }
+        }
+        Ok(residence)
+    }
+
+    /// The map of a space, in the format asked for; the figures are for the one that has them.
+    pub(super) fn print(
+        &self,
+        pid: u32,
+        space: &Space,
+        format: DumpFormat,
+        residence: &Residence,
+    ) -> io::Result<Vec<u8>> {
+        let (time, clock) = (now(), self.clock);
+        let command = &dump::command_line(pid)[..];
+        let subject = Subject { pid, space, time, clock, command, residence };
+        dump::print(self.intake.mirror(), &subject, format)
+    }
+}
