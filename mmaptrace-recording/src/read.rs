@@ -184,13 +184,22 @@ impl<R: Read + Seek> Reader<R> {
         self.end = None;
     }
 
+    /// Where it begins, if what was before that was forgotten.
+    pub fn forgotten(&mut self) -> Option<Place> {
+        let head = self.head_at(self.first).ok()??;
+        (head.kind == kind::KEYFRAME).then(|| Place::of(self.first, &head))
+    }
+
     /// The last block of which `holds` is true, if it is true of all blocks up to one and of none
-    /// after it. Reads a few blocks' worth, however long the recording is, damage or none.
+    /// after it; one that is cut is none. Reads a few blocks' worth, however long the recording is,
+    /// damage or none.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn last_where(&mut self, holds: impl Fn(&Place) -> bool) -> Result<Option<Place>, Error> {
-        let mut high = self.input.seek(SeekFrom::End(0))?;
+        let end = self.input.seek(SeekFrom::End(0))?;
+        let holds = |place: &Place| place.next <= end && holds(place);
+        let mut high = end;
         let Some(mut found) = self.scan(self.first, high)?.filter(|place| holds(place)) else {
             return Ok(None);
         };

@@ -7,6 +7,7 @@ use mmaptrace_common::syscalls::TABLE;
 
 use crate::{
     config::{Command, Config, Dump, DumpFormat, Format, Replay, Target, Trace, Viewing},
+    history::Moment,
     kernel::Stacks,
     sink::{Filter, clock::Times},
 };
@@ -60,7 +61,7 @@ mmaptrace record -o FILE [OPTIONS] -p PID [-p PID ...]
     Record(RecordArgs),
     /// Show a recording as it was, or would have been, shown live
     Replay(ReplayArgs),
-    /// Print a running tracer's model of a process, by default as /proc/PID/maps prints it
+    /// Print the map of a process, of now or of a moment that is past, as /proc/PID/maps prints it
     Dump(DumpArgs),
     /// Say what this kernel and user allow, and how to get what they do not
     Check,
@@ -212,6 +213,13 @@ struct DumpArgs {
     /// How the map is written
     #[arg(long, value_enum, default_value_t = DumpFormatArg::Maps)]
     format: DumpFormatArg,
+    /// The map as it was then: HH:MM:SS[.frac], 2024-11-21T10:46:40Z, seconds since the epoch, -5s
+    /// (before now, or the end), +3.2s (after the start), #123 (after so many events), exec, exit
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    at: Option<Moment>,
+    /// Look into a recording instead of asking a running tracer; without --at, at its end
+    #[arg(short, long, value_name = "FILE", conflicts_with = "socket")]
+    input: Option<PathBuf>,
     /// The tracer's socket, else the newest tracer that has the process
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -238,17 +246,7 @@ pub fn parse() -> Config {
     let cli = Cli::parse();
     let command = match cli.command {
         Some(Sub::Check) => Command::Check,
-        Some(Sub::Dump(args)) => Command::Dump(Dump {
-            pid: args.pid,
-            format: match args.format {
-                DumpFormatArg::Maps => DumpFormat::Maps,
-                DumpFormatArg::Pmap => DumpFormat::Pmap,
-                DumpFormatArg::PmapX => DumpFormat::PmapX,
-                DumpFormatArg::Json => DumpFormat::Json,
-            },
-            socket: args.socket,
-            verbose: args.verbose,
-        }),
+        Some(Sub::Dump(args)) => Command::Dump(dump(args)),
         Some(Sub::Record(args)) => {
             let viewing = args.print.then(|| viewing(args.view, None));
             Command::Trace(trace(args.target, &args.tracer, viewing, Some(args.output), 0))
@@ -264,6 +262,20 @@ pub fn parse() -> Config {
         }
     };
     Config { command }
+}
+
+fn dump(args: DumpArgs) -> Dump {
+    let DumpArgs { pid, format, at, input, socket, verbose } = args;
+    let format = match format {
+        DumpFormatArg::Maps => DumpFormat::Maps,
+        DumpFormatArg::Pmap => DumpFormat::Pmap,
+        DumpFormatArg::PmapX if at.is_some() || input.is_some() => {
+            usage("pmap-x tells what is in memory now; of the past there is pmap")
+        }
+        DumpFormatArg::PmapX => DumpFormat::PmapX,
+        DumpFormatArg::Json => DumpFormat::Json,
+    };
+    Dump { pid, format, socket, input, at, verbose }
 }
 
 /// `viewing`: how events are shown, if they are; `recording`: where they are recorded; `history`: how

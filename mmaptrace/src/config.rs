@@ -3,6 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use crate::{
+    history::Moment,
     kernel::Stacks,
     sink::{Filter, clock::Times},
 };
@@ -21,7 +22,7 @@ pub enum Command {
     Trace(Trace),
     /// Show a recording.
     Replay(Replay),
-    /// Ask a running tracer.
+    /// Print a map.
     Dump(Dump),
     /// Say what is possible here.
     Check,
@@ -116,15 +117,19 @@ pub struct Replay {
     pub quiet: bool,
 }
 
-/// What to ask a running tracer.
+/// Which map to print.
 #[derive(Debug)]
 pub struct Dump {
-    /// Which process.
+    /// Of which process.
     pub pid: u32,
-    /// How the map is written.
+    /// How it is written.
     pub format: DumpFormat,
-    /// Whom to ask.
+    /// Whom to ask, if not a recording.
     pub socket: Option<PathBuf>,
+    /// The recording to look into, if no tracer is to be asked.
+    pub input: Option<PathBuf>,
+    /// Of when, if not of now or of the recording's end.
+    pub at: Option<Moment>,
     /// Whether to tell commit and exactness.
     pub verbose: bool,
 }

@@ -37,7 +37,7 @@ pub fn main() -> ExitCode {
     let (outcome, failure) = match config.command {
         Command::Check => (check::run(), Exit::Failure),
         Command::Replay(config) => (replay::run(&config), Exit::Failure),
-        Command::Dump(dump) => (control::client::dump(&dump), Exit::Failure),
+        Command::Dump(dump) => (dump::run(&dump), Exit::Failure),
         Command::Trace(trace) => {
             let launched = !trace.target.launch.is_empty();
             let failure = if launched { Exit::LaunchFailure } else { Exit::Failure };

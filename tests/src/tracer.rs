@@ -68,6 +68,27 @@ impl Tracer {
         Self::spawn(&mut command, Scratch::new()).ready()
     }
 
+    /// Records processes with these options, and waits until it has their address spaces. The
+    /// recording is [`recording`](Tracer::recording); what `--print` shows is the stream.
+    ///
+    /// # Panics
+    /// If the tracer ends instead.
+    pub fn record(pids: &[u32], args: &[&str]) -> Self {
+        let scratch = Scratch::new();
+        let mut command = mmaptrace(&["record"]);
+        command.args(args).arg("-o").arg(scratch.join("recording"));
+        for pid in pids {
+            command.arg("-p").arg(pid.to_string());
+        }
+        let stream = std::fs::File::create(scratch.join("trace")).expect("a file");
+        Self::spawn(command.stdout(stream), scratch).ready()
+    }
+
+    /// Where it records to.
+    pub fn recording(&self) -> PathBuf {
+        self.scratch.join("recording")
+    }
+
     /// Launches a command under the tracer. Its standard output is dropped.
     ///
     /// # Panics

@@ -1,7 +1,7 @@
-//! `mmaptrace dump`: the other end of the socket.
+//! The other end of the socket.
 
 use std::{
-    io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
@@ -10,29 +10,18 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{Reply, Request, directory};
-use crate::{
-    config::{Dump, DumpFormat},
-    exit::Exit,
-    sink::escape,
-};
+use crate::{config::DumpFormat, dump::Printed};
 
 /// How long a tracer may take to answer: it may be taking a picture of a large process.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks the tracers, newest first, until one has the process, and prints what it says.
+/// Asks for the map of a process: the newest tracer that has it.
 ///
 /// # Errors
 /// No tracer answers, or one fails to.
-pub fn dump(config: &Dump) -> Result<Exit> {
-    let request = Request::Dump { pid: config.pid, format: config.format };
-    match first_answer(request, Some(config.pid), config.socket.as_deref())? {
-        (Reply::Dump { commit, exact, why, .. }, body) => {
-            // What was joined from /proc may not fit, which the map itself cannot say.
-            if config.verbose || (!exact && config.format == DumpFormat::PmapX) {
-                report(config.pid, commit, exact, why.as_deref());
-            }
-            print(&body)
-        }
+pub fn dump(pid: u32, format: DumpFormat, socket: Option<&Path>) -> Result<Printed> {
+    match first_answer(Request::Dump { pid, format }, Some(pid), socket)? {
+        (Reply::Dump { commit, exact, why, .. }, body) => Ok(Printed { body, commit, exact, why }),
         (reply, _) => bail!("the tracer says what it was not asked: {reply:?}"),
     }
 }
@@ -157,31 +146,4 @@ fn ask(socket: &Path, request: Request) -> io::Result<(Reply, Vec<u8>)> {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok((reply, body))
-}
-
-fn report(pid: u32, commit: u64, exact: bool, why: Option<&str>) {
-    if exact {
-        crate::note(format_args!("{pid}: exact as of commit {commit}"));
-    } else {
-        let why = why.unwrap_or("in doubt");
-        crate::note(format_args!("{pid}: NOT known to be exact as of commit {commit}: {why}"));
-    }
-}
-
-fn print(body: &[u8]) -> Result<Exit> {
-    let mut stdout = io::stdout().lock();
-    let escaped;
-    let body = if stdout.is_terminal() {
-        // The names in it are the traced program's choice.
-        escaped = escape::lines(body);
-        escaped.as_bytes()
-    } else {
-        body
-    };
-    match stdout.write_all(body).and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(Exit::Success),
-        // The reader has seen enough.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Success),
-        Err(e) => Err(e).context("cannot write to standard output"),
-    }
 }

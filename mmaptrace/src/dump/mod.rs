@@ -1,18 +1,77 @@
-//! The map of one process, in the format asked for.
+//! `mmaptrace dump`: the map of one process, in the format asked for.
 
 mod residence;
+mod then;
 
-use std::{fs, io};
+use std::{
+    fs,
+    io::{self, IsTerminal as _, Write as _},
+};
 
+use anyhow::{Context as _, Result};
 use mmaptrace_model::Space;
 
 use crate::{
-    config::DumpFormat,
+    config::{Dump, DumpFormat},
+    control::client,
+    exit::Exit,
     flow::Mirror,
-    sink::{Clock, json, maps, pmap},
+    note,
+    sink::{Clock, escape, json, maps, pmap},
 };
 
 pub use residence::Residence;
+
+/// A map as it is to be printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Printed {
+    /// The text.
+    pub body: Vec<u8>,
+    /// The commit id it is of.
+    pub commit: u64,
+    /// Whether it is known to be exact.
+    pub exact: bool,
+    /// Why it is not.
+    pub why: Option<String>,
+}
+
+/// Prints a map, of now or of a moment that is past.
+///
+/// # Errors
+/// Nobody has it, it cannot be had, or it cannot be written.
+pub fn run(config: &Dump) -> Result<Exit> {
+    let &Dump { pid, format, verbose, .. } = config;
+    let printed = match (&config.at, &config.input) {
+        (None, None) => client::dump(pid, format, config.socket.as_deref())?,
+        (Some(_), _) | (_, Some(_)) => then::print(config)?,
+    };
+    let Printed { body, commit, exact, why } = printed;
+    if !exact {
+        let why = why.as_deref().unwrap_or("in doubt");
+        note(format_args!("{pid}: NOT known to be exact as of commit {commit}: {why}"));
+    } else if verbose {
+        note(format_args!("{pid}: exact as of commit {commit}"));
+    }
+    write(&body)
+}
+
+fn write(body: &[u8]) -> Result<Exit> {
+    let mut stdout = io::stdout().lock();
+    let escaped;
+    let body = if stdout.is_terminal() {
+        // The names in it are the traced program's choice.
+        escaped = escape::lines(body);
+        escaped.as_bytes()
+    } else {
+        body
+    };
+    match stdout.write_all(body).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(Exit::Success),
+        // The reader has seen enough.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Success),
+        Err(e) => Err(e).context("cannot write to standard output"),
+    }
+}
 
 /// What a map is printed of.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use mmaptrace_model::{
     decode::{Record, decode},
     event::Cause,
 };
-use mmaptrace_recording::{Item, Place};
+use mmaptrace_recording::{Error, Item, Place};
 
 use super::{
     Past, Step,
@@ -50,27 +50,25 @@ impl Past {
         self.go_to(&point)?;
         let mut then = Then { model: Model::default(), time: self.start().time };
         let mut events = Vec::new();
-        let mut reached = false;
         let short = self.steps(|step| {
             match step {
                 Step::Model(model) => then.model = *model,
                 Step::Item(item) if point.is_before(&then.model, &item) => {
-                    reached = true;
                     return Ok(ControlFlow::Break(()));
                 }
                 Step::Item(item) => then.take(item, &mut events),
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        let all = then.model.totals().events;
         match (point, short) {
-            (_, Some(error)) if !reached => bail!("{}: {error}", self.name),
-            (Point::Time(time), _) => then.time = time,
-            (Point::Events(events), _) => {
-                let all = then.model.totals().events;
-                if all < events {
-                    bail!("there are no {events} events in {}, but {all}", self.name);
-                }
+            (Point::Events(events), _) if all >= events => {}
+            // What precedes the cut was read, and has all that `point` finds.
+            (Point::Time(time), None | Some(Error::Cut { .. })) => then.time = time,
+            (Point::Events(events), None) => {
+                bail!("there are no {events} events in {}, but {all}", self.name)
             }
+            (_, Some(error)) => bail!("{}: {error}", self.name),
         }
         Ok(then)
     }

@@ -170,6 +170,7 @@ impl Past {
     /// Nowhere in this past, or it is one of a process.
     pub(super) fn point(&mut self, moment: &Moment) -> Result<Point> {
         let Clock { offset, utc_offset } = self.clock();
+        let forgotten = self.reader.forgotten();
         let (start, end) = (self.start().time, self.until()?);
         let wall = |epoch: u64| i128::from(epoch) - i128::from(offset);
         let time = match *moment {
@@ -188,9 +189,15 @@ impl Past {
             }
             Moment::BeforeEnd(time) => i128::from(end) - i128::from(time),
             Moment::AfterStart(time) => i128::from(start) + i128::from(time),
-            Moment::Event(events) => return Ok(Point::Events(events)),
+            Moment::Event(events) => {
+                if let Some(place) = forgotten.filter(|place| events < place.events) {
+                    bail!("{} begins after event {}", self.name, place.events);
+                }
+                return Ok(Point::Events(events));
+            }
             Moment::Exec | Moment::Exit => bail!("exec and exit are moments of one process"),
         };
+        let start = forgotten.map_or(start, |place| place.time);
         if time < i128::from(start) || time > i128::from(end) {
             let clock = self.clock();
             let told = u64::try_from(time + i128::from(offset)).unwrap_or(0);

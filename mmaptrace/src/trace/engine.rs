@@ -40,6 +40,10 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 const MIN_PATIENCE: u64 = 1_000_000;
 /// See [`MIN_PATIENCE`].
 const MAX_PATIENCE: u64 = 500_000_000;
+/// How long a file's new name may go unseen while records come, in ns.
+const RENAMED: u64 = 10_000_000;
+/// Pictures for new names take no more than one part in so many of the time.
+const RENAMED_SHARE: u64 = 100;
 
 /// See the module.
 pub(super) struct Engine {
@@ -62,6 +66,8 @@ pub(super) struct Engine {
     /// When doubts are looked at again, ns of `CLOCK_MONOTONIC`, and how long after that.
     heal_at: u64,
     patience: u64,
+    /// When names of files are looked at again, ns of `CLOCK_MONOTONIC`.
+    rename_at: u64,
 }
 
 impl Engine {
@@ -79,6 +85,7 @@ impl Engine {
             stacks: STACKS,
             heal_at: 0,
             patience: MIN_PATIENCE,
+            rename_at: 0,
         }
     }
 
@@ -125,6 +132,7 @@ impl Engine {
         self.forget_names()?;
         self.forget_stacks()?;
         self.heal();
+        self.rename()?;
         self.intake.tick(records == 0 && !congested)?;
         if records < BATCH {
             self.intake.flow.flush().context(WRITE)?;
@@ -233,6 +241,25 @@ impl Engine {
                 self.picture(pid);
             }
         }
+    }
+
+    /// Asks for pictures of the spaces whose files may have got other names: no change of a space
+    /// tells of them, and nobody who looks back could ask for one.
+    fn rename(&mut self) -> Result<()> {
+        let began = now();
+        if began < self.rename_at {
+            return Ok(());
+        }
+        let renames = self.probe.renames().context(MAPS)?;
+        let model = self.intake.model();
+        let stale = model.spaces().filter(|it| it.doubt().is_none() && it.renames() < renames);
+        let pids = stale.filter_map(|space| Some(model.process_of(space.id())?.pid));
+        for pid in pids.collect::<Vec<_>>() {
+            self.picture(pid);
+        }
+        let took = now() - began;
+        self.rename_at = began + RENAMED.max(RENAMED_SHARE * took);
+        Ok(())
     }
 
     /// Forgets, here and in the kernel, the names that no region has any more.

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use crate::{
@@ -39,6 +39,8 @@ use recorder::Recorder;
 const TICK: Duration = Duration::from_millis(1);
 /// Ticks without a record before the reader goes to sleep.
 const PATIENCE: u32 = 50;
+/// How long it sleeps at most: what tells no record, as a file's new name, is seen then.
+const SLEEP: Duration = Duration::from_millis(250);
 
 /// Traces, until there is nothing left to trace or the user says so.
 ///
@@ -289,6 +291,7 @@ impl Loop<'_> {
                     ready.context("cannot wait for the ring buffer")?.clear_ready();
                     quiet = 0;
                 }
+                () = sleep(SLEEP), if idle => {}
                 () = at(deadline) => return Ok(Over::Done),
                 () = at(check.map(|(_, when)| when)) => {
                     engine.verify()?;

@@ -29,6 +29,7 @@ mod sys;
 mod tasks;
 mod threads;
 mod unmap;
+mod wander;
 
 use sys::{Case, Outcome, say};
 
@@ -52,6 +53,7 @@ const CASES: &[&[Case]] = &[
     tasks::CASES,
     threads::CASES,
     unmap::CASES,
+    wander::CASES,
 ];
 
 fn main() {

@@ -1,0 +1,210 @@
+//! The past, asked for later: of a recording, or of a tracer that still runs.
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use mmaptrace_tests::{
+    Finished, Outcome, Process, Scratch, Tracer, Victim, difference, dump_as, maps, mmaptrace,
+    needs_root, run, until, victim,
+};
+
+/// How often `wander` stands still.
+const HALTS: usize = 100;
+
+/// Now, as `--at` takes it.
+fn now() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after the epoch");
+    format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
+}
+
+/// What a process's map was at a moment, by a recording.
+fn recorded(recording: &Path, pid: u32, at: &str) -> Finished {
+    run(mmaptrace(&["dump", "--at", at, &pid.to_string(), "-i"]).arg(recording))
+}
+
+#[track_caller]
+fn assert_was(expected: &[u8], found: &Finished, at: &str) {
+    assert_eq!(found.code(), Some(0), "--at {at}: {}", found.stderr);
+    assert_eq!(difference(expected, &found.stdout), None, "--at {at}");
+    assert_eq!(found.stderr, "", "--at {at}");
+}
+
+/// Lets `wander` walk, and tells a moment of each of its halts and what maps said there.
+fn walk(victim: &mut Victim) -> Vec<(String, Vec<u8>)> {
+    let halt = |_| {
+        assert_eq!(victim.work(), Outcome::Done);
+        let before = maps(victim.pid());
+        let at = now();
+        assert_eq!(maps(victim.pid()), before, "it stands still");
+        (at, before)
+    };
+    (0..HALTS).map(halt).collect()
+}
+
+/// By a recording, of a process that is gone.
+#[test]
+fn every_moment_is_what_maps_said_then() {
+    needs_root!("every_moment_is_what_maps_said_then");
+    let mut victim = victim!("wander");
+    let mut tracer = Tracer::record(&[victim.pid()], &[]);
+    let halts = walk(&mut victim);
+    let pid = victim.pid();
+    victim.end();
+    assert_eq!(tracer.process().wait().code(), Some(0), "{}", tracer.stderr());
+    for (at, expected) in &halts {
+        assert_was(expected, &recorded(&tracer.recording(), pid, at), at);
+    }
+    let last = halts.last().map(|(_, maps)| &maps[..]).unwrap_or_default();
+    assert_was(last, &recorded(&tracer.recording(), pid, "exit"), "exit");
+}
+
+/// By a tracer that runs: of a process that runs, and once it is gone.
+#[test]
+fn a_tracer_remembers_every_moment() {
+    needs_root!("a_tracer_remembers_every_moment");
+    let (mut victim, other) = (victim!("wander"), victim!("stand_still"));
+    let tracer = Tracer::attach_all(&[victim.pid(), other.pid()], &[]);
+    let halts = walk(&mut victim);
+    let pid = victim.pid();
+    for (at, expected) in halts.iter().step_by(10) {
+        assert_was(expected, &dump_as(pid, &["--at", at]), at);
+    }
+    victim.end();
+    for (at, expected) in halts.iter().skip(5).step_by(10) {
+        assert_was(expected, &dump_as(pid, &["--at", at]), at);
+    }
+    until("its end", || dump_as(pid, &["--at", "-0s"]).stderr.contains("had ended").then_some(()));
+    let last = halts.last().map(|(_, maps)| &maps[..]).unwrap_or_default();
+    assert_was(last, &dump_as(pid, &["--at", "exit"]), "exit");
+    tracer.finish().assert_clean();
+}
+
+/// What maps has said and what it says is told by all ways to name a moment.
+#[test]
+fn moments_have_many_names() {
+    needs_root!("moments_have_many_names");
+    let mut victim = victim!("munmap_middle");
+    let mut tracer = Tracer::record(&[victim.pid()], &[]);
+    let before = maps(victim.pid());
+    let early = now();
+    victim.work();
+    let (late, after) = (now(), maps(victim.pid()));
+    let (pid, recording) = (victim.pid(), tracer.recording());
+    tracer.process().signal(libc::SIGINT);
+    assert_eq!(tracer.process().wait().code(), Some(0), "{}", tracer.stderr());
+    for at in [&early, &format!("{early}999")] {
+        assert_was(&before, &recorded(&recording, pid, at), at);
+    }
+    let seconds: u64 =
+        late.split_once('.').and_then(|(whole, _)| whole.parse().ok()).expect("secs");
+    let fraction = late.split_once('.').map_or("", |(_, fraction)| fraction);
+    let date = |format: &str| {
+        run(Command::new("date").args(["-d", &format!("@{seconds}"), format])).text()
+    };
+    let rfc = format!("{}.{fraction}Z", date("+%Y-%m-%dT%H:%M:%S").trim());
+    let rfc = if date("+%z").trim() == "+0000" { rfc } else { late.clone() };
+    let clock = format!("{}.{fraction}", date("+%H:%M:%S").trim());
+    for at in ["-0s", "-1us", "#1", &late, &rfc, &clock] {
+        assert_was(&after, &recorded(&recording, pid, at), at);
+    }
+    // Without a moment, the end.
+    let end = run(mmaptrace(&["dump", &pid.to_string(), "-i"]).arg(&recording));
+    assert_was(&after, &end, "the end");
+}
+
+/// A command that is gone: what it was when it began, and when it ended.
+#[test]
+fn exec_and_exit_are_moments() {
+    needs_root!("exec_and_exit_are_moments");
+    let scratch = Scratch::new();
+    let recording = scratch.join("recording");
+    let mut tracer = mmaptrace(&["record", "-q", "-o"]);
+    tracer.arg(&recording).args(["--", "sh", "-c", "exec cat /dev/null"]);
+    assert_eq!(run(&mut tracer).code(), Some(0));
+    let json = run(mmaptrace(&["replay", "--format", "json"]).arg(&recording));
+    let execs: Vec<serde_json::Value> = json
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .filter(|line: &serde_json::Value| line["type"] == "exec")
+        .collect();
+    let pid = execs[0]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a PID");
+    assert_eq!(execs.len(), 2, "sh, and cat in its place");
+    let exec = recorded(&recording, pid, "exec");
+    assert_eq!((exec.code(), &exec.stderr[..]), (Some(0), ""));
+    assert!(exec.text().contains("/cat\n") && !exec.text().contains("/libc.so"), "{}", exec.text());
+    let exit = recorded(&recording, pid, "exit");
+    assert_eq!((exit.code(), &exit.stderr[..]), (Some(0), ""));
+    assert!(exit.text().contains("/cat\n") && exit.text().contains("/libc.so"), "{}", exit.text());
+    let pmap = run(mmaptrace(&["dump", "--format", "pmap", "--at", "exit", "-i"])
+        .arg(&recording)
+        .arg(pid.to_string()));
+    assert!(pmap.text().starts_with(&format!("{pid}:   [cat]\n")), "{}", pmap.text());
+}
+
+/// A name that a file lost is that of the moments before, not of those after.
+#[test]
+fn names_are_of_their_moment() {
+    needs_root!("names_are_of_their_moment");
+    let scratch = Scratch::new();
+    let mut victim = victim!("file_unlinked", scratch.path());
+    let tracer = Tracer::record(&[victim.pid()], &[]);
+    let (early, before) = (now(), maps(victim.pid()));
+    victim.work();
+    let after = maps(victim.pid());
+    assert!(String::from_utf8_lossy(&after).contains(" (deleted)\n"));
+    let (pid, recording) = (victim.pid(), tracer.recording());
+    until("the new name", || (recorded(&recording, pid, "-0s").stdout == after).then_some(()));
+    assert_was(&before, &recorded(&recording, pid, &early), &early);
+    drop(tracer);
+}
+
+/// A past that is bounded forgets its beginning, says so, and is right about the rest.
+#[test]
+fn what_is_forgotten_is_not_made_up() {
+    needs_root!("what_is_forgotten_is_not_made_up");
+    let mut victim = victim!("storm_mixed");
+    let tracer = Tracer::attach(victim.pid(), &["--history", "64K"]);
+    let begin = now();
+    victim.work();
+    let pid = victim.pid();
+    let forgotten = dump_as(pid, &["--at", &begin]);
+    assert_eq!(forgotten.code(), Some(1), "{}", forgotten.text());
+    assert!(forgotten.stderr.contains("that is "), "{}", forgotten.stderr);
+    assert_was(&maps(pid), &dump_as(pid, &["--at", "-0s"]), "-0s");
+    tracer.finish().assert_clean();
+}
+
+#[test]
+fn moments_that_are_none() {
+    needs_root!("moments_that_are_none");
+    let victim = victim!("stand_still");
+    let tracer = Tracer::attach(victim.pid(), &["--history", "0"]);
+    let pid = victim.pid();
+    let nothing = dump_as(pid, &["--at", "-1s"]);
+    assert_eq!(nothing.code(), Some(1));
+    assert!(nothing.stderr.contains("--history 0"), "{}", nothing.stderr);
+    assert_eq!(dump_as(pid, &["--at", "noon"]).code(), Some(2));
+    assert_eq!(dump_as(pid, &["--at", "-1s", "--format", "pmap-x"]).code(), Some(2));
+    drop(tracer);
+    let mut tracer = Tracer::record(&[pid], &[]);
+    tracer.process().signal(libc::SIGINT);
+    tracer.process().wait();
+    let recording = tracer.recording();
+    let refused = |at: &str, pid: u32, why: &str| {
+        let found = recorded(&recording, pid, at);
+        assert_eq!((found.code(), found.stdout.len()), (Some(1), 0), "--at {at}");
+        assert!(found.stderr.contains(why), "--at {at}: {}", found.stderr);
+    };
+    refused("-9999h", pid, "that is ");
+    refused("+9999h", pid, "that is ");
+    refused("#999999999", pid, "no 999999999 events");
+    refused("exec", pid, "has no exec");
+    refused("-0s", pid + 1, "was traced");
+    refused("+0s", pid, "was traced");
+    let idle = Process::quiet("sleep", &["1000"]);
+    assert_eq!(dump_as(idle.pid(), &["--at", "-0s"]).code(), Some(1), "no tracer runs");
+}
