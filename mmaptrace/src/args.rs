@@ -61,7 +61,7 @@ mmaptrace record -o FILE [OPTIONS] -p PID [-p PID ...]
     Record(RecordArgs),
     /// Show a recording as it was, or would have been, shown live
     Replay(ReplayArgs),
-    /// Print the map of a process, of now or of a moment that is past, as /proc/PID/maps prints it
+    /// Print the map of a process, of now or of a past moment, as /proc/PID/maps does
     Dump(DumpArgs),
     /// Say what this kernel and user allow, and how to get what they do not
     Check,
