@@ -1,5 +1,7 @@
 //! The command line, as clap sees it, and the [`Config`] it becomes. No other module sees clap.
 
+mod export;
+
 use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -11,6 +13,8 @@ use crate::{
     kernel::Stacks,
     sink::{Filter, clock::Times},
 };
+
+use export::ExportArgs;
 
 const AFTER_HELP: &str = "\
 Exit status:
@@ -42,6 +46,7 @@ mmaptrace [OPTIONS] -p PID [-p PID ...]
        mmaptrace record -o FILE [OPTIONS] -p PID | ... | -- CMD [ARG ...]
        mmaptrace replay [OPTIONS] FILE
        mmaptrace dump [OPTIONS] PID
+       mmaptrace export --format FORMAT [OPTIONS]
        mmaptrace check"
 )]
 struct Cli {
@@ -63,6 +68,8 @@ mmaptrace record -o FILE [OPTIONS] -p PID [-p PID ...]
     Replay(ReplayArgs),
     /// Print the map of a process, of now or of a past moment, as /proc/PID/maps does
     Dump(DumpArgs),
+    /// Write a recording, or what a running tracer remembers, for other tools, or as a page
+    Export(ExportArgs),
     /// Say what this kernel and user allow, and how to get what they do not
     Check,
 }
@@ -247,6 +254,7 @@ pub fn parse() -> Config {
     let command = match cli.command {
         Some(Sub::Check) => Command::Check,
         Some(Sub::Dump(args)) => Command::Dump(dump(args)),
+        Some(Sub::Export(args)) => Command::Export(args.into()),
         Some(Sub::Record(args)) => {
             let viewing = args.print.then(|| viewing(args.view, None));
             Command::Trace(trace(args.target, &args.tracer, viewing, Some(args.output), 0))

@@ -3,7 +3,8 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use crate::{
-    history::Moment,
+    export,
+    history::{Moment, Source},
     kernel::Stacks,
     sink::{Filter, clock::Times},
 };
@@ -24,6 +25,8 @@ pub enum Command {
     Replay(Replay),
     /// Print a map.
     Dump(Dump),
+    /// Write the past for other tools.
+    Export(Export),
     /// Say what is possible here.
     Check,
 }
@@ -146,4 +149,21 @@ pub enum DumpFormat {
     PmapX,
     /// As JSON.
     Json,
+}
+
+/// What to write for other tools.
+#[derive(Debug)]
+pub struct Export {
+    /// Whose past.
+    pub source: Source,
+    /// Of which process, if not of all.
+    pub pid: Option<u32>,
+    /// From when on, if not from its beginning.
+    pub from: Option<Moment>,
+    /// Up to when, if not to its end.
+    pub to: Option<Moment>,
+    /// As what.
+    pub format: export::Format,
+    /// Where it goes, if not to standard output.
+    pub output: Option<PathBuf>,
 }

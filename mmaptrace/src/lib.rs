@@ -37,6 +37,7 @@ pub fn main() -> ExitCode {
     let (outcome, failure) = match config.command {
         Command::Check => (check::run(), Exit::Failure),
         Command::Replay(config) => (replay::run(&config), Exit::Failure),
+        Command::Export(config) => (export::run(&config), Exit::Failure),
         Command::Dump(dump) => (dump::run(&dump), Exit::Failure),
         Command::Trace(trace) => {
             let launched = !trace.target.launch.is_empty();

@@ -33,6 +33,7 @@ const TESTS: &[&str] = &[
     include_str!("dump.rs"),
     include_str!("effects_without_calls.rs"),
     include_str!("errors.rs"),
+    include_str!("export.rs"),
     include_str!("history.rs"),
     include_str!("names.rs"),
     include_str!("stacks.rs"),

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    About, Export,
+    About, Close, Export,
     frames::Frames,
     kind::Kind,
     lives::{self, Fate, Lives, Past},
@@ -27,12 +27,15 @@ use super::{
 };
 use crate::{
     sink::{
+        Clock,
         escape::{Escaped, comm},
         summary::Ended,
         text::why::Why,
     },
     syscall::{self, Call, Outcome},
 };
+
+const OPEN: &[u8] = b"{\"traceEvents\":[\n";
 
 /// One event of the trace. Its fields are those of the format.
 #[derive(Debug, Serialize)]
@@ -58,6 +61,7 @@ struct Entry<'a> {
 /// Writes a trace.
 #[derive(Debug)]
 pub(super) struct Chrome<W> {
+    clock: Clock,
     lives: Lives,
     trace: Trace<W>,
     /// What the counters of each process stand at: sizes, and the number of regions.
@@ -88,7 +92,8 @@ impl<W: Write> Chrome<W> {
             named: HashSet::new(),
             result: Ok(()),
         };
-        Self { lives: Lives::new(about.heap), trace, counters: HashMap::new(), now: 0 }
+        let (clock, lives) = (about.clock, Lives::new(&about));
+        Self { clock, lives, trace, counters: HashMap::new(), now: 0 }
     }
 
     /// Writes the counters of a space's process, where they have changed.
@@ -99,14 +104,16 @@ impl<W: Write> Chrome<W> {
         let (old_sizes, old_regions) = self.counters.entry(owner.pid).or_default();
         if *old_sizes != sizes {
             *old_sizes = sizes;
-            let sizes = Kind::ALL.iter().zip(sizes);
-            let args: Map<_, _> =
-                sizes.map(|(kind, size)| (kind.name().to_owned(), size.into())).collect();
-            self.trace.counter("mapped bytes", owner.pid, time, args.into());
+            let all: u64 = sizes.iter().sum();
+            let kinds = Kind::ALL.iter().zip(sizes);
+            let kinds: Map<_, _> =
+                kinds.map(|(kind, size)| (kind.name().to_owned(), size.into())).collect();
+            self.trace.counter("size", owner.pid, time, json!({ "bytes": all }));
+            self.trace.counter("bytes of", owner.pid, time, kinds.into());
         }
         if *old_regions != regions {
             *old_regions = regions;
-            self.trace.counter("regions", owner.pid, time, json!({ "regions": regions }));
+            self.trace.counter("regions", owner.pid, time, json!({ "count": regions }));
         }
     }
 }
@@ -163,10 +170,14 @@ impl<W: Write> Export for Chrome<W> {
         std::mem::replace(&mut self.trace.result, Ok(()))
     }
 
-    fn finish(self: Box<Self>, _: &Model) -> io::Result<()> {
-        let Self { lives, mut trace, now, .. } = *self;
+    fn finish(self: Box<Self>, close: &Close<'_>) -> io::Result<()> {
+        let Self { clock, lives, mut trace, now, .. } = *self;
         lives.finish(now, &mut |past| trace.slice(past));
-        trace.finish()
+        trace.finish(&json!({
+            "mmaptrace": env!("CARGO_PKG_VERSION"),
+            "ends at": clock.epoch(now).to_string(),
+            "faults": close.faults().collect::<Vec<_>>(),
+        }))
     }
 }
 
@@ -275,19 +286,19 @@ impl<W: Write> Trace<W> {
 
     fn try_write(&mut self, entry: &Entry<'_>) -> io::Result<()> {
         self.out.write_all(match self.entries {
-            0 => b"{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n",
+            0 => OPEN,
             _ => b",\n",
         })?;
         self.entries += 1;
         Ok(serde_json::to_writer(&mut self.out, entry)?)
     }
 
-    fn finish(mut self) -> io::Result<()> {
+    fn finish(mut self, about: &Value) -> io::Result<()> {
         self.result?;
         if self.entries == 0 {
-            self.out.write_all(b"{\"traceEvents\":[")?;
+            self.out.write_all(OPEN)?;
         }
-        self.out.write_all(b"\n]}\n")?;
+        writeln!(self.out, "\n],\"otherData\":{about}}}")?;
         self.out.flush()
     }
 }

@@ -14,7 +14,7 @@ use mmaptrace_model::{
     event::{Cause, SpaceId, Syscall, Task},
 };
 
-use super::{About, Export, words::permissions};
+use super::{About, Close, Export, words::permissions};
 use crate::{
     sink::{
         Clock,
@@ -71,7 +71,7 @@ struct Head<'a> {
 impl<W: Write> Csv<W> {
     pub(super) fn new(out: W, about: About) -> Self {
         let out = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(out);
-        let About { clock, heap } = about;
+        let About { clock, heap, .. } = about;
         Self { out, clock, heap, titled: false, waiting: HashMap::new() }
     }
 
@@ -192,8 +192,8 @@ impl<W: Write> Export for Csv<W> {
                     Head { arguments: &path, ..bare(*time, process(*space), Some(task), "exec") };
                 self.plain(&head, "")
             }
-            Event::Fork { time, space, task, child, .. } => {
-                let head = bare(*time, process(*space), Some(task), "fork");
+            Event::Fork { time, task, child, .. } => {
+                let head = bare(*time, Some(task.pid), Some(task), "fork");
                 self.plain(&head, &child.tid.to_string())
             }
             Event::Exit { time, task, status, .. } => {
@@ -216,7 +216,7 @@ impl<W: Write> Export for Csv<W> {
         }
     }
 
-    fn finish(mut self: Box<Self>, _: &Model) -> io::Result<()> {
+    fn finish(mut self: Box<Self>, _: &Close<'_>) -> io::Result<()> {
         let mut tids: Vec<_> = self.waiting.keys().copied().collect();
         tids.sort_unstable();
         for tid in tids {

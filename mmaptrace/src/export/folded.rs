@@ -1,12 +1,15 @@
 //! Folded stacks: one line a site, `process;thread;frames...;call BYTES`, as `flamegraph.pl`,
 //! inferno and speedscope read them.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use mmaptrace_model::{Event, Model};
 
 use super::{
-    About, Export, Metric,
+    About, Close, Export, Metric,
     frames::Frames,
     sites::{Site, Sites},
 };
@@ -23,7 +26,7 @@ pub(super) struct Folded<W> {
 
 impl<W: Write> Folded<W> {
     pub(super) fn new(out: W, about: About, metric: Metric) -> Self {
-        Self { out, metric, sites: Sites::new(about.heap), frames: Frames::default() }
+        Self { out, metric, sites: Sites::new(&about), frames: Frames::default() }
     }
 }
 
@@ -34,17 +37,19 @@ impl<W: Write> Export for Folded<W> {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>, _: &Model) -> io::Result<()> {
+    fn finish(mut self: Box<Self>, _: &Close<'_>) -> io::Result<()> {
         let (sites, _) = self.sites.finish();
+        // Places that differ in addresses alone are one.
+        let mut lines = BTreeMap::<String, u64>::new();
         for (site, totals) in sites {
-            let value = match self.metric {
+            *lines.entry(line(&site, &self.frames).join(";")).or_default() += match self.metric {
                 Metric::Live => totals.live,
                 Metric::Mapped => totals.mapped,
                 Metric::Calls => totals.calls,
             };
-            if value > 0 {
-                writeln!(self.out, "{} {value}", line(&site, &self.frames).join(";"))?;
-            }
+        }
+        for (line, value) in lines.iter().filter(|(_, value)| **value > 0) {
+            writeln!(self.out, "{line} {value}")?;
         }
         self.out.flush()
     }

@@ -22,10 +22,10 @@ use sha2::{Digest as _, Sha256};
 
 use self::columns::{Data, DeedRow, Mark, MarkKind, Past, Space, Texts};
 use super::{
-    About, Export,
+    About, Close, Export,
     frames::Frames,
     kind::Kind,
-    lives::{self, Lives, Owner},
+    lives::{self, Change, Lives, Owner},
     words::Done,
 };
 use crate::{
@@ -79,7 +79,7 @@ struct Gathered {
 impl<W: Write> Html<W> {
     pub(super) fn new(out: W, about: About) -> Self {
         let (data, gathered) = (Data::default(), Gathered::default());
-        Self { out, clock: about.clock, lives: Lives::new(about.heap), data, gathered, now: 0 }
+        Self { out, clock: about.clock, lives: Lives::new(&about), data, gathered, now: 0 }
     }
 
     /// Notes the call or the end of a task, that no change of pages tells of.
@@ -167,10 +167,10 @@ impl<W: Write> Export for Html<W> {
         {
             gathered.deeds.insert((*space, *id), data.deeds.len());
         }
-        let deed = lives.event(event, model, &mut |past| gathered.past(past, data));
+        let change = lives.event(event, model, &mut |past| gathered.past(past, data));
         match event {
             Event::Commit { space, .. } => {
-                if let (Some(deed), Some(owner)) = (deed, lives.owner(*space)) {
+                if let (Some(Change { deed, .. }), Some(owner)) = (change, lives.owner(*space)) {
                     let row = gathered.space(&owner, data);
                     let task = gathered.task(&deed.task, data);
                     let text = gathered.texts.get(Done(&deed).to_string().as_bytes());
@@ -227,7 +227,7 @@ impl<W: Write> Export for Html<W> {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, model: &Model) -> io::Result<()> {
+    fn finish(self: Box<Self>, close: &Close<'_>) -> io::Result<()> {
         let Self { mut out, clock, lives, mut data, mut gathered, now } = *self;
         lives.finish(now, &mut |past| gathered.past(past, &mut data));
         data.version = env!("CARGO_PKG_VERSION");
@@ -235,8 +235,7 @@ impl<W: Write> Export for Html<W> {
         data.utc_offset = clock.utc_offset;
         data.duration = gathered.since(now);
         data.kinds = Kind::ALL.map(Kind::name);
-        data.events = model.totals().events;
-        data.lost = model.totals().lost;
+        data.faults = close.faults().collect();
         data.texts = gathered.texts.into_all();
         write(&mut out, &data)?;
         out.flush()

@@ -20,7 +20,7 @@ use mmaptrace_model::{
 };
 
 use self::pieces::Pieces;
-use super::kind::Kind;
+use super::{About, Scope, kind::Kind};
 use crate::sink::maps;
 
 /// Pages with one life so far.
@@ -88,6 +88,15 @@ pub(super) struct Past<'a> {
     pub(super) by: Option<&'a Arc<Deed>>,
 }
 
+/// A change of an address space.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    /// What did it.
+    pub(super) deed: Arc<Deed>,
+    /// How much it mapped, in bytes.
+    pub(super) mapped: u64,
+}
+
 /// Takes a time that is over.
 pub(super) type Tell<'a> = dyn FnMut(&Past<'_>) + 'a;
 
@@ -95,6 +104,7 @@ pub(super) type Tell<'a> = dyn FnMut(&Past<'_>) + 'a;
 #[derive(Debug)]
 pub(super) struct Lives {
     heap: HeapRule,
+    scope: Scope,
     origins: Origins,
     spaces: BTreeMap<SpaceId, Pieces>,
     names: Names,
@@ -102,19 +112,25 @@ pub(super) struct Lives {
 }
 
 impl Lives {
-    pub(super) fn new(heap: HeapRule) -> Self {
-        let (spaces, origins) = (BTreeMap::new(), Origins::default());
-        Self { heap, origins, spaces, names: Names::default(), begun: false }
+    pub(super) fn new(about: &About) -> Self {
+        Self {
+            heap: about.heap,
+            scope: about.scope,
+            origins: Origins::default(),
+            spaces: BTreeMap::new(),
+            names: Names::default(),
+            begun: false,
+        }
     }
 
-    /// Takes an event and the model after it, and tells what is over with it. What did it, if it
-    /// changed anything.
+    /// Takes an event and the model after it, and tells what is over with it. What did it and what
+    /// it mapped, if it changed anything.
     pub(super) fn event(
         &mut self,
         event: &Event,
         model: &Model,
         tell: &mut Tell<'_>,
-    ) -> Option<Arc<Deed>> {
+    ) -> Option<Change> {
         self.origins.event(event, model);
         let mut done = None;
         match event {
@@ -130,8 +146,8 @@ impl Lives {
                 };
                 if let (Some(deed), [_, ..]) = (Deed::of(event, model), &effects[..]) {
                     let deed = Arc::new(deed);
-                    self.effects(effects, &deed, model, tell);
-                    done = Some(deed);
+                    let mapped = self.effects(effects, &deed, model, tell);
+                    done = Some(Change { deed, mapped });
                 }
                 if whole {
                     self.fill(*space, *time, model);
@@ -154,7 +170,9 @@ impl Lives {
             && let Some(time) = time(event)
         {
             self.begun = true;
-            model.spaces().for_each(|space| self.fill(space.id(), time, model));
+            let spaces = model.spaces().map(Space::id);
+            let own = spaces.filter(|space| self.scope.has_space(*space, model));
+            own.collect::<Vec<_>>().into_iter().for_each(|space| self.fill(space, time, model));
         }
         done
     }
@@ -182,7 +200,7 @@ impl Lives {
         deed: &Arc<Deed>,
         model: &Model,
         tell: &mut Tell<'_>,
-    ) {
+    ) -> u64 {
         let Self { heap, origins, names, spaces, .. } = self;
         let id = deed.space;
         let pieces = Pieces::of(id, spaces, model);
@@ -191,6 +209,7 @@ impl Lives {
         let mut over = |piece: &Piece, fate| {
             tell(&Past { owner, piece, until: deed.time.max(piece.since), fate, by: Some(deed) });
         };
+        let mut mapped = 0;
         for effect in effects {
             let new = match effect {
                 Effect::Added { pages, .. } => {
@@ -212,8 +231,14 @@ impl Lives {
                 // The pages on both sides are what they were.
                 Effect::Split { .. } | Effect::Merged { .. } => continue,
             };
-            look.pieces(id, new, deed.time, |piece| pieces.put(piece));
+            look.pieces(id, new, deed.time, |piece| {
+                if piece.mapped.as_ref().is_some_and(|by| (by.space, by.id) == (id, deed.id)) {
+                    mapped += piece.region.size();
+                }
+                pieces.put(piece);
+            });
         }
+        mapped
     }
 
     /// Takes from the model what no effect has told of.
@@ -318,7 +343,7 @@ mod tests {
 
     /// The times that are told, as text, and all pieces at each step against the model.
     fn told(steps: &[Step]) -> Vec<String> {
-        let mut lives = Lives::new(HeapRule::Exclusive);
+        let mut lives = Lives::new(&testing::ABOUT);
         let mut told = Vec::new();
         let mut now = 0;
         let mut tell = |past: &Past<'_>| {

@@ -11,12 +11,17 @@ mod html;
 mod kind;
 mod lives;
 mod pprof;
+mod run;
+mod scope;
 mod sites;
 mod words;
 
 use std::io::{self, Write};
 
 use mmaptrace_model::{Event, HeapRule, Model};
+
+pub use run::run;
+pub use scope::Scope;
 
 use crate::sink::Clock;
 
@@ -33,6 +38,16 @@ pub enum Format {
     Csv,
     /// A page with a timeline.
     Html,
+}
+
+impl Format {
+    /// Whether it is nothing for a terminal.
+    pub const fn is_binary(self) -> bool {
+        match self {
+            Self::Pprof | Self::Html => true,
+            Self::Chrome | Self::Folded(_) | Self::Csv => false,
+        }
+    }
 }
 
 /// What folded stacks count.
@@ -53,6 +68,26 @@ pub struct About {
     pub clock: Clock,
     /// How its kernel tells the heap.
     pub heap: HeapRule,
+    /// Which processes.
+    pub scope: Scope,
+}
+
+/// What is known after the last event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Close<'a> {
+    /// Records that found no room or could not be read.
+    pub lost: u64,
+    /// Why there are fewer events than there were, if there are.
+    pub cut: Option<&'a str>,
+}
+
+impl Close<'_> {
+    /// What does not hold of the events, in words.
+    fn faults(&self) -> impl Iterator<Item = String> {
+        let lost = (self.lost > 0).then(|| format!("not exact: {} records were lost", self.lost));
+        let cut = self.cut.map(|cut| format!("the events end early: {cut}"));
+        [lost, cut].into_iter().flatten()
+    }
 }
 
 /// Takes events, and writes them as something else.
@@ -67,7 +102,7 @@ pub trait Export {
     ///
     /// # Errors
     /// What the writer says.
-    fn finish(self: Box<Self>, model: &Model) -> io::Result<()>;
+    fn finish(self: Box<Self>, close: &Close<'_>) -> io::Result<()>;
 }
 
 /// An exporter that writes to `out`, which should buffer.

@@ -10,7 +10,7 @@ use mmaptrace_model::{Event, Model};
 use prost::Message as _;
 
 use self::{proto::Profile, table::Table};
-use super::{About, Export, frames::Frames, sites::Sites};
+use super::{About, Close, Export, frames::Frames, sites::Sites};
 use crate::sink::Clock;
 
 /// Writes a profile.
@@ -25,7 +25,7 @@ pub(super) struct Pprof<W> {
 
 impl<W: Write> Pprof<W> {
     pub(super) fn new(out: W, about: About) -> Self {
-        let (sites, frames) = (Sites::new(about.heap), Frames::default());
+        let (sites, frames) = (Sites::new(&about), Frames::default());
         Self { out, clock: about.clock, sites, frames, begin: None }
     }
 }
@@ -38,7 +38,7 @@ impl<W: Write> Export for Pprof<W> {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, model: &Model) -> io::Result<()> {
+    fn finish(self: Box<Self>, close: &Close<'_>) -> io::Result<()> {
         let Self { out, clock, sites, frames, begin } = *self;
         let (sites, end) = sites.finish();
         let begin = begin.unwrap_or(end);
@@ -52,14 +52,15 @@ impl<W: Write> Export for Pprof<W> {
             duration_nanos: (end - begin) as i64,
             ..table.profile
         };
-        let lost = model.totals().lost;
-        if lost > 0 {
-            let comment = table.text(&format!("not exact: {lost} records were lost"));
+        for fault in close.faults() {
+            let comment = table.text(&fault);
             table.profile.comment.push(comment);
         }
         for (site, totals) in &sites {
             table.sample(site, *totals, frames.of(site.stack));
         }
+        // The first is taken for the program's, which lies below its libraries.
+        table.profile.mapping.sort_by_key(|mapping| mapping.memory_start);
         let mut out = GzEncoder::new(out, Compression::default());
         out.write_all(&table.profile.encode_to_vec())?;
         out.finish()?.flush()

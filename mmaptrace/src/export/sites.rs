@@ -2,9 +2,12 @@
 
 use std::{borrow::Cow, collections::BTreeMap, num::NonZeroU64};
 
-use mmaptrace_model::{Effect, Event, HeapRule, Model, history::Deed};
+use mmaptrace_model::{Event, Model, history::Deed};
 
-use super::lives::{Fate, Lives, Owner, Past};
+use super::{
+    About,
+    lives::{Change, Fate, Lives, Owner, Past},
+};
 use crate::sink::text::why::tag;
 
 /// A place that changes address spaces.
@@ -41,21 +44,20 @@ pub(super) struct Sites {
 }
 
 impl Sites {
-    pub(super) fn new(heap: HeapRule) -> Self {
-        Self { lives: Lives::new(heap), totals: BTreeMap::new(), now: 0 }
+    pub(super) fn new(about: &About) -> Self {
+        Self { lives: Lives::new(about), totals: BTreeMap::new(), now: 0 }
     }
 
     /// Takes an event, and the model after it.
     pub(super) fn event(&mut self, event: &Event, model: &Model) {
         self.now = super::lives::time(event).unwrap_or(self.now);
         let totals = &mut self.totals;
-        let deed = self.lives.event(event, model, &mut |past| remains(totals, past));
-        if let Event::Commit { space, effects, .. } = event
-            && let Some(deed) = deed
-            && let Some(owner) = self.lives.owner(*space)
+        let change = self.lives.event(event, model, &mut |past| remains(totals, past));
+        if let Some(Change { deed, mapped }) = change
+            && let Some(owner) = self.lives.owner(deed.space)
         {
             let totals = entry(totals, &owner, Some(&deed));
-            totals.mapped += effects.iter().map(mapped).sum::<u64>();
+            totals.mapped += mapped;
             totals.calls += 1;
         }
     }
@@ -91,15 +93,4 @@ fn entry<'a>(
         stack: deed.and_then(|deed| deed.stacks.user),
     };
     totals.entry(site).or_default()
-}
-
-/// How many bytes an effect maps that were not, or not of that source.
-const fn mapped(effect: &Effect) -> u64 {
-    match effect {
-        Effect::Added { pages, .. } | Effect::Replaced { new: pages, .. } => pages.size(),
-        Effect::Removed { .. }
-        | Effect::Changed { .. }
-        | Effect::Split { .. }
-        | Effect::Merged { .. } => 0,
-    }
 }

@@ -4,7 +4,7 @@ use mmaptrace_common::record::{self, Header, Region, backing, cause, flag, kind}
 use mmaptrace_model::{Event, HeapRule, Model};
 use zerocopy::{Immutable, IntoBytes};
 
-use super::{About, Format, exporter};
+use super::{About, Close, Format, Scope, exporter};
 use crate::sink::Clock;
 
 const MM: u64 = 0xffff_8880_1234_5600;
@@ -12,6 +12,13 @@ const MM: u64 = 0xffff_8880_1234_5600;
 pub(super) const PATH: &[u8] = b"/tmp/</script>;a\n\xe2\x80\xa8,\"=\xff";
 /// A name, likewise.
 pub(super) const COMM: [u8; 16] = *b"=e;\"<b>\n,x\xff\0\0\0\0\0";
+
+/// Of the story.
+pub(super) const ABOUT: About = About {
+    clock: Clock { offset: 0, utc_offset: 0 },
+    heap: HeapRule::Exclusive,
+    scope: Scope { pid: None },
+};
 
 /// A record, in words so that its bytes are aligned.
 pub(super) type Step = Vec<u64>;
@@ -134,11 +141,11 @@ pub(super) fn replay(steps: &[Step], mut each: impl FnMut(&Event, &Model)) -> Mo
 /// The story as a format has it.
 pub(super) fn export(format: Format) -> Vec<u8> {
     let mut out = Vec::new();
-    let about = About { clock: Clock::default(), heap: HeapRule::Exclusive };
-    let mut export = exporter(format, &mut out, about);
-    let model = replay(&story(), |event, model| {
+    let mut export = exporter(format, &mut out, ABOUT);
+    replay(&story(), |event, model| {
         export.event(event, model).expect("memory takes all");
     });
-    export.finish(&model).expect("memory takes all");
+    let close = Close { lost: 3, cut: Some("in </script>") };
+    export.finish(&close).expect("memory takes all");
     out
 }

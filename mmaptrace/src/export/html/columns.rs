@@ -19,10 +19,8 @@ pub(super) struct Data {
     pub(super) utc_offset: i32,
     /// From the first event to the last.
     pub(super) duration: u64,
-    /// Events of tasks.
-    pub(super) events: u64,
-    /// Records that were lost.
-    pub(super) lost: u64,
+    /// Why it is not all, or not exact.
+    pub(super) faults: Vec<String>,
     /// Names of kinds.
     pub(super) kinds: [&'static str; Kind::ALL.len()],
     /// Address spaces.

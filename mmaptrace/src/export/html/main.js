@@ -5,10 +5,8 @@ async function main() {
   const { dataset } = document.documentElement;
   dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   const data = await load();
-  if (data.lost > 0) {
-    at("warning").textContent = `Not exact: ${data.lost.toLocaleString("en")} records were lost.`;
-    at("warning").hidden = false;
-  }
+  at("warning").textContent = data.faults.join("; ");
+  at("warning").hidden = data.faults.length === 0;
   if (data.spaces.length === 0) {
     at("state").textContent = "There are no events.";
   } else {

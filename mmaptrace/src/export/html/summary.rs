@@ -18,8 +18,8 @@ pub(super) fn write(out: &mut impl Write, data: &Data) -> io::Result<()> {
             write!(out, "<td>{}", Size(size))?;
         }
     }
-    let (events, lost) = (data.events, data.lost);
-    write!(out, "\n</table>\n<p>{events} events, {lost} records lost.</p>\n")
+    out.write_all(b"\n</table>\n")?;
+    data.faults.iter().try_for_each(|fault| writeln!(out, "<p>{}</p>", escape(fault)))
 }
 
 /// Text as HTML.

@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     ("many_regions", many_regions),
     ("crowd", crowd),
     ("hostile_name", hostile_name),
+    ("hostile_markup", hostile_markup),
     ("stand_still", stand_still),
 ];
 
@@ -192,6 +193,18 @@ fn hostile_name() -> Outcome {
     let name = c"\x1b[2J\"\n\\\x07\xff}{";
     must(call(libc::SYS_prctl, [libc::PR_SET_NAME as usize, name.as_ptr().expose_provenance()]));
     let fd = crate::sys::file(b"\x1b]0;title\x07\n\"},{\xff", 4);
+    ready();
+    must(mmap(0, 2 * PAGE, R, libc::MAP_PRIVATE, fd, 0));
+    Ok(())
+}
+
+/// A process and a file whose names would be elements of a page, columns of a table and frames of a
+/// stack.
+fn hostile_markup() -> Outcome {
+    let name = c"<b>;a,\"='& 1";
+    must(call(libc::SYS_prctl, [libc::PR_SET_NAME as usize, name.as_ptr().expose_provenance()]));
+    let name = c"</script><img src=x onerror=\"document.title='gone'\">;,\n=1";
+    let fd = must(call(libc::SYS_memfd_create, [name.as_ptr().expose_provenance(), 0])) as i32;
     ready();
     must(mmap(0, 2 * PAGE, R, libc::MAP_PRIVATE, fd, 0));
     Ok(())

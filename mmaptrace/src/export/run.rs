@@ -1,0 +1,69 @@
+//! `mmaptrace export`.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, IsTerminal as _, Write},
+    ops::ControlFlow,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use mmaptrace_model::model::Totals;
+
+use super::{About, Close, Scope, exporter};
+use crate::{config::Export, exit::Exit, history::Past, note};
+
+/// How much is gathered before it is written, in bytes.
+const BUFFER: usize = 1 << 18;
+
+/// Writes the events of the past as what was asked for.
+///
+/// # Errors
+/// The past cannot be read, or is cut or damaged: what precedes that is written. Or the output
+/// cannot be written.
+pub fn run(config: &Export) -> Result<Exit> {
+    let mut past = Past::open(&config.source)?;
+    let name = config
+        .output
+        .as_ref()
+        .map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
+    let out: Box<dyn Write> = match &config.output {
+        Some(path) => {
+            Box::new(File::create(path).with_context(|| format!("cannot create {name}"))?)
+        }
+        None if config.format.is_binary() && io::stdout().is_terminal() => {
+            bail!("this is nothing for a terminal; name a file: -o FILE")
+        }
+        None => Box::new(io::stdout()),
+    };
+    match write(config, &mut past, &mut BufWriter::with_capacity(BUFFER, out)) {
+        // Whoever read it has seen enough.
+        Err(error) if is_broken_pipe(&error) => Ok(Exit::Success),
+        outcome => outcome.with_context(|| format!("cannot write {name}")),
+    }
+}
+
+fn write(config: &Export, past: &mut Past, out: &mut impl Write) -> Result<Exit> {
+    let scope = Scope { pid: config.pid };
+    let about = About { clock: past.clock(), heap: past.heap_rule(), scope };
+    let mut export = exporter(config.format, out, about);
+    let mut totals = Totals::default();
+    let short = past.replay(config.from.as_ref(), config.to.as_ref(), |event, model| {
+        totals = model.totals();
+        if scope.has_event(event, model) {
+            export.event(event, model)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let cut = short.map(|error| error.to_string());
+    let lost = totals.lost + totals.malformed;
+    export.finish(&Close { lost, cut: cut.as_deref() })?;
+    if lost > 0 {
+        note(format_args!("not exact: {lost} records were lost"));
+    }
+    cut.map_or(Ok(Exit::Success), |cut| Err(anyhow!("the events end early: {cut}")))
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
