@@ -25,7 +25,7 @@ mod story;
 pub use crowd::{Crowd, Crowded};
 pub use deed::Deed;
 pub use exposure::{Exposed, Exposure, How, Shared, Since};
-pub use growth::{Account, Figures, Growth, Kind, Lifetimes, Population, Site};
+pub use growth::{Figures, Growth, Kind, Lifetimes, Population, Site};
 pub use origins::{Origin, Origins};
 pub use snapshot::{Labels, Sum, Tally};
 pub use story::{Story, Tale};

@@ -1,5 +1,6 @@
 //! The command line, as clap sees it, and the [`Config`] it becomes. No other module sees clap.
 
+mod ask;
 mod export;
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf, time::Duration};
@@ -14,6 +15,7 @@ use crate::{
     sink::{Filter, clock::Times},
 };
 
+use ask::{DiffArgs, ReportArgs, WhoArgs};
 use export::ExportArgs;
 
 const AFTER_HELP: &str = "\
@@ -46,6 +48,9 @@ mmaptrace [OPTIONS] -p PID [-p PID ...]
        mmaptrace record -o FILE [OPTIONS] -p PID | ... | -- CMD [ARG ...]
        mmaptrace replay [OPTIONS] FILE
        mmaptrace dump [OPTIONS] PID
+       mmaptrace who [OPTIONS] ADDRESS
+       mmaptrace report [OPTIONS]
+       mmaptrace diff --from TIME [OPTIONS]
        mmaptrace export --format FORMAT [OPTIONS]
        mmaptrace check"
 )]
@@ -68,6 +73,12 @@ mmaptrace record -o FILE [OPTIONS] -p PID [-p PID ...]
     Replay(ReplayArgs),
     /// Print the map of a process, of now or of a past moment, as /proc/PID/maps does
     Dump(DumpArgs),
+    /// Tell what ever happened to an address: who mapped, changed, moved and unmapped it
+    Who(WhoArgs),
+    /// Tell what was mapped and not unmapped, by where it was asked for
+    Report(ReportArgs),
+    /// Tell what one moment's map has that another's has not
+    Diff(DiffArgs),
     /// Write a recording, or what a running tracer remembers, for other tools, or as a page
     Export(ExportArgs),
     /// Say what this kernel and user allow, and how to get what they do not
@@ -212,6 +223,15 @@ enum FormatArg {
     Json,
 }
 
+impl From<FormatArg> for Format {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Text => Self::Text,
+            FormatArg::Json => Self::Json,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 struct DumpArgs {
     /// The process
@@ -254,6 +274,9 @@ pub fn parse() -> Config {
     let command = match cli.command {
         Some(Sub::Check) => Command::Check,
         Some(Sub::Dump(args)) => Command::Dump(dump(args)),
+        Some(Sub::Who(args)) => ask::who(args),
+        Some(Sub::Report(args)) => ask::report(args),
+        Some(Sub::Diff(args)) => ask::diff(args).unwrap_or_else(|message| usage(message)),
         Some(Sub::Export(args)) => Command::Export(args.into()),
         Some(Sub::Record(args)) => {
             let viewing = args.print.then(|| viewing(args.view, None));
@@ -332,10 +355,7 @@ fn viewing(args: ViewArgs, output: Option<PathBuf>) -> Viewing {
     }
     Viewing {
         output,
-        format: match args.format {
-            FormatArg::Text => Format::Text,
-            FormatArg::Json => Format::Json,
-        },
+        format: args.format.into(),
         filter: Filter {
             calls: (!args.events.is_empty()).then(|| args.events.into_iter().collect()),
             min_size: args.min_size,
@@ -346,8 +366,13 @@ fn viewing(args: ViewArgs, output: Option<PathBuf>) -> Viewing {
             (false, 0 | 2) => Times::Micros,
             (false, _) => Times::Epoch,
         },
-        colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        colour: colour(),
     }
+}
+
+/// Whether colours are wanted where there is a terminal.
+fn colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A usage error that clap cannot see.

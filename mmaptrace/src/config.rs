@@ -25,6 +25,12 @@ pub enum Command {
     Replay(Replay),
     /// Print a map.
     Dump(Dump),
+    /// Tell what ever happened to an address.
+    Who(Who),
+    /// Tell what grew, or was writable and executable.
+    Report(Report),
+    /// Compare two maps.
+    Diff(Diff),
     /// Write the past for other tools.
     Export(Export),
     /// Say what is possible here.
@@ -149,6 +155,89 @@ pub enum DumpFormat {
     PmapX,
     /// As JSON.
     Json,
+}
+
+/// What to ask of an address.
+#[derive(Debug)]
+pub struct Who {
+    /// Of whose past.
+    pub source: Source,
+    /// Which address.
+    pub subject: Subject,
+    /// In which process, if not in all.
+    pub pid: Option<u32>,
+    /// As of when, if not of the end.
+    pub at: Option<Moment>,
+    /// How the answer is written.
+    pub format: Format,
+    /// Whether colours are wanted where there is a terminal.
+    pub colour: bool,
+}
+
+/// Which address.
+#[derive(Debug)]
+pub enum Subject {
+    /// This one, and those after it.
+    Address {
+        /// The first.
+        start: u64,
+        /// How many, at least 1.
+        length: u64,
+    },
+    /// That of a crash, by its core file.
+    Core(PathBuf),
+}
+
+/// What to report.
+#[derive(Debug)]
+pub struct Report {
+    /// Of whose past.
+    pub source: Source,
+    /// Of which process, if not of all.
+    pub pid: Option<u32>,
+    /// As of when, if not of the end.
+    pub at: Option<Moment>,
+    /// What.
+    pub topic: Topic,
+    /// How many sites, or regions of one kind, are told in text.
+    pub top: usize,
+    /// How it is written.
+    pub format: Format,
+}
+
+/// What a report is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// What was mapped and not unmapped, by where it was asked for.
+    Growth,
+    /// The same as folded stacks.
+    Folded,
+    /// What was writable and executable.
+    Exposure,
+}
+
+/// What to compare.
+#[derive(Debug)]
+pub struct Diff {
+    /// The earlier map.
+    pub from: When,
+    /// The later map.
+    pub to: When,
+    /// How the difference is written.
+    pub format: Format,
+    /// Whether colours are wanted where there is a terminal.
+    pub colour: bool,
+}
+
+/// A map: whose, and when.
+#[derive(Debug)]
+pub struct When {
+    /// Of whose past.
+    pub source: Source,
+    /// The moment.
+    pub at: Moment,
+    /// The process, if there are several.
+    pub pid: Option<u32>,
 }
 
 /// What to write for other tools.

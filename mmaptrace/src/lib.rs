@@ -6,6 +6,7 @@
 //! ```
 
 pub mod args;
+pub mod ask;
 pub mod check;
 pub mod config;
 pub mod control;
@@ -39,6 +40,9 @@ pub fn main() -> ExitCode {
         Command::Replay(config) => (replay::run(&config), Exit::Failure),
         Command::Export(config) => (export::run(&config), Exit::Failure),
         Command::Dump(dump) => (dump::run(&dump), Exit::Failure),
+        Command::Who(config) => (ask::who(&config), Exit::Failure),
+        Command::Report(config) => (ask::report(&config), Exit::Failure),
+        Command::Diff(config) => (ask::diff(&config), Exit::Failure),
         Command::Trace(trace) => {
             let launched = !trace.target.launch.is_empty();
             let failure = if launched { Exit::LaunchFailure } else { Exit::Failure };

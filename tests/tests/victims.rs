@@ -8,8 +8,8 @@ use std::process::Command;
 use mmaptrace_common::syscalls::{Report, TABLE};
 use mmaptrace_tests::{Scratch, Victim, run, victim_path};
 
-/// Cases that do not talk as the others do: images another case runs, and one that never is done.
-const APART: &[&str] = &["after_execve", "after_execve_again", "flood"];
+/// Cases that do not talk as the others do: images another case runs, and those that never are done.
+const APART: &[&str] = &["after_execve", "after_execve_again", "deeds_crash", "flood"];
 
 fn cases() -> Vec<String> {
     let list = run(Command::new(victim_path!()).arg("cases"));
@@ -28,6 +28,7 @@ fn each_case_has_a_name_of_its_own() {
 /// The tests that trace.
 const TESTS: &[&str] = &[
     include_str!("attach.rs"),
+    include_str!("blame.rs"),
     include_str!("calls.rs"),
     include_str!("contention.rs"),
     include_str!("dump.rs"),

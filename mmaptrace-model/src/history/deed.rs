@@ -1,15 +1,13 @@
 //! A commit as a deed: who did it, when, and by what; and what its call asked for.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use mmaptrace_common::syscalls::lookup;
 
 use crate::{
     effect::Effect,
     event::{Cause, Event, SpaceId, Stacks, Syscall, Task},
-    model::Model,
     region::PAGE,
-    stack::Stack,
 };
 
 /// `MAP_FIXED`
@@ -20,7 +18,7 @@ const MREMAP_FIXED: u64 = 2;
 const MREMAP_DONTUNMAP: u64 = 4;
 
 /// What is remembered of a commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deed {
     /// When: ns of `CLOCK_MONOTONIC`.
     pub time: u64,
@@ -34,17 +32,14 @@ pub struct Deed {
     pub cause: Cause,
     /// Where in the program it came from.
     pub stacks: Stacks,
-    /// The frames of that in user space, as they lay then.
-    pub stack: Option<Arc<Stack>>,
 }
 
 impl Deed {
-    /// The deed that a commit is, by the model after it; `None` of any other event.
-    pub fn of(event: &Event, model: &Model) -> Option<Self> {
+    /// The deed that a commit is; `None` of any other event.
+    pub const fn of(event: &Event) -> Option<Self> {
         match *event {
             Event::Commit { time, id, space, task, cause, stacks, .. } => {
-                let stack = stacks.user.and_then(|key| model.stacks().get(key)).cloned();
-                Some(Self { time, id, space, task, cause, stacks, stack })
+                Some(Self { time, id, space, task, cause, stacks })
             }
             Event::Call { .. }
             | Event::Exec { .. }

@@ -80,6 +80,14 @@ pub struct Exposure {
 }
 
 impl Exposure {
+    /// Looks at what is there where the past begins; to be told before the first event, if there is
+    /// anything.
+    pub fn begin(&mut self, model: &Model) {
+        for space in model.spaces() {
+            self.look(space.id(), model);
+        }
+    }
+
     /// Takes an event, and the model after it.
     pub fn event(&mut self, event: &Event, model: &Model) {
         match event {
@@ -87,7 +95,7 @@ impl Exposure {
                 let first = matches!(cause, Cause::Seed | Cause::Fork);
                 if first && !self.spaces.contains_key(space) {
                     self.look(*space, model);
-                } else if let (Some(deed), [_, ..]) = (Deed::of(event, model), &effects[..]) {
+                } else if let (Some(deed), [_, ..]) = (Deed::of(event), &effects[..]) {
                     self.commit(&Arc::new(deed), effects, model);
                 }
             }

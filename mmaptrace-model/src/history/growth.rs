@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-pub use figures::{Account, Figures, Kind, Lifetimes, Population, Site};
+pub use figures::{Figures, Kind, Lifetimes, Population, Site};
 use ledger::Ledger;
 
 use super::{
@@ -39,7 +39,7 @@ impl Growth {
     pub fn event(&mut self, event: &Event, model: &Model) {
         match event {
             Event::Commit { space, effects, .. } => {
-                if let (Some(deed), [_, ..]) = (Deed::of(event, model), &effects[..]) {
+                if let (Some(deed), [_, ..]) = (Deed::of(event), &effects[..]) {
                     self.commit(&deed, effects, model);
                 }
                 self.count(*space, model);
@@ -57,9 +57,9 @@ impl Growth {
     }
 
     /// The sites: those that hold most first, the images of programs last.
-    pub fn sites(&self) -> Vec<Account<'_>> {
+    pub fn sites(&self) -> Vec<(&Site, &Figures)> {
         let mut sites: Vec<_> = self.ledger.sites().collect();
-        sites.sort_by_key(|Account { site, figures, .. }| {
+        sites.sort_by_key(|(site, figures)| {
             (site.is_image(), Reverse((figures.held, figures.reserved, figures.churn)))
         });
         sites

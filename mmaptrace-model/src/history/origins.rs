@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     effect::Effect,
-    event::{Cause, Commits, Event, SpaceId, Syscall},
+    event::{Event, SpaceId},
     model::Model,
 };
 
@@ -26,22 +26,31 @@ pub struct Origin {
 #[derive(Debug, Default)]
 pub struct Origins {
     spaces: HashMap<SpaceId, Pages<Origin>>,
+    /// The last commit of each thread that may have put pages in place of others, while its call
+    /// has not returned.
+    replacing: HashMap<u32, Deed>,
 }
 
 impl Origins {
     /// Takes an event, and the model after it.
     pub fn event(&mut self, event: &Event, model: &Model) {
         match event {
-            Event::Commit { space, effects, .. } => {
-                if let (Some(deed), [_, ..]) = (Deed::of(event, model), &effects[..]) {
+            Event::Commit { space, task, effects, .. } => {
+                let Some(deed) = Deed::of(event) else { return };
+                if deed.call().and_then(deed::replaced).is_some() {
+                    self.replacing.insert(task.tid, deed);
+                }
+                if !effects.is_empty() {
                     self.commit(*space, &Arc::new(deed), effects);
                 }
             }
-            Event::Call { space, call, result, commits, .. } => {
-                if *result >= 0
+            Event::Call { task, call, result, commits, .. } => {
+                if let Some(deed) = self.replacing.remove(&task.tid)
+                    && *result >= 0
+                    && commits.contains(&deed.id)
                     && let Some(pages) = deed::replaced(call)
                 {
-                    self.replaced(*space, event, (call, commits), pages, model);
+                    self.replaced(deed, pages, model);
                 }
             }
             // The child has what its parent had. Its own map says what of it is there.
@@ -51,10 +60,10 @@ impl Origins {
                     self.spaces.insert(*space, pages);
                 }
             }
+            Event::Exit { task, .. } => drop(self.replacing.remove(&task.tid)),
             Event::End { space, .. } => drop(self.spaces.remove(space)),
             Event::Fork { .. }
             | Event::Exec { .. }
-            | Event::Exit { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
             | Event::Malformed { .. } => {}
@@ -110,23 +119,10 @@ impl Origins {
     }
 
     /// New pages in place of others that no effect tells from them.
-    fn replaced(
-        &mut self,
-        space: SpaceId,
-        event: &Event,
-        (call, commits): (&Syscall, &Commits),
-        range: Range<u64>,
-        model: &Model,
-    ) {
-        let (Event::Call { time, task, stacks, .. }, Some(&id), Some(now)) =
-            (event, commits.last(), model.space(space))
-        else {
-            return;
-        };
+    fn replaced(&mut self, deed: Deed, range: Range<u64>, model: &Model) {
+        let (space, id) = (deed.space, deed.id);
+        let Some(now) = model.space(space) else { return };
         let pages = self.spaces.entry(space).or_default();
-        let cause = Cause::Call(*call);
-        let stack = stacks.user.and_then(|key| model.stacks().get(key)).cloned();
-        let deed = Deed { time: *time, id, space, task: *task, cause, stacks: *stacks, stack };
         let origin = Origin { created: Some(Arc::new(deed)), changed: None };
         // Between the commit and the return of its call others may have come.
         let later = |known: &Option<Arc<Deed>>| {

@@ -13,6 +13,7 @@ use crate::{
     event::{Cause, Effects, Event, SpaceId, Syscall, Task},
     model::Model,
     process::Process,
+    space::Space,
 };
 
 /// What became of the pages in one space.
@@ -24,8 +25,7 @@ pub struct Tale {
     pub parent: Option<SpaceId>,
     /// Whether any of the pages are mapped, or were when the space ended.
     pub mapped: bool,
-    /// What last mapped, changed or unmapped any of them; `None`: they have been there since before
-    /// anyone looked.
+    /// What last mapped, changed or unmapped any of them; `None`: nothing has since anyone looked.
     pub last: Option<Deed>,
     /// How the process ended, and when: the status as `wait` tells it, ns of `CLOCK_MONOTONIC`.
     pub exit: Option<(u32, u64)>,
@@ -35,19 +35,22 @@ pub struct Tale {
 #[derive(Debug)]
 pub struct Story {
     pages: Range<u64>,
+    pid: Option<u32>,
     tales: BTreeMap<SpaceId, Tale>,
     /// The last commit of each thread that was told and whose call has not returned.
     told: HashMap<u32, u64>,
 }
 
 impl Story {
-    /// Of the pages that the `length` bytes at `address` lie in.
-    pub fn new(address: u64, length: u64) -> Self {
+    /// Of the pages that the `length` bytes at `address` lie in. The spaces of the process `pid` have
+    /// a tale even if they never had any of them.
+    pub fn new(address: u64, length: u64, pid: Option<u32>) -> Self {
         let pages = deed::pages(address, length);
-        Self { pages, tales: BTreeMap::new(), told: HashMap::new() }
+        Self { pages, pid, tales: BTreeMap::new(), told: HashMap::new() }
     }
 
-    /// Every space that has or had the pages, in the order in which they were first seen.
+    /// Every space that has or had the pages, or might have had them, in the order in which they were
+    /// first seen.
     pub const fn tales(&self) -> &BTreeMap<SpaceId, Tale> {
         &self.tales
     }
@@ -63,7 +66,9 @@ impl Story {
             Event::Commit { space, .. } => self.commit(*space, event, model),
             Event::Call { space, task, call, result, commits, .. } => {
                 let told = self.told.remove(&task.tid).is_some_and(|id| commits.contains(&id));
-                let asked = *result >= 0 && self.tales.contains_key(space) && self.touches(call);
+                let asked = *result >= 0
+                    && self.tales.contains_key(space)
+                    && self.touches(call, result.cast_unsigned());
                 (told || asked).then(|| (*space, event.clone()))
             }
             Event::Fork { space, task, child, shared, .. } => {
@@ -95,22 +100,42 @@ impl Story {
         }
     }
 
+    /// Looks at what is there at the end: pages that nothing happened to have a tale as well.
+    pub fn end(&mut self, model: &Model) {
+        for space in model.spaces() {
+            let owner = model.process_of(space.id()).map(owner);
+            let mapped = self.is_mapped(space);
+            if (mapped || self.wants(owner)) && !self.tales.contains_key(&space.id()) {
+                let tale = Tale { owner, parent: None, mapped, last: None, exit: None };
+                self.tales.insert(space.id(), tale);
+            }
+        }
+    }
+
+    fn wants(&self, owner: Option<Task>) -> bool {
+        self.pid.is_some() && self.pid == owner.map(|owner| owner.pid)
+    }
+
+    fn is_mapped(&self, space: &Space) -> bool {
+        space.map().overlapping(self.pages.start, self.pages.end).next().is_some()
+    }
+
     fn commit(&mut self, space: SpaceId, event: &Event, model: &Model) -> Option<(SpaceId, Event)> {
         let Event::Commit { time, task, id, cause, effects, brk, exact, stacks, .. } = event else {
             return None;
         };
         let concerned: Effects =
             effects.iter().filter(|effect| self.concerns(effect)).copied().collect();
-        let whole = matches!(cause, Cause::Seed | Cause::Fork);
+        let whole = matches!(cause, Cause::Seed | Cause::Fork | Cause::Exec);
         if concerned.is_empty() && !whole {
             return None;
         }
-        let map = model.space(space)?.map();
-        let mapped = map.overlapping(self.pages.start, self.pages.end).next().is_some();
-        if concerned.is_empty() && !mapped && !self.tales.contains_key(&space) {
+        let mapped = self.is_mapped(model.space(space)?);
+        let owner = model.process_of(space).map(owner);
+        let known = self.tales.contains_key(&space) || self.wants(owner);
+        if concerned.is_empty() && !mapped && !known {
             return None;
         }
-        let owner = model.process_of(space).map(owner);
         let fresh = Tale { owner, parent: None, mapped, last: None, exit: None };
         let tale = self.tales.entry(space).or_insert(fresh);
         tale.mapped = mapped;
@@ -118,7 +143,7 @@ impl Story {
         if concerned.is_empty() {
             return None;
         }
-        tale.last = Deed::of(event, model);
+        tale.last = Deed::of(event);
         if let Cause::Call(_) = cause {
             self.told.insert(task.tid, *id);
         }
@@ -138,19 +163,24 @@ impl Story {
         overlap(&(start..end), &self.pages)
     }
 
-    /// Whether a call says that it is about the pages.
-    fn touches(&self, call: &Syscall) -> bool {
+    /// Whether a call that returned this says that it is about the pages.
+    fn touches(&self, call: &Syscall, result: u64) -> bool {
         let Some(row) = lookup(call.nr, call.compat) else { return false };
         let range = match row.range {
             syscalls::Range::First | syscalls::Range::Unmap => {
                 Some(deed::pages(call.args[0], call.args[1]))
             }
             syscalls::Range::Mmap => deed::replaced(call),
+            syscalls::Range::Mremap => {
+                let [old, old_length, new_length, ..] = call.args;
+                let from = deed::pages(old, old_length);
+                let to = deed::pages(result, new_length);
+                return overlap(&from, &self.pages) || overlap(&to, &self.pages);
+            }
             syscalls::Range::All
             | syscalls::Range::Nothing
             | syscalls::Range::Prctl
             | syscalls::Range::Brk
-            | syscalls::Range::Mremap
             | syscalls::Range::Shmat
             | syscalls::Range::Chosen
             | syscalls::Range::Found

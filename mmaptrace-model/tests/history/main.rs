@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mmaptrace_model::{
     Event,
     event::{Cause, SpaceId},
-    history::{Account, How, Origin, Site},
+    history::{How, Origin},
     region::PAGE,
 };
 use proptest::prelude::*;
@@ -120,8 +120,8 @@ proptest! {
                 }
             }
             let mut told = BTreeMap::new();
-            for Account { site, figures, .. } in world.growth.sites() {
-                let Site::Call { pid, comm, pages: Some(kind), .. } = *site else { continue };
+            for (site, figures) in world.growth.sites() {
+                let (pid, comm, Some(kind)) = (site.pid, site.comm, site.pages) else { continue };
                 prop_assert!(figures.peak >= figures.held && figures.churn >= figures.held);
                 prop_assert!(figures.mapped >= figures.unmapped);
                 let empty = figures.held + figures.reserved == 0;
@@ -216,9 +216,9 @@ fn a_story_has_all_that_concerns_the_page_and_nothing_else() {
     let tales = world.story.tales();
     assert_eq!(tales.len(), 2);
     assert!(!tales[&parent].mapped && tales[&child].mapped);
-    assert_eq!(tales[&parent].last.as_ref().map(|deed| deed.task.tid), Some(103));
+    assert_eq!(tales[&parent].last.map(|deed| deed.task.tid), Some(103));
     assert_eq!(tales[&parent].exit.map(|(status, _)| status), Some(11));
-    assert_eq!(tales[&child].last.as_ref().map(|deed| deed.task.tid), Some(102));
+    assert_eq!(tales[&child].last.map(|deed| deed.task.tid), Some(102));
     assert_eq!(tales[&child].parent, Some(parent));
     assert_eq!(tales[&child].owner.map(|task| task.pid), Some(201));
 }
@@ -233,14 +233,14 @@ fn a_leak_among_churn_comes_first() {
     }
     world.map(0, 103, 5000, 4000, 0, 9_000_000); // addresses, no memory
     let sites = world.growth.sites();
-    let Account { site, figures: leak, .. } = sites[0];
-    assert!(matches!(site, Site::Call { comm: name, .. } if *name == comm(101)), "{site:?}");
+    let (site, leak) = sites[0];
+    assert_eq!(site.comm, comm(101), "{site:?}");
     assert_eq!((leak.held, leak.peak, leak.churn), (50 * PAGE, 50 * PAGE, 50 * PAGE));
     assert_eq!((leak.mapped, leak.unmapped, leak.lifetimes.mean()), (50, 0, None));
-    let churn = sites.iter().find(|it| it.figures.unmapped == 50).expect("the churn").figures;
+    let churn = sites.iter().find(|(_, it)| it.unmapped == 50).expect("the churn").1;
     assert_eq!((churn.held, churn.peak, churn.churn), (0, 8 * PAGE, 400 * PAGE));
     assert_eq!(churn.lifetimes.mean(), Some(20));
-    assert_eq!(sites[1].figures.reserved, 4000 * PAGE);
+    assert_eq!(sites[1].1.reserved, 4000 * PAGE);
 }
 
 #[test]
@@ -250,8 +250,8 @@ fn splits_are_told_of_those_who_split() {
     world.unmap(0, 102, 12, 1);
     let splits = |name| {
         let sites = world.growth.sites().into_iter();
-        let of = sites.filter(|it| matches!(it.site, Site::Call { comm, .. } if *comm == name));
-        of.map(|it| it.figures.splits).sum::<u64>()
+        let of = sites.filter(|(site, _)| site.comm == name);
+        of.map(|(_, figures)| figures.splits).sum::<u64>()
     };
     assert_eq!((splits(comm(101)), splits(comm(102))), (2, 1));
     let population = world.growth.populations()[&world.processes[0].space];

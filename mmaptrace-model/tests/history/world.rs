@@ -86,7 +86,7 @@ impl World {
             exposure: Exposure::default(),
             crowd: Crowd::new(20),
             crowded: Vec::new(),
-            story: Story::new(30 * PAGE, 1),
+            story: Story::new(30 * PAGE, 1, None),
             told: Vec::new(),
             time: 0,
         };

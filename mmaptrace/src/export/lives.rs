@@ -144,7 +144,7 @@ impl Lives {
                     | Cause::Worker
                     | Cause::Remote(_) => false,
                 };
-                if let (Some(deed), [_, ..]) = (Deed::of(event, model), &effects[..]) {
+                if let (Some(deed), [_, ..]) = (Deed::of(event), &effects[..]) {
                     let deed = Arc::new(deed);
                     let mapped = self.effects(effects, &deed, model, tell);
                     done = Some(Change { deed, mapped });

@@ -47,14 +47,14 @@ fn write(config: &Export, past: &mut Past, out: &mut impl Write) -> Result<Exit>
     let about = About { clock: past.clock(), heap: past.heap_rule(), scope };
     let mut export = exporter(config.format, out, about);
     let mut totals = Totals::default();
-    let short = past.replay(config.from.as_ref(), config.to.as_ref(), |event, model| {
+    let told = past.replay(config.from.as_ref(), config.to.as_ref(), |event, model| {
         totals = model.totals();
         if scope.has_event(event, model) {
             export.event(event, model)?;
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    let cut = short.map(|error| error.to_string());
+    let cut = told.short.map(|error| error.to_string());
     let lost = totals.lost + totals.malformed;
     export.finish(&Close { lost, cut: cut.as_deref() })?;
     if lost > 0 {

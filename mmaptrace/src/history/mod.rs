@@ -20,9 +20,11 @@ pub use moment::{BadMoment, Moment};
 
 use crate::{
     control::client::{self, Remembered},
-    machine,
+    exit::Exit,
+    machine, note,
     sink::Clock,
 };
+use moment::{Point, time_of};
 
 /// Whose past.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,36 @@ pub struct Past {
 
 trait Input: Read + Seek {}
 impl<T: Read + Seek> Input for T {}
+
+/// What the past has come to, once it was told.
+#[derive(Debug)]
+pub struct Told {
+    /// The model.
+    pub model: Model,
+    /// When: ns of `CLOCK_MONOTONIC`.
+    pub until: u64,
+    /// Why the past is shorter than it was, if it is: a recorder was killed, or its file is damaged.
+    /// What precedes that was told.
+    pub short: Option<Error>,
+}
+
+impl Told {
+    /// How a question ends that was answered by what there is; says that it is not exact, if so.
+    ///
+    /// # Errors
+    /// It is shorter than it was.
+    pub fn end(self) -> Result<Exit> {
+        let totals = self.model.totals();
+        let lost = totals.lost + totals.malformed;
+        if lost > 0 {
+            note(format_args!("not exact: {lost} records were lost"));
+        }
+        match self.short {
+            Some(error) => Err(anyhow!("the events end early: {error}")),
+            None => Ok(Exit::Success),
+        }
+    }
+}
 
 /// What a recording gives, in order.
 #[derive(Debug)]
@@ -112,9 +144,6 @@ impl Past {
     /// Tells each event from `from` on to `to`, or from the beginning and to the end, and the model
     /// after the record that it came with, until it is told to break.
     ///
-    /// Returns why the past is shorter than it was, if it is: a recorder was killed, or its file is
-    /// damaged. What precedes that was told.
-    ///
     /// # Errors
     /// It cannot be read, a moment is not in it or is one of a process ([`Moment::Exec`],
     /// [`Moment::Exit`]), or `tell` fails.
@@ -123,16 +152,21 @@ impl Past {
         from: Option<&Moment>,
         to: Option<&Moment>,
         mut tell: impl FnMut(&Event, &Model) -> Result<ControlFlow<()>>,
-    ) -> Result<Option<Error>> {
+    ) -> Result<Told> {
         let from = from.map(|moment| self.point(moment)).transpose()?;
         let to = to.map(|moment| self.point(moment)).transpose()?;
+        let mut until = match to {
+            Some(Point::Time(time)) => time,
+            Some(Point::Events(_)) => self.start().time,
+            None => self.until()?,
+        };
         match &from {
             Some(from) => self.go_to(from)?,
             None => self.reader.rewind(),
         }
         let mut model = Model::default();
         let mut events = Vec::new();
-        self.steps(|step| {
+        let short = self.steps(|step| {
             let item = match step {
                 Step::Model(known) => {
                     model = *known;
@@ -144,6 +178,7 @@ impl Past {
                 return Ok(ControlFlow::Break(()));
             }
             let told = from.is_none_or(|from| from.is_before(&model, &item));
+            until = time_of(&item).map_or(until, |time| until.max(time));
             take(&mut model, item, &mut events);
             for event in events.drain(..).filter(|_| told) {
                 if tell(&event, &model)?.is_break() {
@@ -151,7 +186,8 @@ impl Past {
                 }
             }
             Ok(ControlFlow::Continue(()))
-        })
+        })?;
+        Ok(Told { model, until, short })
     }
 
     /// All from the beginning on, for a flow of its own.

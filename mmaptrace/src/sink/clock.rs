@@ -66,13 +66,13 @@ pub enum Times {
 }
 
 /// A time at the start of a line, with the space after it.
-pub(super) struct Stamp {
-    pub(super) times: Times,
-    pub(super) clock: Clock,
+pub(crate) struct Stamp {
+    pub(crate) times: Times,
+    pub(crate) clock: Clock,
     /// The time, ns of `CLOCK_MONOTONIC`.
-    pub(super) time: u64,
+    pub(crate) time: u64,
     /// The time of the line before, likewise.
-    pub(super) before: u64,
+    pub(crate) before: u64,
 }
 
 impl Display for Stamp {

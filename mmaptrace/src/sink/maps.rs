@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use mmaptrace_model::{Region, RegionName};
+use mmaptrace_model::{Flags, Region, RegionName};
 
 /// Where the name starts, counted from 0; a line that is longer already gets one space.
 const NAME_COLUMN: usize = 73;
@@ -33,6 +33,11 @@ pub fn write<'a>(
         out.write_all(VSYSCALL.as_bytes())?;
     }
     Ok(())
+}
+
+/// As maps prints them: `rw-p`.
+pub(crate) fn permissions(flags: Flags) -> String {
+    flags.permissions().map(char::from).iter().collect()
 }
 
 fn push_line(line: &mut Vec<u8>, region: &Region, name: RegionName<'_>) -> io::Result<()> {

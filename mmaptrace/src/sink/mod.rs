@@ -4,6 +4,7 @@
 //! names of regions, and whose an address space is) it asks of a [`View`] of the model, as it is
 //! right after the event.
 
+pub mod backtraces;
 pub mod clock;
 pub mod escape;
 pub mod filter;
@@ -25,6 +26,7 @@ use mmaptrace_model::{
 };
 
 use crate::symbols::Backtrace;
+pub use backtraces::{Backtraces, Telling};
 pub use clock::Clock;
 pub use filter::Filter;
 pub use json::Json;

@@ -6,30 +6,30 @@ use crate::{
     event::{Cause, Syscall},
     history::Deed,
     region::{Backing, Flags, Region},
-    stack::Stack,
 };
 
-/// Where memory was asked for.
+/// Where memory was asked for: a place in the program; or, where there are no stacks, a kind of call
+/// by the threads of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The process of the acting thread.
+    pub pid: u32,
+    /// The name of the thread, NUL-padded, any bytes; at a place in the program the first that came
+    /// by.
+    pub comm: [u8; 16],
+    /// What it did, all arguments of calls 0; likewise the first.
+    pub cause: Cause,
+    /// The pages it was asked for, as they were at first; `None` where there was only a split.
+    pub pages: Option<Kind>,
+    /// The key of the stack.
+    pub stack: Option<NonZeroU64>,
+}
+
+/// What makes two sites one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Site {
-    /// A place in the program.
-    Stack {
-        /// The process of the acting thread.
-        pid: u32,
-        /// The key of the stack.
-        user: NonZeroU64,
-    },
-    /// A kind of call by the threads of a name, where there are no stacks.
-    Call {
-        /// The process of the acting thread.
-        pid: u32,
-        /// The thread's name, NUL-padded, any bytes.
-        comm: [u8; 16],
-        /// The cause, all arguments of calls 0.
-        cause: Cause,
-        /// The pages it was asked for, as they were at first; `None` of splits.
-        pages: Option<Kind>,
-    },
+pub(super) enum Key {
+    Stack { pid: u32, user: NonZeroU64 },
+    Call { pid: u32, comm: [u8; 16], cause: Cause, pages: Option<Kind> },
 }
 
 /// What kind of pages.
@@ -44,10 +44,6 @@ pub struct Kind {
 impl Site {
     /// The site of a deed, and what it mapped there.
     pub(super) fn of(deed: &Deed, pages: Option<&Region>) -> Self {
-        let pid = deed.task.pid;
-        if let Some(user) = deed.stacks.user {
-            return Self::Stack { pid, user };
-        }
         let cause = match deed.cause {
             Cause::Call(call) => Cause::Call(bare(call)),
             Cause::Growth(call) => Cause::Growth(call.map(bare)),
@@ -59,12 +55,27 @@ impl Site {
             | Cause::Fork
             | Cause::Exec => deed.cause,
         };
-        Self::Call { pid, comm: deed.task.comm, cause, pages: pages.map(Kind::of) }
+        let Deed { task, stacks, .. } = deed;
+        Self {
+            pid: task.pid,
+            comm: task.comm,
+            cause,
+            pages: pages.map(Kind::of),
+            stack: stacks.user,
+        }
+    }
+
+    pub(super) const fn key(&self) -> Key {
+        let Self { pid, comm, cause, pages, stack } = *self;
+        match stack {
+            Some(user) => Key::Stack { pid, user },
+            None => Key::Call { pid, comm, cause, pages },
+        }
     }
 
     /// Whether it is that of a new image: nobody asks for that twice.
     pub(super) const fn is_image(&self) -> bool {
-        matches!(self, Self::Call { cause: Cause::Exec | Cause::Seed | Cause::Fork, .. })
+        self.stack.is_none() && matches!(self.cause, Cause::Exec | Cause::Seed | Cause::Fork)
     }
 }
 
@@ -107,15 +118,11 @@ pub struct Figures {
     pub splits: u64,
 }
 
-/// A site, and what it comes to.
-#[derive(Clone, Copy, Debug)]
-pub struct Account<'a> {
-    /// Where.
-    pub site: &'a Site,
-    /// What.
-    pub figures: &'a Figures,
-    /// The frames of a [`Site::Stack`], as they lay when it first had something.
-    pub stack: Option<&'a Stack>,
+impl Figures {
+    /// How many times pages were mapped that are not all unmapped again.
+    pub const fn left(&self) -> u64 {
+        self.mapped - self.unmapped
+    }
 }
 
 /// How long things lasted, in ns.

@@ -1,22 +1,21 @@
 //! The account: every mapping is an entry, of a site, until its last page is unmapped.
 
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{collections::HashMap, ops::Range};
 
-use super::figures::{Account, Figures, Site};
+use super::figures::{Figures, Key, Site};
 use crate::{
     history::{
         Deed,
         pages::{Pages, copied, overlapping},
     },
     region::{Flags, Region},
-    stack::Stack,
 };
 
 /// The books.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    ids: HashMap<Site, u32>,
-    sites: Vec<(Site, Figures, Option<Arc<Stack>>)>,
+    ids: HashMap<Key, u32>,
+    sites: Vec<(Site, Figures)>,
     entries: Vec<Entry>,
     /// Entries whose pages are all gone, to be used again.
     free: Vec<u32>,
@@ -33,12 +32,8 @@ struct Entry {
 }
 
 impl Ledger {
-    pub(super) fn sites(&self) -> impl Iterator<Item = Account<'_>> {
-        self.sites.iter().map(|(site, figures, stack)| Account {
-            site,
-            figures,
-            stack: stack.as_deref(),
-        })
+    pub(super) fn sites(&self) -> impl Iterator<Item = (&Site, &Figures)> {
+        self.sites.iter().map(|(site, figures)| (site, figures))
     }
 
     /// Enters new pages, but for those of `except`.
@@ -112,10 +107,15 @@ impl Ledger {
 
     fn site(&mut self, deed: &Deed, pages: Option<&Region>) -> u32 {
         let site = Site::of(deed, pages);
-        *self.ids.entry(site).or_insert_with(|| {
-            self.sites.push((site, Figures::default(), deed.stack.clone()));
+        let id = *self.ids.entry(site.key()).or_insert_with(|| {
+            self.sites.push((site, Figures::default()));
             (self.sites.len() - 1) as u32
-        })
+        });
+        let known = &mut self.sites[id as usize].0;
+        if known.pages.is_none() {
+            known.pages = site.pages;
+        }
+        id
     }
 }
 

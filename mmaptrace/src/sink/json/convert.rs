@@ -8,18 +8,18 @@ use mmaptrace_model::{Effect, Region, RegionName, event, stack::Place};
 use super::wire::{self, Bytes, Hex, Shown};
 use crate::{
     sink::{
-        Summary, View,
+        Summary, Telling, View,
         escape::comm,
         maps,
         summary::{Ended, ProcessSummary},
         vmflags,
     },
-    symbols::{Cut, NamedFrame},
+    symbols::{Backtrace, Cut, NamedFrame},
     syscall,
 };
 
 /// Text, and its bytes if the text does not say them all.
-fn text(bytes: &[u8]) -> (Cow<'_, str>, Option<Bytes<'_>>) {
+pub(super) fn text(bytes: &[u8]) -> (Cow<'_, str>, Option<Bytes<'_>>) {
     let text = String::from_utf8_lossy(bytes);
     let lossy = text.as_bytes() != bytes;
     (text, lossy.then_some(Bytes(Cow::Borrowed(bytes))))
@@ -81,18 +81,32 @@ pub(super) fn stacks(
 ) -> Option<wire::Stacks> {
     let of = |key: Option<NonZeroU64>| {
         key.map(|key| match view.stack(space, key) {
-            Some(stack) => wire::Stack {
-                frames: stack.frames.iter().map(frame).collect(),
-                cut: stack.cut.map(|cut| match cut {
-                    Cut::Depth => "depth",
-                    Cut::FramePointer => "frame_pointer",
-                }),
-            },
-            None => wire::Stack { frames: Vec::new(), cut: Some("lost") },
+            Some(known) => stack(&known),
+            None => LOST,
         })
     };
     (keys != event::Stacks::default())
         .then(|| wire::Stacks { user: of(keys.user), kernel: of(keys.kernel) })
+}
+
+/// The stack of a deed, if one was taken.
+pub(super) fn user_stack(key: Option<NonZeroU64>, telling: Telling<'_>) -> Option<wire::Stack> {
+    key.map(|key| match telling.stacks.get(Some(key)) {
+        Some(known) => stack(known),
+        None => LOST,
+    })
+}
+
+const LOST: wire::Stack = wire::Stack { frames: Vec::new(), cut: Some("lost") };
+
+fn stack(stack: &Backtrace) -> wire::Stack {
+    wire::Stack {
+        frames: stack.frames.iter().map(frame).collect(),
+        cut: stack.cut.map(|cut| match cut {
+            Cut::Depth => "depth",
+            Cut::FramePointer => "frame_pointer",
+        }),
+    }
 }
 
 fn frame(named: &NamedFrame) -> wire::Frame {
@@ -160,7 +174,7 @@ pub(super) fn region<'a>(region: &Region, name: RegionName<'a>) -> wire::Region<
         start: Hex(region.start),
         end: Hex(region.end),
         size: region.size(),
-        perms: Cow::Owned(region.flags.permissions().map(char::from).iter().collect()),
+        perms: Cow::Owned(maps::permissions(region.flags)),
         flags: vmflags::letters(region.flags).collect(),
         offset: Hex(region.offset()),
         dev: format!("{major:02x}:{minor:02x}"),

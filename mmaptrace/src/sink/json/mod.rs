@@ -1,6 +1,8 @@
 //! JSON: one object a line, described in `docs/json.md`.
 
 mod convert;
+mod history;
+mod report;
 mod wire;
 
 use std::{
@@ -15,6 +17,10 @@ use mmaptrace_model::{
 };
 
 use super::{Clock, Dump, Filter, Sink, Start, Summary, View, owners::Owners};
+pub use history::{
+    Blamed, Compared, Known, write_blame, write_diff, write_diff_names, write_known,
+};
+pub use report::{write_exposed, write_population, write_shared, write_site};
 use wire::{Line, Shown, Time};
 
 /// Writes events as lines of JSON. Nothing is held back: a call's commits come before the call.

@@ -18,20 +18,20 @@ use super::style::Palette;
 use crate::sink::{Filter, View, escape::Escaped, maps, size::Size, vmflags};
 
 /// The effects of a commit, and what is needed to tell them.
-pub(super) struct Effects<'a> {
-    pub(super) space: SpaceId,
-    pub(super) all: &'a [Effect],
+pub(crate) struct Effects<'a> {
+    pub(crate) space: SpaceId,
+    pub(crate) all: &'a [Effect],
     /// From where to where the break moved.
-    pub(super) brk: Option<(u64, u64)>,
-    pub(super) view: &'a dyn View,
-    pub(super) filter: &'a Filter,
-    pub(super) palette: Palette,
+    pub(crate) brk: Option<(u64, u64)>,
+    pub(crate) view: &'a dyn View,
+    pub(crate) filter: &'a Filter,
+    pub(crate) palette: Palette,
 }
 
 impl Effects<'_> {
     /// Appends a line for each effect, newlines included; tells whether any was too small to be
     /// shown.
-    pub(super) fn push_lines(&self, out: &mut String) -> bool {
+    pub(crate) fn push_lines(&self, out: &mut String) -> bool {
         let mut hidden = false;
         for effect in self.all {
             if !self.filter.effect(effect) {

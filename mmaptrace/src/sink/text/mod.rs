@@ -32,11 +32,14 @@ use super::{
     summary::Ended,
 };
 use crate::syscall::{self, Call, Outcome};
-use effects::{Effects, push};
+pub(crate) use effects::Effects;
+use effects::push;
 use page::Page;
+pub(crate) use stack::why_cut;
+pub(crate) use style::Palette;
 pub use style::Style;
 pub use why::Why;
-use why::{Because, tag};
+pub(crate) use why::{Because, tag};
 
 /// How long effects wait for the return of their call, in ns.
 pub const PATIENCE: u64 = 10_000_000;

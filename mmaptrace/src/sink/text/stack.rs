@@ -40,8 +40,7 @@ pub(super) fn push_lines(
                     push(out, format_args!("{style}> {}{style:#}\n", Shown(frame)));
                 }
                 if let Some(cut) = stack.cut {
-                    let why = why(cut);
-                    push(out, format_args!("{style}> ({why}){style:#}\n"));
+                    push(out, format_args!("{style}> ({}){style:#}\n", why_cut(cut)));
                 }
             }
             None => push(out, format_args!("{style}> (stack lost){style:#}\n")),
@@ -49,7 +48,8 @@ pub(super) fn push_lines(
     }
 }
 
-const fn why(cut: Cut) -> &'static str {
+/// What is said of a stack that is cut short.
+pub(crate) const fn why_cut(cut: Cut) -> &'static str {
     match cut {
         Cut::Depth => "stack cut short: too deep",
         Cut::FramePointer => "stack cut short: no frame pointers?",

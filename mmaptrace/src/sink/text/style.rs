@@ -25,16 +25,16 @@ pub struct Style {
 
 /// The colours, each empty if there are to be none.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Palette {
-    pub(super) added: Ansi,
-    pub(super) removed: Ansi,
-    pub(super) changed: Ansi,
-    pub(super) note: Ansi,
-    pub(super) alarm: Ansi,
+pub(crate) struct Palette {
+    pub(crate) added: Ansi,
+    pub(crate) removed: Ansi,
+    pub(crate) changed: Ansi,
+    pub(crate) note: Ansi,
+    pub(crate) alarm: Ansi,
 }
 
 impl Palette {
-    pub(super) const fn new(colour: bool) -> Self {
+    pub(crate) const fn new(colour: bool) -> Self {
         let plain = Ansi::new();
         if !colour {
             return Self {

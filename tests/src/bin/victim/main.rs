@@ -13,6 +13,7 @@ mod advise;
 mod aside;
 mod brk;
 mod compat;
+mod deeds;
 mod files;
 mod growth;
 mod image;
@@ -38,6 +39,7 @@ const CASES: &[&[Case]] = &[
     aside::CASES,
     brk::CASES,
     compat::CASES,
+    deeds::CASES,
     files::CASES,
     growth::CASES,
     image::CASES,

@@ -14,11 +14,15 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// A call's number and its arguments.
-type Call = [usize; 7];
+pub(crate) type Call = [usize; 7];
 
 unsafe extern "C" {
     /// Makes the call, four functions deep.
-    safe fn stacks_outer(call: &Call) -> isize;
+    pub(crate) safe fn stacks_outer(call: &Call) -> isize;
+    /// Three deep.
+    pub(crate) safe fn stacks_middle(call: &Call) -> isize;
+    /// Two deep.
+    pub(crate) safe fn stacks_inner(call: &Call) -> isize;
     /// Calls `code` with the address of `stacks_leaf_and_leave`.
     fn stacks_run(call: &Call, code: usize) -> isize;
     /// Makes the call with a frame pointer that leads nowhere.
@@ -119,7 +123,7 @@ global_asm!(
     "#
 );
 
-fn call<const N: usize>(nr: i64, args: [usize; N]) -> Call {
+pub(crate) fn call<const N: usize>(nr: i64, args: [usize; N]) -> Call {
     let mut call = [0; 7];
     call[0] = nr as usize;
     call[1..=N].copy_from_slice(&args);

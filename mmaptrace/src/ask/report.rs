@@ -1,0 +1,92 @@
+//! `mmaptrace report`: what was mapped and not unmapped, by where it was asked for; what was
+//! writable and executable.
+
+mod growth;
+mod wx;
+
+use std::{collections::HashMap, ops::ControlFlow};
+
+use anyhow::Result;
+use mmaptrace_model::{
+    Event, Model,
+    event::SpaceId,
+    history::{Exposure, Growth},
+};
+
+use super::{lens::Lens, print::print, until};
+use crate::{
+    config::{Format, Report, Topic},
+    exit::Exit,
+    history::Past,
+    sink::{Backtraces, Telling, json},
+    symbols::Symbols,
+};
+
+/// Answers.
+///
+/// # Errors
+/// There is no such past, or no such moment in it, or the answer cannot be written.
+pub fn run(config: &Report) -> Result<Exit> {
+    let mut past = Past::open(&config.source)?;
+    let (clock, heap, symbols) = (past.clock(), past.heap_rule(), Symbols::new(false));
+    let mut stacks = Backtraces::default();
+    let mut growth = Growth::default();
+    let mut exposure = Exposure::default();
+    let mut only = Only { pid: config.pid, known: HashMap::new() };
+    let mut begun = false;
+    let until = until(&mut past, config.at.as_ref(), config.pid)?;
+    let told = past.replay(None, until.as_ref(), |event, model| {
+        if only.wants(event, model) {
+            stacks.see(event, &Lens { model, heap, symbols: &symbols });
+            match config.topic {
+                Topic::Growth | Topic::Folded => growth.event(event, model),
+                Topic::Exposure => {
+                    if !begun {
+                        exposure.begin(model);
+                    }
+                    exposure.event(event, model);
+                }
+            }
+            begun = true;
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let limit = past.start().max_map_count;
+    let telling = Telling { clock, stacks: &stacks };
+    print(|out| match (config.topic, config.format) {
+        (Topic::Folded, _) => growth::write_folded(out, &growth, &stacks),
+        (Topic::Growth, Format::Text) => {
+            growth::Told { growth: &growth, stacks: &stacks, top: config.top, limit }.write(out)
+        }
+        (Topic::Growth, Format::Json) => {
+            for (site, figures) in growth.sites() {
+                json::write_site(out, site, figures, telling)?;
+            }
+            growth.populations().values().try_for_each(|it| json::write_population(out, it, limit))
+        }
+        (Topic::Exposure, Format::Text) => wx::write(out, &exposure, telling, config.top),
+        (Topic::Exposure, Format::Json) => {
+            let found = exposure.found().iter();
+            found.into_iter().try_for_each(|it| json::write_exposed(out, it, telling))?;
+            exposure.files().iter().try_for_each(|it| json::write_shared(out, it, telling))
+        }
+    })?;
+    told.end()
+}
+
+/// The changes of one process's spaces, or of all.
+struct Only {
+    pid: Option<u32>,
+    known: HashMap<SpaceId, bool>,
+}
+
+impl Only {
+    fn wants(&mut self, event: &Event, model: &Model) -> bool {
+        let (Some(pid), Event::Commit { space, .. }) = (self.pid, event) else { return true };
+        if let Some(known) = self.known.get(space) {
+            return *known;
+        }
+        let Some(process) = model.process_of(*space) else { return false };
+        *self.known.entry(*space).or_insert(process.pid == pid)
+    }
+}

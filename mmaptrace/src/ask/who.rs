@@ -1,0 +1,289 @@
+//! `mmaptrace who`: what ever happened to an address.
+//!
+//! ```text
+//! 7f84c36bd123 in 4711 server: not mapped
+//!   unmapped 3.1 ms before it was killed by SIGSEGV, 10:01:25.576651
+//!            by thread 4713 worker-2: munmap(0x7f84c36bd000, 16384), commit 1234
+//!              release_page (pool.c:81)
+//! ```
+//!
+//! and after that the events that concern it, as the live text has them.
+
+mod answer;
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io::{self, Write},
+    ops::ControlFlow,
+    rc::Rc,
+};
+
+use anyhow::{Result, bail};
+use mmaptrace_model::{
+    Event, HeapRule, Model, Region,
+    event::SpaceId,
+    history::{Origin, Origins, Story, Tale},
+    region::PAGE,
+};
+
+use self::answer::Answer;
+use super::{core::Crash, lens::Lens, print, until};
+use crate::{
+    config::{self, Format},
+    exit::Exit,
+    history::Past,
+    note,
+    sink::{Backtraces, Clock, Filter, Json, Sink, Telling, Text, View as _, maps, text::Style},
+    symbols::Symbols,
+    syscall::signal,
+};
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    pub(super) format: Format,
+    pub(super) style: Style,
+    pub(super) clock: Clock,
+    pub(super) heap: HeapRule,
+}
+
+/// Listens to all events, and answers at the end.
+pub(super) struct Teller {
+    address: u64,
+    length: u64,
+    /// The only process whose spaces are told of.
+    pid: Option<u32>,
+    manner: Manner,
+    story: Story,
+    origins: Origins,
+    stacks: Backtraces,
+    symbols: Symbols,
+    books: HashMap<SpaceId, Book>,
+}
+
+/// The story in one space.
+struct Book {
+    text: Shared,
+    sink: Box<dyn Sink>,
+    /// How much of the text was the parent's.
+    inherited: usize,
+    /// What was there when it was last looked at.
+    picture: Picture,
+}
+
+/// What is at the address.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Picture {
+    /// The region, and its name as maps prints it.
+    pub(super) region: Option<(Region, Vec<u8>)>,
+    /// Where the page comes from.
+    pub(super) origin: Origin,
+    /// The regions before and after, where there is none.
+    pub(super) below: Option<(Region, Vec<u8>)>,
+    /// See `below`.
+    pub(super) above: Option<(Region, Vec<u8>)>,
+}
+
+/// A writer whose text can be looked at.
+#[derive(Clone, Debug, Default)]
+struct Shared(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Teller {
+    /// Of the bytes at `address`, at least 1, in the spaces of `pid` if one is given.
+    pub(super) fn new(address: u64, length: u64, pid: Option<u32>, manner: Manner) -> Self {
+        Self {
+            address,
+            length,
+            pid,
+            manner,
+            story: Story::new(address, length, pid),
+            origins: Origins::default(),
+            stacks: Backtraces::default(),
+            symbols: Symbols::new(false),
+            books: HashMap::new(),
+        }
+    }
+
+    /// Takes an event, and the model after it.
+    ///
+    /// # Errors
+    /// None that a writer into memory could have.
+    pub(super) fn event(&mut self, event: &Event, model: &Model) -> io::Result<()> {
+        self.origins.event(event, model);
+        let Some((space, told)) = self.story.event(event, model) else { return Ok(()) };
+        if let Event::Fork { .. } = told {
+            self.inherit(space);
+        }
+        self.book(space);
+        let lens = Lens { model, heap: self.manner.heap, symbols: &self.symbols };
+        self.stacks.see(&told, &lens);
+        if let Some(book) = self.books.get_mut(&space) {
+            book.sink.event(&told, &lens)?;
+        }
+        if let Event::Exit { .. } = told {
+            let picture = self.look(space, model);
+            self.book(space).picture = picture;
+        }
+        Ok(())
+    }
+
+    /// Writes what there is to say; `now` is the moment it is said of, ns of `CLOCK_MONOTONIC`. Tells
+    /// of how many spaces there was anything.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub(super) fn answer(
+        mut self,
+        out: &mut dyn Write,
+        model: &Model,
+        now: u64,
+    ) -> io::Result<usize> {
+        self.story.end(model);
+        let spaces = self.told();
+        for (index, (space, tale)) in spaces.iter().enumerate() {
+            if model.space(*space).is_some() && tale.exit.is_none() {
+                let picture = self.look(*space, model);
+                self.book(*space).picture = picture;
+            }
+            let book = self.book(*space);
+            book.sink.tick(u64::MAX)?;
+            let picture = std::mem::take(&mut book.picture);
+            // What a child inherited is told with its parent, if that is told.
+            let from = match tale.parent {
+                Some(parent) if spaces.iter().any(|(space, _)| *space == parent) => book.inherited,
+                Some(_) | None => 0,
+            };
+            let Self { address, length, manner, ref stacks, .. } = self;
+            let telling = Telling { clock: manner.clock, stacks };
+            let answer = Answer { address, length, tale, picture: &picture, now };
+            let text = self.books.get(space).map(|book| book.text.0.borrow());
+            let events = text.as_ref().and_then(|text| text.get(from..)).unwrap_or_default();
+            match manner.format {
+                Format::Text => {
+                    if index > 0 {
+                        writeln!(out)?;
+                    }
+                    answer.write(out, telling)?;
+                    if !events.is_empty() {
+                        writeln!(out)?;
+                    }
+                }
+                Format::Json => answer.write_json(out, *space, telling)?,
+            }
+            out.write_all(events)?;
+        }
+        Ok(spaces.len())
+    }
+
+    /// The spaces to tell of: those that ever had the address; of a process that never did, its last.
+    fn told(&self) -> Vec<(SpaceId, Tale)> {
+        let wanted = |tale: &Tale| self.pid.is_none() || tale.owner.map(|it| it.pid) == self.pid;
+        let all = self.story.tales().iter().filter(|(_, tale)| wanted(tale));
+        let all: Vec<_> = all.map(|(&space, tale)| (space, tale.clone())).collect();
+        let had = |(_, tale): &&(SpaceId, Tale)| tale.mapped || tale.last.is_some();
+        if all.iter().any(|it| had(&it)) {
+            return all.iter().filter(had).cloned().collect();
+        }
+        all.into_iter().next_back().into_iter().collect()
+    }
+
+    fn book(&mut self, space: SpaceId) -> &mut Book {
+        let Manner { format, style, clock, .. } = self.manner;
+        self.books.entry(space).or_insert_with(|| {
+            let text = Shared::default();
+            let (out, filter) = (text.clone(), Filter::default());
+            let sink: Box<dyn Sink> = match format {
+                Format::Text => Box::new(Text::new(out, style, clock, filter)),
+                Format::Json => Box::new(Json::new(out, clock, filter)),
+            };
+            Book { text, sink, inherited: 0, picture: Picture::default() }
+        })
+    }
+
+    /// A child's story begins with its parent's.
+    fn inherit(&mut self, child: SpaceId) {
+        let parent = self.story.tales().get(&child).and_then(|tale| tale.parent);
+        let text = parent.and_then(|parent| self.books.get(&parent));
+        let text = text.map(|book| book.text.0.borrow().clone()).unwrap_or_default();
+        let book = self.book(child);
+        book.inherited = text.len();
+        *book.text.0.borrow_mut() = text;
+    }
+
+    /// What is at the address now.
+    fn look(&self, space: SpaceId, model: &Model) -> Picture {
+        let Some(known) = model.space(space) else { return Picture::default() };
+        let lens = Lens { model, heap: self.manner.heap, symbols: &self.symbols };
+        let named = |region: &Region| {
+            let mut name = Vec::new();
+            maps::push_name(&mut name, lens.name(space, region));
+            (*region, name)
+        };
+        let region = known.map().at(self.address).map(named);
+        let origin = self.origins.at(space, self.address & !(PAGE - 1)).cloned();
+        let (below, above) = match region {
+            Some(_) => (None, None),
+            None => (
+                known.map().iter().rev().find(|region| region.end <= self.address).map(named),
+                known.map().iter().find(|region| region.start > self.address).map(named),
+            ),
+        };
+        Picture { region, origin: origin.unwrap_or_default(), below, above }
+    }
+}
+
+/// Answers.
+///
+/// # Errors
+/// There is no such past, or no such moment in it; the core file tells of no address; or the answer
+/// cannot be written.
+pub fn run(config: &config::Who) -> Result<Exit> {
+    let (address, length, crash) = match &config.subject {
+        config::Subject::Address { start, length } => (*start, *length, None),
+        config::Subject::Core(path) => {
+            let crash = Crash::read(path)?;
+            (crash.address, 1, Some(crash))
+        }
+    };
+    let pid = config.pid.or(crash.map(|crash| crash.pid));
+    let mut past = Past::open(&config.source)?;
+    let style = print::style(config.colour, past.start().calls);
+    let (clock, heap) = (past.clock(), past.heap_rule());
+    let manner = Manner { format: config.format, style, clock, heap };
+    let mut teller = Teller::new(address, length, pid, manner);
+    let until = until(&mut past, config.at.as_ref(), pid)?;
+    let told = past.replay(None, until.as_ref(), |event, model| {
+        teller.event(event, model)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let mut spaces = 0;
+    print::print(|out| {
+        if let (Some(crash), Format::Text) = (crash, config.format) {
+            let (signal, Crash { tid, address, .. }) = (signal::Name(crash.signal), crash);
+            writeln!(out, "{signal} in thread {tid} at {address:x}")?;
+        }
+        spaces = teller.answer(out, &told.model, told.until)?;
+        Ok(())
+    })?;
+    if spaces == 0 {
+        match pid {
+            Some(pid) => bail!("process {pid} was not traced"),
+            None => note(format_args!(
+                "{address:x} was never mapped while it was traced; -p PID tells what is around it"
+            )),
+        }
+    }
+    told.end()
+}

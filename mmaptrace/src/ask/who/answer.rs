@@ -1,0 +1,124 @@
+//! The answer in short, before the events.
+
+use std::io::{self, Write};
+
+use mmaptrace_model::{
+    event::SpaceId,
+    history::{Deed, Tale},
+};
+
+use super::Picture;
+use crate::{
+    ask::words::{About, Did, Pages, Span, Stack, Who, time_of_day},
+    sink::{
+        Telling,
+        escape::Escaped,
+        json::{self, Known},
+        summary::Ended,
+    },
+};
+
+/// What there is to say of one space.
+pub(super) struct Answer<'a> {
+    pub(super) address: u64,
+    /// How many bytes it was asked for, at least 1.
+    pub(super) length: u64,
+    pub(super) tale: &'a Tale,
+    pub(super) picture: &'a Picture,
+    /// When it is said: ns of `CLOCK_MONOTONIC`.
+    pub(super) now: u64,
+}
+
+impl Answer<'_> {
+    pub(super) fn write(&self, out: &mut dyn Write, telling: Telling<'_>) -> io::Result<()> {
+        let Self { address, length, tale, picture, .. } = self;
+        let owner = tale.owner.as_ref().map_or_else(|| "?".to_owned(), |it| Who(it).to_string());
+        write!(out, "{address:x}")?;
+        if *length > 1 {
+            write!(out, "-{:x}", address.saturating_add(*length))?;
+        }
+        let state = match (tale.mapped, tale.exit.is_some()) {
+            (true, false) => "mapped",
+            (true, true) => "mapped until the end",
+            (false, _) if tale.last.is_none() => "never mapped while it was traced",
+            (false, _) => "not mapped",
+        };
+        writeln!(out, " in {owner}: {state}")?;
+        if let Some((region, name)) = &picture.region {
+            writeln!(out, "  in       {}{}", Pages(region), named(name))?;
+            self.deed(out, "created", picture.origin.created.as_deref(), telling)?;
+            if let Some(changed) = &picture.origin.changed {
+                self.deed(out, "changed", Some(changed), telling)?;
+            }
+            return Ok(());
+        }
+        if let (false, Some(last)) = (tale.mapped, &tale.last) {
+            self.deed(out, "unmapped", Some(last), telling)?;
+        }
+        if let Some((region, name)) = &picture.below {
+            let distance = About(address - region.end);
+            writeln!(out, "  below    {}{} ends {distance} before", Pages(region), named(name))?;
+        }
+        if let Some((region, name)) = &picture.above {
+            let distance = About(region.start - address);
+            writeln!(out, "  above    {}{} starts {distance} after", Pages(region), named(name))?;
+        }
+        Ok(())
+    }
+
+    fn deed(
+        &self,
+        out: &mut dyn Write,
+        what: &str,
+        deed: Option<&Deed>,
+        telling: Telling<'_>,
+    ) -> io::Result<()> {
+        let Some(deed) = deed else {
+            return writeln!(out, "  {what:8} before tracing began");
+        };
+        let since = match self.tale.exit {
+            Some((status, time)) => {
+                format!("{} before it {}", Span(time.saturating_sub(deed.time)), Past(status))
+            }
+            None => format!("{} ago", Span(self.now.saturating_sub(deed.time))),
+        };
+        writeln!(out, "  {what:8} {since}, {}", time_of_day(telling.clock, deed.time))?;
+        writeln!(out, "           by {}, commit {}", Did(deed), deed.id)?;
+        write!(out, "{}", Stack { stack: telling.stacks.get(deed.stacks.user), indent: 13 })
+    }
+
+    pub(super) fn write_json(
+        &self,
+        out: &mut dyn Write,
+        space: SpaceId,
+        telling: Telling<'_>,
+    ) -> io::Result<()> {
+        let Self { address, tale, picture, .. } = self;
+        let known = Known {
+            address: *address,
+            space,
+            owner: tale.owner.as_ref(),
+            mapped: tale.mapped,
+            region: picture.region.as_ref().map(|(region, name)| (region, &name[..])),
+            created: picture.origin.created.as_deref(),
+            changed: picture.origin.changed.as_deref(),
+            unmapped: tale.last.as_ref().filter(|_| !tale.mapped),
+            exit: tale.exit,
+        };
+        json::write_known(out, &known, telling)
+    }
+}
+
+/// How a process ended, as the end of a sentence: `was killed by SIGSEGV`.
+struct Past(u32);
+
+impl std::fmt::Display for Past {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let was = if Ended(self.0).code().is_some() { "" } else { "was " };
+        write!(f, "{was}{}", Ended(self.0))
+    }
+}
+
+fn named(name: &[u8]) -> String {
+    if name.is_empty() { String::new() } else { format!(" {}", Escaped(name)) }
+}
