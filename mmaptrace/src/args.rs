@@ -250,6 +250,9 @@ struct DumpArgs {
     /// The tracer's socket, else the newest tracer that has the process
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Say beside each region how old it is and who made it, by which call
+    #[arg(long, conflicts_with = "verbose")]
+    blame: bool,
     /// Say on standard error at which commit, and whether the map is exact
     #[arg(short, long)]
     verbose: bool,
@@ -296,9 +299,12 @@ pub fn parse() -> Config {
 }
 
 fn dump(args: DumpArgs) -> Dump {
-    let DumpArgs { pid, format, at, input, socket, verbose } = args;
+    let DumpArgs { pid, format, at, input, socket, blame, verbose } = args;
     let format = match format {
         DumpFormatArg::Maps => DumpFormat::Maps,
+        DumpFormatArg::Pmap | DumpFormatArg::PmapX if blame => {
+            usage("--blame has a format of its own, and json")
+        }
         DumpFormatArg::Pmap => DumpFormat::Pmap,
         DumpFormatArg::PmapX if at.is_some() || input.is_some() => {
             usage("pmap-x tells what is in memory now; of the past there is pmap")
@@ -306,7 +312,7 @@ fn dump(args: DumpArgs) -> Dump {
         DumpFormatArg::PmapX => DumpFormat::PmapX,
         DumpFormatArg::Json => DumpFormat::Json,
     };
-    Dump { pid, format, socket, input, at, verbose }
+    Dump { pid, format, socket, input, at, blame, verbose }
 }
 
 /// `viewing`: how events are shown, if they are; `recording`: where they are recorded; `history`: how

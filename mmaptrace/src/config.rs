@@ -139,8 +139,20 @@ pub struct Dump {
     pub input: Option<PathBuf>,
     /// Of when, if not of now or of the recording's end.
     pub at: Option<Moment>,
+    /// Whether to tell who made what of it.
+    pub blame: bool,
     /// Whether to tell commit and exactness.
     pub verbose: bool,
+}
+
+impl Dump {
+    /// Whose past it is of, if it is of the past.
+    pub fn source(&self) -> Source {
+        match &self.input {
+            Some(path) => Source::File(path.clone()),
+            None => Source::Tracer { pid: Some(self.pid), socket: self.socket.clone() },
+        }
+    }
 }
 
 /// How a map is written.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use mmaptrace_tests::{
-    Finished, Outcome, Scratch, Tracer, Victim, mmaptrace, needs_root, run, skip, victim,
+    Finished, Outcome, Scratch, Tracer, Victim, maps, mmaptrace, needs_root, run, skip, victim,
 };
 use serde_json::Value;
 
@@ -404,6 +404,51 @@ fn a_difference_is_what_the_program_did_in_between() {
     assert!(text.lines().any(|line| line == totals), "{text}");
     let same = ask(&["diff", "--from", &before, "--to", &before, "-i", &file]);
     assert!(same.text().contains("no difference"), "{}", same.text());
+}
+
+/// Of now, and of a process that is gone.
+#[test]
+fn beside_each_region_stands_who_made_it() {
+    needs_root!("beside_each_region_stands_who_made_it");
+    let mut recorded = Recorded::start(|log| victim!("deeds_between", log), &["-U"]);
+    recorded.victim.work();
+    let pid = recorded.victim.pid().to_string();
+    let live = Tracer::attach(recorded.victim.pid(), &["-U"]);
+    let maps = String::from_utf8_lossy(&maps(recorded.victim.pid())).into_owned();
+    let deeds = deeds(&recorded.scratch);
+    // All was there when this one came.
+    let text = ask(&["dump", &pid, "--blame"]).text();
+    assert!(text.lines().all(|line| line.ends_with("  before tracing began")), "{text}");
+    live.finish().assert_clean();
+    let file = recorded.file();
+    let _scratch = recorded.end();
+    let then = ["dump", &pid, "--blame", "-i", &file, "--at", "exit"];
+    let text = ask(&then).text();
+    let head = |line: &str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    let of_maps = maps.lines().filter(|line| !line.ends_with("[vsyscall]")).map(head);
+    assert!(of_maps.eq(text.lines().map(head)), "{maps}\n{text}");
+    let blame = lines(&then);
+    let at = |address: u64| {
+        let start = format!("{address:#x}");
+        let found = blame.iter().find(|line| line["region"]["start"] == start.as_str());
+        found.unwrap_or_else(|| panic!("no region at {start}: {blame:#?}"))
+    };
+    // The second and third mapping were there already; the fourth is new; the third is in three
+    // parts, one of which has another protection.
+    let [new, grown, protected] = [3, 5, 6].map(|index: usize| &deeds[index]);
+    let region = at(new.args[0]);
+    assert!(new.is(&region["created"]) && region["changed"].is_null(), "{region}");
+    new.assert_stack(&region["created"]["stack"]);
+    assert_eq!(region["parts"], 1, "{region}");
+    let region = at(grown.args[0] - 3 * PAGE);
+    assert!(grown.is(&region["created"]), "{region}");
+    assert_eq!(region["parts"], 2, "what was there and what made it grow: {region}");
+    let region = at(protected.args[0]);
+    assert!(region["created"].is_null() && protected.is(&region["changed"]), "{region}");
+    protected.assert_stack(&region["changed"]["stack"]);
+    let line = text.lines().find(|line| line.starts_with(&format!("{:x}-", new.args[0])));
+    let line = line.expect("its line");
+    assert!(line.contains(" rw-p    20K ") && line.contains(&format!("{pid} victim: mmap(0x")));
 }
 
 /// This moment, as a recording tells it.

@@ -5,6 +5,7 @@
 //!     -> mmaptrace_model::history (folds) -> an answer, as text or as JSON
 //! ```
 
+mod blame;
 mod core;
 mod diff;
 mod lens;
@@ -17,7 +18,7 @@ use anyhow::{Context as _, Result};
 
 use crate::history::{Moment, Past};
 
-pub use self::{diff::run as diff, report::run as report, who::run as who};
+pub use self::{blame::run as blame, diff::run as diff, report::run as report, who::run as who};
 
 /// Up to when to tell: a moment of a process as one that any past has.
 ///

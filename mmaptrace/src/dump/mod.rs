@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use mmaptrace_model::Space;
 
 use crate::{
+    ask,
     config::{Dump, DumpFormat},
     control::client,
     exit::Exit,
@@ -40,7 +41,10 @@ pub struct Printed {
 /// # Errors
 /// Nobody has it, it cannot be had, or it cannot be written.
 pub fn run(config: &Dump) -> Result<Exit> {
-    let &Dump { pid, format, verbose, .. } = config;
+    let &Dump { pid, format, blame, verbose, .. } = config;
+    if blame {
+        return ask::blame(config);
+    }
     let printed = match (&config.at, &config.input) {
         (None, None) => client::dump(pid, format, config.socket.as_deref())?,
         (Some(_), _) | (_, Some(_)) => then::print(config)?,

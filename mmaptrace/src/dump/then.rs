@@ -7,7 +7,7 @@ use super::{Printed, Residence, Subject};
 use crate::{
     config::Dump,
     flow::Mirror,
-    history::{Moment, Past, Source, Then},
+    history::{Moment, Past, Then},
     sink::text::Why,
 };
 
@@ -17,11 +17,7 @@ use crate::{
 /// There is no such past, no such moment in it, or the process had no map then.
 pub(super) fn print(config: &Dump) -> Result<Printed> {
     let &Dump { pid, format, .. } = config;
-    let source = match &config.input {
-        Some(path) => Source::File(path.clone()),
-        None => Source::Tracer { pid: Some(pid), socket: config.socket.clone() },
-    };
-    let mut past = Past::open(&source)?;
+    let mut past = Past::open(&config.source())?;
     let Then { model, time } = past.at(&config.at.unwrap_or(Moment::BeforeEnd(0)), pid)?;
     let mut mirror = Mirror::new(past.start(), false);
     mirror.model = model;
