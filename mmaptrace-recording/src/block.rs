@@ -74,7 +74,8 @@ pub(crate) mod kind {
     pub(crate) const END: u16 = 4;
 }
 
-/// What is in a block of items, the bits of [`BlockHead::flags`].
+/// What is in a block of items, or in those from one keyframe to the next: the bits of
+/// [`BlockHead::flags`].
 pub(crate) mod flag {
     /// A process runs a new image.
     pub(crate) const EXEC: u16 = 1 << 0;
@@ -90,7 +91,7 @@ pub(crate) struct BlockHead {
     pub(crate) sync: U64,
     /// One of [`kind`].
     pub(crate) kind: U16,
-    /// A union of [`flag`].
+    /// A union of [`flag`]; of a keyframe, that of the items since the one before it.
     pub(crate) flags: U16,
     /// Bytes of the payload.
     pub(crate) length: U32,
@@ -104,8 +105,8 @@ pub(crate) struct BlockHead {
     pub(crate) until: U64,
     /// How many events the items before this block had.
     pub(crate) events: U64,
-    /// How many bytes before this block the one lies where reading may begin to get here: a
-    /// keyframe, or the start. 0: this one.
+    /// How many bytes before this block the last keyframe lies, or the start: where reading may begin
+    /// to get here. It begins at a keyframe itself, whose number leads to the one before.
     pub(crate) back: U64,
     /// Bytes of all records in it.
     pub(crate) records: U32,

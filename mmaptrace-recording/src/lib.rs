@@ -24,5 +24,5 @@ pub use codec::{Item, RECORD_MAX};
 pub use error::Error;
 pub use frame::{End, Start};
 pub use memory::Memory;
-pub use read::{Block, Items, Place, Reader};
+pub use read::{Block, Items, Place, Reader, Segment};
 pub use write::Writer;

@@ -59,40 +59,47 @@ impl Items<'_> {
 /// What the head of a block tells of the place where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Where it is, in bytes from the start.
-    pub at: u64,
     /// The latest time of the items before it and of its first: ns of `CLOCK_MONOTONIC`.
     pub time: u64,
     /// The latest time of the items up to its end.
     pub until: u64,
     /// How many events the items before it had.
     pub events: u64,
-    /// Whether a process runs a new image in it.
-    pub has_exec: bool,
-    /// Whether a task ends in it.
-    pub has_exit: bool,
-    /// Where reading may begin to get here.
+    /// Where reading may begin to get here, in bytes from the start.
     from: u64,
     next: u64,
 }
 
 impl Place {
-    /// Where reading must begin to get here, in bytes from the start.
-    pub const fn begins(&self) -> u64 {
-        self.from
-    }
-
     fn of(at: u64, head: &BlockHead) -> Self {
+        let back = if head.kind == kind::KEYFRAME { 0 } else { head.back.get() };
         Self {
-            at,
             time: head.time.get(),
             until: head.until.get(),
             events: head.events.get(),
-            has_exec: head.flags.get() & flag::EXEC != 0,
-            has_exit: head.flags.get() & flag::EXIT != 0,
-            from: at.saturating_sub(head.back.get()),
+            from: at.saturating_sub(back),
             next: at + head.whole(),
         }
+    }
+}
+
+/// What lies between two keyframes, or the start, a keyframe and the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The latest time of the items up to its end: ns of `CLOCK_MONOTONIC`.
+    pub until: u64,
+    /// Whether a process runs a new image in it.
+    pub has_exec: bool,
+    /// Whether a task ends in it.
+    pub has_exit: bool,
+    /// Where it begins, in bytes from the start.
+    from: u64,
+}
+
+impl Segment {
+    const fn of(from: u64, until: u64, flags: u16) -> Self {
+        let (has_exec, has_exit) = (flags & flag::EXEC != 0, flags & flag::EXIT != 0);
+        Self { until, has_exec, has_exit, from }
     }
 }
 
@@ -174,13 +181,21 @@ impl<R: Read + Seek> Reader<R> {
     /// Goes to where reading must begin to get to a place: [`Reader::next_block`] gives a keyframe, or
     /// all from the start.
     pub const fn go_to(&mut self, place: &Place) {
-        self.at = if place.from < self.first { self.first } else { place.from };
-        self.end = None;
+        self.begin_at(place.from);
+    }
+
+    /// Goes to the beginning of a segment, likewise.
+    pub const fn go_to_segment(&mut self, segment: &Segment) {
+        self.begin_at(segment.from);
     }
 
     /// Goes to the first block.
     pub const fn rewind(&mut self) {
-        self.at = self.first;
+        self.begin_at(self.first);
+    }
+
+    const fn begin_at(&mut self, at: u64) {
+        self.at = if at < self.first { self.first } else { at };
         self.end = None;
     }
 
@@ -215,14 +230,34 @@ impl<R: Read + Seek> Reader<R> {
         Ok(Some(found))
     }
 
-    /// All blocks, by their heads, as far as they are whole.
-    pub fn places(&mut self) -> impl Iterator<Item = Place> {
-        let mut at = self.first;
-        std::iter::from_fn(move || {
-            let place = Place::of(at, &self.head_at(at).ok()??);
-            at = place.next;
-            Some(place)
-        })
+    /// The last segment, as far as it is whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn last_segment(&mut self) -> Result<Option<Segment>, Error> {
+        let Some(last) = self.last_where(|_| true)? else { return Ok(None) };
+        let from = last.from.max(self.first);
+        let (mut at, mut flags) = (from, 0);
+        while let Ok(Some(head)) = self.head_at(at) {
+            // Those of the keyframe itself are of what is before it.
+            flags |= if head.kind == kind::KEYFRAME { 0 } else { head.flags.get() };
+            at += head.whole();
+        }
+        Ok(Some(Segment::of(from, last.until, flags)))
+    }
+
+    /// The segment before another; `None` before the first.
+    ///
+    /// # Errors
+    /// [`Error`], where the keyframe between them is damaged.
+    pub fn segment_before(&mut self, segment: &Segment) -> Result<Option<Segment>, Error> {
+        let at = segment.from;
+        if at == self.first {
+            return Ok(None);
+        }
+        let head = self.head_at(at)?.ok_or(Error::Cut { at })?;
+        let from = at.saturating_sub(head.back.get()).max(self.first);
+        Ok((from < at).then(|| Segment::of(from, head.time.get(), head.flags.get())))
     }
 
     /// The first block that begins in `[from, to)`: wherever its number lies, and its head is

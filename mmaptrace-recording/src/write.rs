@@ -1,7 +1,10 @@
 //! Writes a recording, block by block, each in one write: whenever writing ends, what was written
 //! is a recording.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    mem,
+};
 
 use zerocopy::IntoBytes as _;
 use zstd::bulk::Compressor;
@@ -20,8 +23,10 @@ const LEVEL: i32 = 1;
 pub struct Writer<W> {
     out: W,
     sync: u64,
-    /// Bytes since the block where reading may begin.
+    /// Bytes since the last keyframe, or the start.
     back: u64,
+    /// What was in the items since then, a union of [`flag`](crate::block::flag).
+    flags: u16,
     /// The latest time so far.
     time: u64,
     encoder: Encoder,
@@ -49,6 +54,7 @@ impl<W: Write> Writer<W> {
             out,
             sync,
             back: 0,
+            flags: 0,
             time: start.time,
             encoder: Encoder::default(),
             compressor: Zstd(Compressor::new(LEVEL)?),
@@ -72,6 +78,7 @@ impl<W: Write> Writer<W> {
         self.time = self.time.max(last);
         head.until = self.time.into();
         head.flags = batch.flags().into();
+        self.flags |= batch.flags();
         head.records = u32::try_from(batch.size()).map_err(|_| too_long())?.into();
         self.block(head)
     }
@@ -81,9 +88,11 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// See [`Writer::items`].
     pub fn keyframe(&mut self, model: &[u8], events: u64) -> io::Result<()> {
-        self.back = 0;
         self.payload.extend_from_slice(model);
-        self.block(self.head(kind::KEYFRAME, events))
+        let mut head = self.head(kind::KEYFRAME, events);
+        head.flags = mem::take(&mut self.flags).into();
+        self.back = 0;
+        self.block(head)
     }
 
     /// Ends the recording.

@@ -168,12 +168,28 @@ fn a_time_and_a_number_of_events_are_found_from_the_keyframe_before() {
 }
 
 #[test]
-fn blocks_tell_what_is_in_them() {
-    let (bytes, _) = written(true);
-    let mut reader = Reader::open(Cursor::new(&bytes[..])).expect("a recording");
-    let execs: Vec<_> =
-        reader.places().filter(|it| it.has_exec).map(|it| (it.time, it.until)).collect();
-    assert_eq!(execs, [(100, 109), (200, 209), (300, 309), (400, 409)]);
+fn segments_lead_back_to_the_first_and_tell_what_is_in_them() {
+    for end in [true, false] {
+        let (bytes, _) = written(end);
+        let mut reader = Reader::open(Cursor::new(&bytes[..])).expect("a recording");
+        let mut next = reader.last_segment().expect("readable");
+        let mut segments = Vec::new();
+        while let Some(segment) = next {
+            next = reader.segment_before(&segment).expect("readable");
+            reader.go_to_segment(&segment);
+            let (times, _) = times(&mut reader);
+            segments.push((times[0], segment.until, segment.has_exec));
+        }
+        let last = if end { 999 } else { 409 };
+        let expected = [
+            (330, last, true),
+            (250, 329, true),
+            (170, 249, true),
+            (90, 169, true),
+            (10, 89, false),
+        ];
+        assert_eq!(segments, expected);
+    }
 }
 
 /// Damage does not keep a reader from what lies behind it.

@@ -9,7 +9,7 @@ use mmaptrace_model::{
     decode::{Record, decode},
     event::Cause,
 };
-use mmaptrace_recording::{Error, Item, Place};
+use mmaptrace_recording::{Error, Item, Segment};
 
 use super::{
     Past, Step,
@@ -75,12 +75,13 @@ impl Past {
 
     /// The last such turn of a process.
     fn at_last(&mut self, turn: Turn, pid: u32) -> Result<Then> {
-        let places: Vec<_> = self.reader.places().collect();
-        for place in places.iter().rev().filter(|place| turn.may_be_in(place)) {
-            // What belongs to it may have come before the keyframe before it.
-            let earlier = places.iter().rfind(|other| other.at < place.begins());
-            for from in [Some(place), earlier].into_iter().flatten() {
-                if let Some(then) = self.last_between(from, place.until, turn, pid)? {
+        let mut next = self.reader.last_segment()?;
+        while let Some(segment) = next {
+            next = self.reader.segment_before(&segment)?;
+            if turn.may_be_in(&segment) {
+                // What belongs to it may have come right before the keyframe.
+                let from = next.unwrap_or(segment);
+                if let Some(then) = self.last_between(&from, segment.until, turn, pid)? {
                     return Ok(then);
                 }
             }
@@ -90,12 +91,12 @@ impl Past {
 
     fn last_between(
         &mut self,
-        from: &Place,
+        from: &Segment,
         until: u64,
         turn: Turn,
         pid: u32,
     ) -> Result<Option<Then>> {
-        self.reader.go_to(from);
+        self.reader.go_to_segment(from);
         let mut now = Then { model: Model::default(), time: self.start().time };
         let mut found = None;
         let mut events = Vec::new();
@@ -144,10 +145,10 @@ enum Turn {
 }
 
 impl Turn {
-    const fn may_be_in(self, place: &Place) -> bool {
+    const fn may_be_in(self, segment: &Segment) -> bool {
         match self {
-            Self::Exec => place.has_exec,
-            Self::Exit => place.has_exit,
+            Self::Exec => segment.has_exec,
+            Self::Exit => segment.has_exit,
         }
     }
 }
