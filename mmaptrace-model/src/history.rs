@@ -28,4 +28,4 @@ pub use exposure::{Exposed, Exposure, How, Shared, Since};
 pub use growth::{Figures, Growth, Kind, Lifetimes, Population, Site};
 pub use origins::{Origin, Origins};
 pub use snapshot::{Labels, Sum, Tally};
-pub use story::{Story, Tale};
+pub use story::{Ending, Story, Tale};

@@ -4,20 +4,16 @@
 //! from a clock, not from when they come. So what is recorded is the items, and a recording shows
 //! what was shown live, byte for byte.
 
-use std::{io, num::NonZeroU64, sync::Arc};
+use std::io;
 
 use mmaptrace_common::record::Header;
-use mmaptrace_model::{
-    Event, HeapRule, Model, Region, RegionName, Space,
-    event::{SpaceId, Task},
-    history::Crowd,
-};
+use mmaptrace_model::{Event, HeapRule, Model, Region, RegionName, Space, history::Crowd};
 use mmaptrace_recording::{End, Item, Start};
 use zerocopy::FromBytes as _;
 
 use crate::{
-    sink::{self, Dump, Sink, Summary, View, text::PATIENCE},
-    symbols::{Backtrace, Symbols},
+    sink::{self, Dump, Lens, Sink, Summary, text::PATIENCE},
+    symbols::Symbols,
 };
 
 /// How often the sink is told the time, at most: ns.
@@ -32,31 +28,18 @@ pub struct Mirror {
     symbols: Symbols,
 }
 
-impl View for Mirror {
-    fn name(&self, space: SpaceId, region: &Region) -> RegionName<'_> {
-        let names = self.model.names();
-        match self.model.space(space) {
-            Some(space) => space.name(region, names, self.heap),
-            None => RegionName::of(region, names),
-        }
-    }
-
-    fn owner(&self, space: SpaceId) -> Option<Task> {
-        let process = self.model.process_of(space)?;
-        Some(Task { pid: process.pid, tid: process.pid, comm: process.comm })
-    }
-
-    fn stack(&self, space: SpaceId, key: NonZeroU64) -> Option<Arc<Backtrace>> {
-        self.symbols.backtrace(&self.model, space, key)
-    }
-}
-
 impl Mirror {
     /// A model that knows nothing yet, of the kernel that `start` tells of; `live`: of what runs
     /// now, and not of a recording.
     pub fn new(start: &Start, live: bool) -> Self {
         let heap = if start.heap_inclusive { HeapRule::Inclusive } else { HeapRule::Exclusive };
         Self { model: Model::default(), heap, symbols: Symbols::new(live) }
+    }
+
+    /// The model as sinks look at it.
+    pub const fn lens(&self) -> Lens<'_> {
+        let Self { model, heap, symbols } = self;
+        Lens { model, heap: *heap, symbols }
     }
 
     /// The regions of a space, with their names.
@@ -200,9 +183,9 @@ impl Flow {
             }
             let crowded = crowd.event(event, &mirror.model);
             let Some(sink) = sink else { continue };
-            sink.event(event, mirror)?;
+            sink.event(event, &mirror.lens())?;
             if let Some(crowded) = crowded {
-                sink.crowded(&crowded, mirror)?;
+                sink.crowded(&crowded, &mirror.lens())?;
             }
         }
         Ok(())

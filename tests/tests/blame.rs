@@ -5,6 +5,7 @@ use std::path::Path;
 
 use mmaptrace_tests::{
     Finished, Outcome, Scratch, Tracer, Victim, maps, mmaptrace, needs_root, run, skip, victim,
+    victim_path,
 };
 use serde_json::Value;
 
@@ -74,6 +75,11 @@ fn lines(args: &[&str]) -> Vec<Value> {
 
 fn of_type<'a>(lines: &'a [Value], name: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["type"] == name).collect()
+}
+
+/// Where a running tracer is asked.
+fn socket(tracer: &mut Tracer) -> String {
+    format!("/run/mmaptrace/{}.sock", tracer.process().pid())
 }
 
 /// A victim whose past is recorded.
@@ -255,8 +261,7 @@ fn who_says_of_each_page_what_the_program_wrote_down() {
     recorded.victim.work();
     let deeds = deeds(&recorded.scratch);
     assert_eq!(deeds.len(), 181);
-    let socket = format!("/run/mmaptrace/{}.sock", live.process().pid());
-    assert_account(&deeds, &["-p", &pid, "--socket", &socket]);
+    assert_account(&deeds, &["-p", &pid, "--socket", &socket(&mut live)]);
     live.finish().assert_clean();
     let file = recorded.file();
     let _scratch = recorded.end();
@@ -270,33 +275,15 @@ fn a_leak_is_the_first_line_of_the_report() {
     needs_root!("a_leak_is_the_first_line_of_the_report");
     for options in [&["-U"][..], &[]] {
         let mut recorded = Recorded::start(|log| victim!("deeds_leak", log), options);
+        let pid = recorded.victim.pid().to_string();
+        let mut live = Tracer::attach(recorded.victim.pid(), options);
         recorded.victim.work();
         let deeds = deeds(&recorded.scratch);
+        assert_leak(&deeds, &["-p", &pid, "--socket", &socket(&mut live)], options);
+        live.finish().assert_clean();
         let file = recorded.file();
         let _scratch = recorded.end();
-        let report = lines(&["report", "-i", &file]);
-        let sites = of_type(&report, "site");
-        let leak = sites[0];
-        assert_eq!((&leak["comm"], &leak["call"]), (&"leaker".into(), &"mmap".into()), "{leak}");
-        assert_eq!((&leak["held"], &leak["regions"]), (&(300 << 16).into(), &300.into()), "{leak}");
-        assert_eq!((&leak["peak"], &leak["mapped"]), (&leak["held"], &leak["regions"]), "{leak}");
-        assert!(leak["lifetime"].is_null(), "{leak}");
-        let churn = sites.iter().find(|site| site["churn"] == 100 * 2000 * PAGE);
-        let churn = churn.expect("the churn, among the sites");
-        assert_eq!((&churn["held"], &churn["regions"]), (&0.into(), &0.into()), "{churn}");
-        assert_eq!((&churn["peak"], &churn["mapped"]), (&(2000 * PAGE).into(), &100.into()));
-        assert!(churn["lifetime"]["mean"].as_u64() > Some(0), "{churn}");
-        let most = sites.iter().max_by_key(|site| site["splits"].as_u64()).expect("sites");
-        assert_eq!((&most["comm"], &most["call"]), (&"churner".into(), &"mprotect".into()));
-        let [population] = of_type(&report, "population")[..] else { panic!("{report:?}") };
-        assert!(population["regions"].as_u64() > Some(100), "{population}");
-        if !options.is_empty() {
-            let deed = |nr| deeds.iter().find(|deed| deed.nr == nr).expect("a deed");
-            assert!(deed(libc::SYS_mmap).result > 0);
-            for (site, depth) in [(leak, 4), (churn, 3), (most, 2)] {
-                Deed { depth, ..deed(libc::SYS_mmap).clone() }.assert_stack(&site["stack"]);
-            }
-        }
+        assert_leak(&deeds, &["-i", &file], options);
         let text = ask(&["report", "-i", &file]).text();
         let first = text.lines().nth(1).expect("a line after that of the heads");
         assert!(first.trim_start().starts_with("18.7M     300 "), "{text}");
@@ -309,17 +296,56 @@ fn a_leak_is_the_first_line_of_the_report() {
     }
 }
 
+fn assert_leak(deeds: &[Deed], source: &[&str], options: &[&str]) {
+    let report = lines(&[&["report"], source].concat());
+    let sites = of_type(&report, "site");
+    let leak = sites[0];
+    assert_eq!((&leak["comm"], &leak["call"]), (&"leaker".into(), &"mmap".into()), "{leak}");
+    assert_eq!((&leak["held"], &leak["regions"]), (&(300 << 16).into(), &300.into()), "{leak}");
+    assert_eq!((&leak["peak"], &leak["mapped"]), (&leak["held"], &leak["regions"]), "{leak}");
+    assert!(leak["lifetime"].is_null(), "{leak}");
+    let churn = sites.iter().find(|site| site["churn"] == 100 * 2000 * PAGE);
+    let churn = churn.expect("the churn, among the sites");
+    assert_eq!((&churn["held"], &churn["regions"]), (&0.into(), &0.into()), "{churn}");
+    assert_eq!((&churn["peak"], &churn["mapped"]), (&(2000 * PAGE).into(), &100.into()));
+    assert!(churn["lifetime"]["mean"].as_u64() > Some(0), "{churn}");
+    let most = sites.iter().max_by_key(|site| site["splits"].as_u64()).expect("sites");
+    assert_eq!((&most["comm"], &most["call"]), (&"churner".into(), &"mprotect".into()));
+    let [population] = of_type(&report, "population")[..] else { panic!("{report:?}") };
+    assert!(population["regions"].as_u64() > Some(100), "{population}");
+    if !options.is_empty() {
+        let map = deeds.iter().find(|deed| deed.nr == libc::SYS_mmap).expect("a deed");
+        for (site, depth) in [(leak, 4), (churn, 3), (most, 2)] {
+            Deed { depth, ..map.clone() }.assert_stack(&site["stack"]);
+        }
+    }
+}
+
+/// Live, and from a recording.
 #[test]
 fn all_that_was_writable_and_executable_is_reported() {
     needs_root!("all_that_was_writable_and_executable_is_reported");
     let mut recorded = Recorded::start(|log| victim!("deeds_exposed", log), &["-U"]);
+    let pid = recorded.victim.pid().to_string();
+    let mut live = Tracer::attach(recorded.victim.pid(), &["-U"]);
     if let Outcome::Unsupported { call, errno } = recorded.victim.work() {
         return skip("deeds_exposed", &format!("UNSUPPORTED {call} {errno}"));
     }
     let deeds = deeds(&recorded.scratch);
+    assert_exposed(&deeds, &["-p", &pid, "--socket", &socket(&mut live)]);
+    live.finish().assert_clean();
     let file = recorded.file();
     let _scratch = recorded.end();
-    let report = lines(&["report", "--wx", "-i", &file]);
+    assert_exposed(&deeds, &["-i", &file]);
+    let text = ask(&["report", "--wx", "-i", &file]).text();
+    for told in [": writable and executable at once\n", ": executable, then writable\n"] {
+        assert!(text.contains(told), "{text}");
+    }
+    assert!(text.contains(" (READ_IMPLIES_EXEC)\n"), "{text}");
+}
+
+fn assert_exposed(deeds: &[Deed], source: &[&str]) {
+    let report = lines(&[&["report", "--wx"], source].concat());
     let found = of_type(&report, "exposed");
     // By the number of the deed: how, and what made it the one and the other.
     let expected = [
@@ -342,11 +368,6 @@ fn all_that_was_writable_and_executable_is_reported() {
     }
     let [shared] = of_type(&report, "shared")[..] else { panic!("{report:?}") };
     assert!(deeds[7].is(&shared["writable"]) && deeds[8].is(&shared["executable"]), "{shared}");
-    let text = ask(&["report", "--wx", "-i", &file]).text();
-    for told in [": writable and executable at once\n", ": executable, then writable\n"] {
-        assert!(text.contains(told), "{text}");
-    }
-    assert!(text.contains(" (READ_IMPLIES_EXEC)\n"), "{text}");
 }
 
 #[test]
@@ -486,7 +507,7 @@ fn a_crash_is_answered_with_who_took_the_memory_away() {
     assert_eq!((&who["mapped"], &who["process"]["pid"]), (&false.into(), &pid.into()), "{who}");
     assert!(deed.is(&who["unmapped"]), "{who}");
     deed.assert_stack(&who["unmapped"]["stack"]);
-    assert_eq!(who["exit"]["status"]["signal"], "SIGSEGV", "{who}");
+    assert_eq!(who["end"]["status"]["signal"], "SIGSEGV", "{who}");
     let text = ask(&["who", &address, "-i", &file]).text();
     let said: Vec<_> = text.lines().take(4).collect();
     assert!(said[0].starts_with(&address) && said[0].ends_with(": not mapped"), "{text}");
@@ -495,6 +516,49 @@ fn a_crash_is_answered_with_who_took_the_memory_away() {
     let by = format!("by thread {} worker-2: munmap(0x{:x}, 16384), ", deed.tid, deed.args[0]);
     assert!(said[2].contains(&by), "{text}");
     assert!(said[3].trim_start().starts_with("stacks_leaf"), "{text}");
+}
+
+/// The same, asked with nothing but the core file.
+#[test]
+fn a_core_file_tells_what_to_ask_for() {
+    needs_root!("a_core_file_tells_what_to_ask_for");
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").expect("a pattern");
+    if pattern.trim() != "core" {
+        return skip("a_core_file_tells_what_to_ask_for", &format!("cores go to {pattern:?}"));
+    }
+    let scratch = Scratch::new();
+    let file = scratch.join("recording").to_str().expect("a path").to_owned();
+    let crash = "ulimit -c unlimited; echo | \"$0\" deeds_crash .";
+    let script = format!("cd \"$1\"; {crash}; rm -f core.*; test -f core");
+    let mut record = mmaptrace(&["record", "-U", "-q", "-o", &file, "--", "sh", "-c", &script]);
+    let finished = run(record.arg(victim_path!()).arg(scratch.path()));
+    assert_eq!(finished.code(), Some(0), "{}", finished.stderr);
+    let [deed] = &deeds(&scratch)[..] else { panic!("one deed") };
+    let core = scratch.join("core").to_str().expect("a path").to_owned();
+    let text = ask(&["who", "--core", &core, "-i", &file]).text();
+    let said: Vec<_> = text.lines().take(5).collect();
+    let address = deed.args[0] + 0x1234;
+    assert!(said[0].starts_with("SIGSEGV in thread "), "{text}");
+    assert!(said[0].ends_with(&format!(" at {address:x}")), "{text}");
+    assert!(said[3].contains(&format!("thread {} worker-2: munmap(", deed.tid)), "{text}");
+}
+
+/// An image that another took the place of.
+#[test]
+fn who_tells_of_images_that_are_gone() {
+    needs_root!("who_tells_of_images_that_are_gone");
+    let mut recorded = Recorded::start(|log| victim!("execve", log), &[]);
+    let pid = recorded.victim.pid();
+    let maps = String::from_utf8_lossy(&maps(pid)).into_owned();
+    let heap = maps.lines().find(|line| line.ends_with("[heap]")).expect("a heap");
+    let start = heap.split('-').next().expect("an address");
+    recorded.victim.work();
+    let file = recorded.file();
+    let _scratch = recorded.end();
+    let lines = lines(&["who", start, "-p", &pid.to_string(), "-i", &file]);
+    let who = of_type(&lines, "who")[0];
+    assert_eq!((&who["mapped"], &who["region"]["name"]), (&true.into(), &"[heap]".into()), "{who}");
+    assert!(who["end"]["time"].is_string() && who["end"]["status"].is_null(), "{who}");
 }
 
 /// What is beside an address that never was anything: what it may have run out of.

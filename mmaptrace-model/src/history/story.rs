@@ -27,8 +27,17 @@ pub struct Tale {
     pub mapped: bool,
     /// What last mapped, changed or unmapped any of them; `None`: nothing has since anyone looked.
     pub last: Option<Deed>,
-    /// How the process ended, and when: the status as `wait` tells it, ns of `CLOCK_MONOTONIC`.
-    pub exit: Option<(u32, u64)>,
+    /// How the space ended, and when, ns of `CLOCK_MONOTONIC`; `None`: it has not.
+    pub end: Option<(Ending, u64)>,
+}
+
+/// How an address space ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its process ended: the status as `wait` tells it.
+    Exit(u32),
+    /// Its process runs another image.
+    Exec,
 }
 
 /// Picks, from all events, those that concern some pages.
@@ -60,7 +69,7 @@ impl Story {
     ///
     /// - of a commit, the effects on them, and edges that came or went in a region that holds them;
     /// - a call that made such a commit, or that succeeded and was asked to do something to them;
-    /// - forks, images and ends of the processes that have or had them.
+    /// - forks and ends of the spaces that have or had them.
     pub fn event(&mut self, event: &Event, model: &Model) -> Option<(SpaceId, Event)> {
         match event {
             Event::Commit { space, .. } => self.commit(*space, event, model),
@@ -78,21 +87,19 @@ impl Story {
                     return None;
                 }
                 let owner = Some(*child);
-                let born = Tale { owner, parent: Some(parent), exit: None, ..tale.clone() };
+                let born = Tale { owner, parent: Some(parent), end: None, ..tale.clone() };
                 self.tales.insert(*space, born);
                 Some((*space, event.clone()))
             }
-            Event::Exit { time, task, status, last: true, .. } => {
-                let of = |tale: &Tale| {
-                    tale.exit.is_none() && tale.owner.is_some_and(|owner| owner.pid == task.pid)
-                };
-                // The last of its images.
-                let (space, tale) = self.tales.iter_mut().rev().find(|(_, tale)| of(tale))?;
-                tale.exit = Some((*status, *time));
-                Some((*space, event.clone()))
+            Event::Exec { time, space, task, .. } => {
+                let old = self.end_of(task.pid, Some(*space), (Ending::Exec, *time))?;
+                Some((old, event.clone()))
             }
-            Event::Exec { .. }
-            | Event::Exit { .. }
+            Event::Exit { time, task, status, last: true, .. } => {
+                let space = self.end_of(task.pid, None, (Ending::Exit(*status), *time))?;
+                Some((space, event.clone()))
+            }
+            Event::Exit { .. }
             | Event::End { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
@@ -106,10 +113,19 @@ impl Story {
             let owner = model.process_of(space.id()).map(owner);
             let mapped = self.is_mapped(space);
             if (mapped || self.wants(owner)) && !self.tales.contains_key(&space.id()) {
-                let tale = Tale { owner, parent: None, mapped, last: None, exit: None };
+                let tale = Tale { owner, parent: None, mapped, last: None, end: None };
                 self.tales.insert(space.id(), tale);
             }
         }
+    }
+
+    /// Ends the tale of the space that a process had, which is not the one it has.
+    fn end_of(&mut self, pid: u32, has: Option<SpaceId>, end: (Ending, u64)) -> Option<SpaceId> {
+        let (space, tale) = self.tales.iter_mut().rev().find(|(space, tale)| {
+            tale.end.is_none() && tale.owner.is_some_and(|it| it.pid == pid) && Some(**space) != has
+        })?;
+        tale.end = Some(end);
+        Some(*space)
     }
 
     fn wants(&self, owner: Option<Task>) -> bool {
@@ -136,7 +152,7 @@ impl Story {
         if concerned.is_empty() && !mapped && !known {
             return None;
         }
-        let fresh = Tale { owner, parent: None, mapped, last: None, exit: None };
+        let fresh = Tale { owner, parent: None, mapped, last: None, end: None };
         let tale = self.tales.entry(space).or_insert(fresh);
         tale.mapped = mapped;
         tale.owner = owner.or(tale.owner);

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mmaptrace_model::{
     Event,
     event::{Cause, SpaceId},
-    history::{How, Origin},
+    history::{Ending, How, Origin},
     region::PAGE,
 };
 use proptest::prelude::*;
@@ -217,7 +217,7 @@ fn a_story_has_all_that_concerns_the_page_and_nothing_else() {
     assert_eq!(tales.len(), 2);
     assert!(!tales[&parent].mapped && tales[&child].mapped);
     assert_eq!(tales[&parent].last.map(|deed| deed.task.tid), Some(103));
-    assert_eq!(tales[&parent].exit.map(|(status, _)| status), Some(11));
+    assert_eq!(tales[&parent].end.map(|(end, _)| end), Some(Ending::Exit(11)));
     assert_eq!(tales[&child].last.map(|deed| deed.task.tid), Some(102));
     assert_eq!(tales[&child].parent, Some(parent));
     assert_eq!(tales[&child].owner.map(|task| task.pid), Some(201));

@@ -18,7 +18,6 @@ use mmaptrace_model::{
 };
 
 use super::{
-    lens::Lens,
     print::print,
     until,
     words::{About, Did, Span},
@@ -28,7 +27,7 @@ use crate::{
     exit::Exit,
     history::Past,
     sink::{
-        Backtraces, Telling,
+        Backtraces, Lens, Telling,
         escape::Escaped,
         json::{self, Blamed},
         maps,

@@ -8,7 +8,6 @@
 mod blame;
 mod core;
 mod diff;
-mod lens;
 mod print;
 mod report;
 mod who;

@@ -4,21 +4,17 @@
 mod growth;
 mod wx;
 
-use std::{collections::HashMap, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 use anyhow::Result;
-use mmaptrace_model::{
-    Event, Model,
-    event::SpaceId,
-    history::{Exposure, Growth},
-};
+use mmaptrace_model::history::{Exposure, Growth};
 
-use super::{lens::Lens, print::print, until};
+use super::{print::print, until};
 use crate::{
     config::{Format, Report, Topic},
     exit::Exit,
-    history::Past,
-    sink::{Backtraces, Telling, json},
+    history::{Past, Scope},
+    sink::{Backtraces, Lens, Telling, json},
     symbols::Symbols,
 };
 
@@ -32,11 +28,11 @@ pub fn run(config: &Report) -> Result<Exit> {
     let mut stacks = Backtraces::default();
     let mut growth = Growth::default();
     let mut exposure = Exposure::default();
-    let mut only = Only { pid: config.pid, known: HashMap::new() };
+    let scope = Scope { pid: config.pid };
     let mut begun = false;
     let until = until(&mut past, config.at.as_ref(), config.pid)?;
     let told = past.replay(None, until.as_ref(), |event, model| {
-        if only.wants(event, model) {
+        if scope.has_event(event, model) {
             stacks.see(event, &Lens { model, heap, symbols: &symbols });
             match config.topic {
                 Topic::Growth | Topic::Folded => growth.event(event, model),
@@ -72,21 +68,4 @@ pub fn run(config: &Report) -> Result<Exit> {
         }
     })?;
     told.end()
-}
-
-/// The changes of one process's spaces, or of all.
-struct Only {
-    pid: Option<u32>,
-    known: HashMap<SpaceId, bool>,
-}
-
-impl Only {
-    fn wants(&mut self, event: &Event, model: &Model) -> bool {
-        let (Some(pid), Event::Commit { space, .. }) = (self.pid, event) else { return true };
-        if let Some(known) = self.known.get(space) {
-            return *known;
-        }
-        let Some(process) = model.process_of(*space) else { return false };
-        *self.known.entry(*space).or_insert(process.pid == pid)
-    }
 }

@@ -22,19 +22,21 @@ use std::{
 use anyhow::{Result, bail};
 use mmaptrace_model::{
     Event, HeapRule, Model, Region,
-    event::SpaceId,
+    event::{Cause, SpaceId},
     history::{Origin, Origins, Story, Tale},
     region::PAGE,
 };
 
 use self::answer::Answer;
-use super::{core::Crash, lens::Lens, print, until};
+use super::{core::Crash, print, until};
 use crate::{
     config::{self, Format},
     exit::Exit,
     history::Past,
     note,
-    sink::{Backtraces, Clock, Filter, Json, Sink, Telling, Text, View as _, maps, text::Style},
+    sink::{
+        Backtraces, Clock, Filter, Json, Lens, Sink, Telling, Text, View as _, maps, text::Style,
+    },
     symbols::Symbols,
     syscall::signal,
 };
@@ -122,7 +124,17 @@ impl Teller {
     /// None that a writer into memory could have.
     pub(super) fn event(&mut self, event: &Event, model: &Model) -> io::Result<()> {
         self.origins.event(event, model);
-        let Some((space, told)) = self.story.event(event, model) else { return Ok(()) };
+        let Some((space, told)) = self.story.event(event, model) else {
+            // What nothing happens to is told by what was there at first.
+            if let Event::Commit { space, cause: Cause::Seed | Cause::Fork | Cause::Exec, .. } =
+                event
+                && self.story.tales().contains_key(space)
+                && let Some(picture) = self.look(*space, model)
+            {
+                self.book(*space).picture = picture;
+            }
+            return Ok(());
+        };
         if let Event::Fork { .. } = told {
             self.inherit(space);
         }
@@ -132,8 +144,11 @@ impl Teller {
         if let Some(book) = self.books.get_mut(&space) {
             book.sink.event(&told, &lens)?;
         }
-        if let Event::Exit { .. } = told {
-            let picture = self.look(space, model);
+        // The space may be gone by the time that its end is told.
+        if let Some(mut picture) = self.look(space, model) {
+            if let Event::Exit { .. } = told {
+                picture.look_around(self.address, &lens, space);
+            }
             self.book(space).picture = picture;
         }
         Ok(())
@@ -153,8 +168,13 @@ impl Teller {
         self.story.end(model);
         let spaces = self.told();
         for (index, (space, tale)) in spaces.iter().enumerate() {
-            if model.space(*space).is_some() && tale.exit.is_none() {
-                let picture = self.look(*space, model);
+            if let (None, Some(mut picture)) = (tale.end, self.look(*space, model)) {
+                let Manner { heap, .. } = self.manner;
+                picture.look_around(
+                    self.address,
+                    &Lens { model, heap, symbols: &self.symbols },
+                    *space,
+                );
                 self.book(*space).picture = picture;
             }
             let book = self.book(*space);
@@ -222,26 +242,34 @@ impl Teller {
         *book.text.0.borrow_mut() = text;
     }
 
-    /// What is at the address now.
-    fn look(&self, space: SpaceId, model: &Model) -> Picture {
-        let Some(known) = model.space(space) else { return Picture::default() };
+    /// What is at the address now, in a space that lives.
+    fn look(&self, space: SpaceId, model: &Model) -> Option<Picture> {
         let lens = Lens { model, heap: self.manner.heap, symbols: &self.symbols };
-        let named = |region: &Region| {
-            let mut name = Vec::new();
-            maps::push_name(&mut name, lens.name(space, region));
-            (*region, name)
-        };
-        let region = known.map().at(self.address).map(named);
+        let region = model.space(space)?.map().at(self.address);
         let origin = self.origins.at(space, self.address & !(PAGE - 1)).cloned();
-        let (below, above) = match region {
-            Some(_) => (None, None),
-            None => (
-                known.map().iter().rev().find(|region| region.end <= self.address).map(named),
-                known.map().iter().find(|region| region.start > self.address).map(named),
-            ),
-        };
-        Picture { region, origin: origin.unwrap_or_default(), below, above }
+        Some(Picture {
+            region: region.map(|region| named(region, &lens, space)),
+            origin: origin.unwrap_or_default(),
+            ..Picture::default()
+        })
     }
+}
+
+impl Picture {
+    /// Looks at the regions around, where there is none.
+    fn look_around(&mut self, address: u64, lens: &Lens<'_>, space: SpaceId) {
+        let (None, Some(known)) = (&self.region, lens.model.space(space)) else { return };
+        let below = known.map().iter().rev().find(|region| region.end <= address);
+        let above = known.map().iter().find(|region| region.start > address);
+        [self.below, self.above] = [below, above].map(|it| it.map(|it| named(it, lens, space)));
+    }
+}
+
+/// A region, and its name as maps prints it.
+fn named(region: &Region, lens: &Lens<'_>, space: SpaceId) -> (Region, Vec<u8>) {
+    let mut name = Vec::new();
+    maps::push_name(&mut name, lens.name(space, region));
+    (*region, name)
 }
 
 /// Answers.

@@ -12,7 +12,6 @@ mod kind;
 mod lives;
 mod pprof;
 mod run;
-mod scope;
 mod sites;
 mod words;
 
@@ -21,9 +20,8 @@ use std::io::{self, Write};
 use mmaptrace_model::{Event, HeapRule, Model};
 
 pub use run::run;
-pub use scope::Scope;
 
-use crate::sink::Clock;
+use crate::{history::Scope, sink::Clock};
 
 /// What an export is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

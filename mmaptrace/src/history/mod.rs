@@ -3,6 +3,7 @@
 
 mod at;
 mod moment;
+mod scope;
 
 use std::{
     fs::File,
@@ -17,6 +18,7 @@ use mmaptrace_recording::{Block, End, Error, Item, Reader, Start};
 
 pub use at::Then;
 pub use moment::{BadMoment, Moment};
+pub use scope::Scope;
 
 use crate::{
     control::client::{self, Remembered},

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod escape;
 pub mod filter;
 pub mod json;
+pub mod lens;
 pub mod maps;
 mod owners;
 pub mod pmap;
@@ -30,6 +31,7 @@ pub use backtraces::{Backtraces, Telling};
 pub use clock::Clock;
 pub use filter::Filter;
 pub use json::Json;
+pub use lens::Lens;
 pub use summary::{ProcessSummary, Summary};
 pub use text::Text;
 

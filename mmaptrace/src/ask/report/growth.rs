@@ -88,7 +88,7 @@ impl Told<'_> {
             write!(out, ", and {} reserved", About(reserved))?;
         }
         writeln!(out)?;
-        write!(out, "{}", Stack { stack: self.stacks.get(site.stack), indent: SITE + 2 })
+        write!(out, "{}", Stack { stack: self.stacks.first(site.stack), indent: SITE + 2 })
     }
 
     fn write_populations(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -124,7 +124,7 @@ impl Told<'_> {
         writeln!(out, "\n splits  by")?;
         for (site, figures) in sites.into_iter().take(top) {
             writeln!(out, "{:>7}  {}", figures.splits, Named(site))?;
-            write!(out, "{}", Stack { stack: self.stacks.get(site.stack), indent: 11 })?;
+            write!(out, "{}", Stack { stack: self.stacks.first(site.stack), indent: 11 })?;
         }
         Ok(())
     }
@@ -144,7 +144,7 @@ pub(super) fn write_folded(
     let clean = |text: &dyn Display| text.to_string().replace(';', ":").replace(' ', "_");
     for (site, figures) in growth.sites().into_iter().filter(|(_, figures)| figures.held > 0) {
         write!(out, "{}-{}", site.pid, clean(&Escaped(comm(&site.comm))))?;
-        for frame in stacks.get(site.stack).iter().flat_map(|stack| stack.frames.iter().rev()) {
+        for frame in stacks.first(site.stack).iter().flat_map(|stack| stack.frames.iter().rev()) {
             write!(out, ";{}", clean(&Function(frame)))?;
         }
         writeln!(out, ";{} {}", clean(&Asked(site)), figures.held)?;

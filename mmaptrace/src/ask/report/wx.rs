@@ -162,5 +162,5 @@ fn since(out: &mut dyn Write, what: &str, since: &Since, telling: Telling<'_>) -
         | Cause::Seed
         | Cause::Fork => writeln!(out, "  {what} by {}", Did(deed))?,
     }
-    write!(out, "{}", Stack { stack: telling.stacks.get(deed.stacks.user), indent: 6 })
+    write!(out, "{}", Stack { stack: telling.stacks.of(deed), indent: 6 })
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use mmaptrace_model::{
     event::SpaceId,
-    history::{Deed, Tale},
+    history::{Deed, Ending, Tale},
 };
 
 use super::Picture;
@@ -37,9 +37,10 @@ impl Answer<'_> {
         if *length > 1 {
             write!(out, "-{:x}", address.saturating_add(*length))?;
         }
-        let state = match (tale.mapped, tale.exit.is_some()) {
-            (true, false) => "mapped",
-            (true, true) => "mapped until the end",
+        let state = match (tale.mapped, tale.end) {
+            (true, None) => "mapped",
+            (true, Some((Ending::Exit(_), _))) => "mapped until the end",
+            (true, Some((Ending::Exec, _))) => "mapped until it ran another program",
             (false, _) if tale.last.is_none() => "never mapped while it was traced",
             (false, _) => "not mapped",
         };
@@ -76,15 +77,15 @@ impl Answer<'_> {
         let Some(deed) = deed else {
             return writeln!(out, "  {what:8} before tracing began");
         };
-        let since = match self.tale.exit {
-            Some((status, time)) => {
-                format!("{} before it {}", Span(time.saturating_sub(deed.time)), Past(status))
+        let since = match self.tale.end {
+            Some((end, time)) => {
+                format!("{} before it {}", Span(time.saturating_sub(deed.time)), Past(end))
             }
             None => format!("{} ago", Span(self.now.saturating_sub(deed.time))),
         };
         writeln!(out, "  {what:8} {since}, {}", time_of_day(telling.clock, deed.time))?;
         writeln!(out, "           by {}, commit {}", Did(deed), deed.id)?;
-        write!(out, "{}", Stack { stack: telling.stacks.get(deed.stacks.user), indent: 13 })
+        write!(out, "{}", Stack { stack: telling.stacks.of(deed), indent: 13 })
     }
 
     pub(super) fn write_json(
@@ -103,19 +104,22 @@ impl Answer<'_> {
             created: picture.origin.created.as_deref(),
             changed: picture.origin.changed.as_deref(),
             unmapped: tale.last.as_ref().filter(|_| !tale.mapped),
-            exit: tale.exit,
+            end: tale.end,
         };
         json::write_known(out, &known, telling)
     }
 }
 
-/// How a process ended, as the end of a sentence: `was killed by SIGSEGV`.
-struct Past(u32);
+/// How an address space ended, as the end of a sentence of its process: `was killed by SIGSEGV`.
+struct Past(Ending);
 
 impl std::fmt::Display for Past {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let was = if Ended(self.0).code().is_some() { "" } else { "was " };
-        write!(f, "{was}{}", Ended(self.0))
+        match self.0 {
+            Ending::Exit(status) if Ended(status).code().is_some() => Ended(status).fmt(f),
+            Ending::Exit(status) => write!(f, "was {}", Ended(status)),
+            Ending::Exec => f.write_str("ran another program"),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use mmaptrace_model::{Effect, Region, RegionName, event, stack::Place};
 use super::wire::{self, Bytes, Hex, Shown};
 use crate::{
     sink::{
-        Summary, Telling, View,
+        Summary, View,
         escape::comm,
         maps,
         summary::{Ended, ProcessSummary},
@@ -89,12 +89,12 @@ pub(super) fn stacks(
         .then(|| wire::Stacks { user: of(keys.user), kernel: of(keys.kernel) })
 }
 
-/// The stack of a deed, if one was taken.
-pub(super) fn user_stack(key: Option<NonZeroU64>, telling: Telling<'_>) -> Option<wire::Stack> {
-    key.map(|key| match telling.stacks.get(Some(key)) {
-        Some(known) => stack(known),
-        None => LOST,
-    })
+/// A stack of user space, if one was taken; it may not be known.
+pub(super) fn user_stack(
+    key: Option<NonZeroU64>,
+    known: Option<&Backtrace>,
+) -> Option<wire::Stack> {
+    key.map(|_| known.map_or(LOST, stack))
 }
 
 const LOST: wire::Stack = wire::Stack { frames: Vec::new(), cut: Some("lost") };

@@ -5,7 +5,7 @@ use std::{borrow::Cow, io};
 use mmaptrace_model::{
     Effect, Region,
     event::{SpaceId, Task},
-    history::{Deed, Sum, Tally},
+    history::{Deed, Ending, Sum, Tally},
 };
 use serde::Serialize;
 
@@ -34,8 +34,8 @@ pub struct Known<'a> {
     pub changed: Option<&'a Deed>,
     /// What unmapped it.
     pub unmapped: Option<&'a Deed>,
-    /// How the process ended, and when.
-    pub exit: Option<(u32, u64)>,
+    /// How the space ended, and when.
+    pub end: Option<(Ending, u64)>,
 }
 
 /// A region, and who made it.
@@ -86,13 +86,13 @@ struct Who<'a> {
     created: Option<Done<'a>>,
     changed: Option<Done<'a>>,
     unmapped: Option<Done<'a>>,
-    exit: Option<Exit>,
+    end: Option<End>,
 }
 
 #[derive(Serialize)]
-struct Exit {
+struct End {
     time: Time,
-    status: wire::Status,
+    status: Option<wire::Status>,
 }
 
 /// A region, by what maps prints of it.
@@ -172,9 +172,12 @@ pub fn write_known(
         created: known.created.map(|it| done(it, telling)),
         changed: known.changed.map(|it| done(it, telling)),
         unmapped: known.unmapped.map(|it| done(it, telling)),
-        exit: known.exit.map(|(status, time)| Exit {
+        end: known.end.map(|(end, time)| End {
             time: Shown(telling.clock.epoch(time)),
-            status: convert::status(status),
+            status: match end {
+                Ending::Exit(status) => Some(convert::status(status)),
+                Ending::Exec => None,
+            },
         }),
     });
     write(out, &line)
@@ -264,7 +267,7 @@ pub(super) fn done<'a>(deed: &'a Deed, telling: Telling<'_>) -> Done<'a> {
         task: convert::task(&deed.task),
         cause,
         call,
-        stack: convert::user_stack(deed.stacks.user, telling),
+        stack: convert::user_stack(deed.stacks.user, telling.stacks.of(deed)),
     }
 }
 

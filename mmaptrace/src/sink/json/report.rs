@@ -100,7 +100,7 @@ pub fn write_site(
         call: call.map(|call| call.name),
         perms: pages.map(|kind| maps::permissions(kind.flags)),
         file: pages.map(|kind| kind.file),
-        stack: convert::user_stack(*stack, telling),
+        stack: convert::user_stack(*stack, telling.stacks.first(*stack)),
         held,
         regions: figures.left(),
         reserved,

@@ -1,4 +1,4 @@
-//! The model of the past, as sinks look at it.
+//! The model, as sinks look at it.
 
 use std::{num::NonZeroU64, sync::Arc};
 
@@ -7,17 +7,18 @@ use mmaptrace_model::{
     event::{SpaceId, Task},
 };
 
-use crate::{
-    sink::View,
-    symbols::{Backtrace, Symbols},
-};
+use super::View;
+use crate::symbols::{Backtrace, Symbols};
 
-/// See the module.
+/// A model, and how its regions and stacks are named.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lens<'a> {
-    pub(super) model: &'a Model,
-    pub(super) heap: HeapRule,
-    pub(super) symbols: &'a Symbols,
+pub struct Lens<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// Which of its regions are heaps.
+    pub heap: HeapRule,
+    /// What the functions in its stacks are called.
+    pub symbols: &'a Symbols,
 }
 
 impl View for Lens<'_> {

@@ -1,4 +1,4 @@
-//! Which processes are exported.
+//! Which processes a question is about.
 
 use mmaptrace_model::{Event, Model, event::SpaceId};
 
@@ -16,12 +16,12 @@ impl Scope {
 
     /// Whether an address space is one that such a process runs in. One that nothing is known of
     /// may be.
-    pub(super) fn has_space(self, space: SpaceId, model: &Model) -> bool {
+    pub fn has_space(self, space: SpaceId, model: &Model) -> bool {
         model.process_of(space).is_none_or(|process| self.has(process.pid))
     }
 
     /// Whether an event is of such a process; a commit is of the process whose space it changes.
-    pub(super) fn has_event(self, event: &Event, model: &Model) -> bool {
+    pub fn has_event(self, event: &Event, model: &Model) -> bool {
         match event {
             Event::Commit { space, .. }
             | Event::End { space, .. }
