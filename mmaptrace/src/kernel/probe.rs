@@ -1,6 +1,11 @@
 //! The eBPF programs: loaded, attached, and the maps they share with this side.
 
-use std::{fs::File, io, path::PathBuf, process};
+use std::{
+    fs::File,
+    io::{self, ErrorKind},
+    path::PathBuf,
+    process,
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -292,8 +297,9 @@ impl Probe {
 fn forget(sent: &mut HashMap<MapData, u64, u64>, keys: &[u64]) -> Result<(), MapError> {
     for key in keys {
         match sent.remove(key) {
-            // The kernel had forgotten it already.
-            Ok(()) | Err(MapError::KeyNotFound) => {}
+            Ok(()) => {}
+            // The kernel had forgotten it already, to make room.
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
