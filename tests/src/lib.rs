@@ -6,6 +6,7 @@
 //! happens, and [`PATIENCE`] is where a test gives up. Whatever a test started is killed when it
 //! ends, however it ends.
 
+mod browser;
 mod case;
 mod compare;
 mod process;
@@ -16,6 +17,7 @@ mod trace;
 mod tracer;
 mod victim;
 
+pub use browser::Browser;
 pub use case::check_case;
 pub use compare::{children, difference, maps, settled};
 pub use process::{Finished, PATIENCE, Process, run, until};

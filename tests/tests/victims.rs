@@ -37,6 +37,7 @@ const TESTS: &[&str] = &[
     include_str!("export.rs"),
     include_str!("history.rs"),
     include_str!("names.rs"),
+    include_str!("page.rs"),
     include_str!("recording.rs"),
     include_str!("stacks.rs"),
     include_str!("tasks.rs"),

@@ -35,14 +35,15 @@ pub fn run(config: &Export) -> Result<Exit> {
         }
         None => Box::new(io::stdout()),
     };
-    match write(config, &mut past, &mut BufWriter::with_capacity(BUFFER, out)) {
+    match write(config, &mut past, BufWriter::with_capacity(BUFFER, out), &name) {
         // Whoever read it has seen enough.
         Err(error) if is_broken_pipe(&error) => Ok(Exit::Success),
-        outcome => outcome.with_context(|| format!("cannot write {name}")),
+        outcome => outcome,
     }
 }
 
-fn write(config: &Export, past: &mut Past, out: &mut impl Write) -> Result<Exit> {
+fn write(config: &Export, past: &mut Past, out: impl Write, name: &str) -> Result<Exit> {
+    let failed = || format!("cannot write {name}");
     let scope = Scope { pid: config.pid };
     let about = About { clock: past.clock(), heap: past.heap_rule(), scope };
     let mut export = exporter(config.format, out, about);
@@ -50,13 +51,13 @@ fn write(config: &Export, past: &mut Past, out: &mut impl Write) -> Result<Exit>
     let told = past.replay(config.from.as_ref(), config.to.as_ref(), |event, model| {
         totals = model.totals();
         if scope.has_event(event, model) {
-            export.event(event, model)?;
+            export.event(event, model).with_context(failed)?;
         }
         Ok(ControlFlow::Continue(()))
     })?;
     let cut = told.short.map(|error| error.to_string());
     let lost = totals.lost + totals.malformed;
-    export.finish(&Close { lost, cut: cut.as_deref() })?;
+    export.finish(&Close { lost, cut: cut.as_deref() }).with_context(failed)?;
     if lost > 0 {
         note(format_args!("not exact: {lost} records were lost"));
     }

@@ -165,11 +165,13 @@ class Painter {
     const free = new Uint8Array(Math.ceil(this.height) + 32);
     const label = (at) => {
       const y = Math.round(this.y(view, tops[at]));
-      const place = y - TOP;
-      if (place < 0 || place > this.height || free.subarray(Math.max(0, place - 7), place + 8).some((taken) => taken)) return;
+      if (y < TOP || y > TOP + this.height) return;
+      // Where all of it is seen.
+      const place = Math.min(Math.max(y - TOP, 5), Math.floor(this.height) - 5);
+      if (free.subarray(Math.max(0, place - 7), place + 8).some((taken) => taken)) return;
       free.fill(1, Math.max(0, place - 7), place + 8);
       context.fillStyle = colours.faint;
-      context.fillText(hex(edges[at]), MARGIN.left - 8, Math.min(Math.max(y, TOP + 5), TOP + this.height - 5));
+      context.fillText(hex(edges[at]), MARGIN.left - 8, TOP + place);
       context.fillStyle = colours.line;
       context.fillRect(MARGIN.left - 5, y, 5, 1);
     };
@@ -279,6 +281,12 @@ class Painter {
       if (y >= TOP && y <= TOP + this.height) {
         context.fillStyle = colours.accent;
         context.fillRect(MARGIN.left, Math.round(y), this.width, 1);
+        context.fillRect(0, Math.round(y) - 8, MARGIN.left - 5, 17);
+        context.font = "11px ui-monospace, monospace";
+        context.textAlign = "right";
+        context.fillStyle = colours.back;
+        context.fillText(hex(address), MARGIN.left - 8, Math.round(y) + 1);
+        context.textAlign = "left";
       }
     }
     if (hover >= 0) outline(hover, colours.text, 1);

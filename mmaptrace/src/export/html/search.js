@@ -29,7 +29,7 @@ function tellMatches(panel, data, text, found, go) {
       element("div", { className: "code" }, region(data, row)),
       element("div", { className: "faint" }, `${data.kinds[data.pasts.kind[row]]}, from ${span(data.pasts.since[row])} on`),
     ];
-    const button = element("button", { className: "go", type: "button" }, ...lines);
+    const button = element("button", { className: "go match", type: "button" }, ...lines);
     button.addEventListener("click", () => go(at));
     return button;
   });

@@ -84,6 +84,7 @@ function tellStory(panel, data, space, address, row, go) {
     items.length > 0 ? element("ol", {}, ...items) : element("p", {}, "Nothing was ever mapped there."),
   );
   panel.scrollTop = 0;
+  panel.querySelector(".now")?.scrollIntoView({ block: "nearest" });
 }
 
 /** The panel before anything is chosen: what there is. */

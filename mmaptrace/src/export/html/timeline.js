@@ -234,6 +234,10 @@ class Timeline {
     this.match = (((this.match < 0 && by < 0 ? 0 : this.match) + by) % count + count) % count;
     const k = this.layout.rows.indexOf(this.found[this.match]);
     at("found").value = `${this.match + 1} of ${count.toLocaleString("en")}`;
+    at("story").querySelectorAll(".match").forEach((item, i) => {
+      item.ariaCurrent = String(i === this.match);
+      if (i === this.match) item.scrollIntoView({ block: "nearest" });
+    });
     this.marked.selected = k;
     this.frameRow(k);
   }

@@ -206,7 +206,8 @@ fn hostile_markup() -> Outcome {
     let name = c"</script><img src=x onerror=\"document.title='gone'\">;,\n=1";
     let fd = must(call(libc::SYS_memfd_create, [name.as_ptr().expose_provenance(), 0])) as i32;
     ready();
-    must(mmap(0, 2 * PAGE, R, libc::MAP_PRIVATE, fd, 0));
+    let at = must(mmap(0, 2 * PAGE, R, libc::MAP_PRIVATE, fd, 0));
+    must(munmap(at + PAGE, PAGE));
     Ok(())
 }
 
