@@ -234,11 +234,20 @@ pub struct Diff {
     /// The earlier map.
     pub from: When,
     /// The later map.
-    pub to: When,
+    pub to: Later,
     /// How the difference is written.
     pub format: Format,
     /// Whether colours are wanted where there is a terminal.
     pub colour: bool,
+}
+
+/// The later map.
+#[derive(Debug)]
+pub enum Later {
+    /// Of the past.
+    Then(When),
+    /// What `/proc` says now, of this process, or else of the one of the earlier map.
+    Now(Option<u32>),
 }
 
 /// A map: whose, and when.

@@ -19,6 +19,7 @@ pub mod kernel;
 pub mod launch;
 pub mod machine;
 pub mod output;
+pub mod proc_maps;
 pub mod replay;
 pub mod sink;
 pub mod symbols;

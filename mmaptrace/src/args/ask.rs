@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{FormatArg, size};
 use crate::{
-    config::{Command, Diff, Report, Subject, Topic, When, Who},
+    config::{Command, Diff, Later, Report, Subject, Topic, When, Who},
     history::{Moment, Source},
 };
 
@@ -68,10 +68,10 @@ pub(super) struct ReportArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DiffArgs {
-    /// The earlier moment; of a recording of its own its end, if not given
+    /// The earlier moment; if not given, the end, where that is not the later one
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     from: Option<Moment>,
-    /// The later moment: its end, if not given; 'now', to compare a recording with what runs
+    /// The later moment: the end, if not given; 'now' is what /proc/PID/maps says now
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     to: Option<To>,
     /// Of this process; a second one is that of the later moment
@@ -157,27 +157,29 @@ pub(super) fn diff(args: DiffArgs) -> Result<Command, &'static str> {
         _ => return Err("there are two sides, and so at most two -p"),
     };
     let running = |pid| Source::Tracer { pid, socket: socket.clone() };
-    let to_now = matches!(to, Some(To::Now));
-    let [old, new] = match (&input[..], to_now) {
-        ([], _) => pids.map(running),
-        ([file], true) => [Source::File(file.clone()), running(pids[1])],
-        ([file], false) => [Source::File(file.clone()), Source::File(file.clone())],
-        ([one, other], false) => [Source::File(one.clone()), Source::File(other.clone())],
-        ([_, _], true) => return Err("two recordings are given, and 'now' would be a third side"),
+    let [old, new] = match &input[..] {
+        [] => pids.map(running),
+        [file] => [Source::File(file.clone()), Source::File(file.clone())],
+        [one, other] => [Source::File(one.clone()), Source::File(other.clone())],
         _ => return Err("there are two sides, and so at most two -i"),
     };
-    let from = match (from, old == new) {
-        (Some(from), _) => from,
-        (None, false) => END,
-        (None, true) => return Err("say from which moment on, with --from"),
+    let to_now = matches!(to, Some(To::Now));
+    let from = match from {
+        Some(from) => from,
+        None if to_now || old != new => END,
+        None => return Err("say from which moment on, with --from"),
     };
     let to = match to {
-        Some(To::Moment(to)) => to,
-        Some(To::Now) | None => END,
+        Some(To::Now) if input.len() > 1 => {
+            return Err("two recordings are given, and 'now' would be a third side");
+        }
+        Some(To::Now) => Later::Now(pids[1]),
+        Some(To::Moment(at)) => Later::Then(When { source: new, at, pid: pids[1] }),
+        None => Later::Then(When { source: new, at: END, pid: pids[1] }),
     };
     Ok(Command::Diff(Diff {
         from: When { source: old, at: from, pid: pids[0] },
-        to: When { source: new, at: to, pid: pids[1] },
+        to,
         format: format.into(),
         colour: super::colour(),
     }))

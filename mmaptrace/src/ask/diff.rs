@@ -3,6 +3,8 @@
 //! Of one address space, the same lines that live viewing has for one commit. Of two, whose
 //! addresses have nothing to do with each other, how much there is of each name.
 
+mod now;
+
 use std::{
     collections::BTreeMap,
     io::{self, Write},
@@ -24,7 +26,7 @@ use super::{
     words::{About, time_of_day},
 };
 use crate::{
-    config::{Diff, Format, When},
+    config::{Diff, Format, Later, When},
     exit::Exit,
     history::Past,
     sink::{
@@ -82,8 +84,14 @@ impl View for Names {
 /// There is no such past, moment or process, or the answer cannot be written.
 pub fn run(config: &Diff) -> Result<Exit> {
     let mut names = Names::default();
-    let old = side(&mut names.0, &config.from)?;
-    let new = side(&mut names.0, &config.to)?;
+    let mut old = side(&mut names.0, &config.from)?;
+    let new = match &config.to {
+        Later::Then(when) => side(&mut names.0, when)?,
+        Later::Now(pid) => {
+            old.regions.iter_mut().for_each(now::forget);
+            now::side(&mut names.0, pid.unwrap_or(old.owner.pid), &old)?
+        }
+    };
     print(|out| {
         if old.image == new.image {
             let effects = diff(&old.regions, &new.regions);

@@ -94,7 +94,7 @@ fn push_bracketed(out: &mut Vec<u8>, opening: &[u8], name: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::testing::{self, Parsed};
+    use crate::{proc_maps::ProcMaps, sink::testing};
 
     fn show(region: Region, name: RegionName<'_>) -> String {
         let mut out = Vec::new();
@@ -109,7 +109,7 @@ mod tests {
         for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
             // Others' maps may be out of reach, or gone by now.
             let Ok(maps) = std::fs::read(entry.path().join("maps")) else { continue };
-            let parsed = Parsed::from_maps(&maps);
+            let parsed = ProcMaps::parse(&maps).expect("maps");
             let mut out = Vec::new();
             write(&mut out, parsed.regions(), parsed.vsyscall).expect("a vector takes all");
             assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(&maps));

@@ -158,7 +158,10 @@ mod tests {
     use std::process::{Child, Command, Stdio};
 
     use super::*;
-    use crate::sink::testing::{Parsed, file, region};
+    use crate::{
+        proc_maps::ProcMaps,
+        sink::testing::{file, region},
+    };
 
     struct Sleeper(Child);
 
@@ -198,7 +201,7 @@ mod tests {
             }
         };
         assert!(theirs.status.success());
-        let parsed = Parsed::from_maps(&maps);
+        let parsed = ProcMaps::parse(&maps).expect("maps");
         let mut ours = Vec::new();
         write(&mut ours, pid, b"sleep 1000", parsed.regions(), parsed.vsyscall)
             .expect("a vector takes all");

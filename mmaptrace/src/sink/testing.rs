@@ -1,7 +1,6 @@
-//! What the tests of the sinks share: regions and names from a few words, and from
-//! `/proc/PID/maps`.
+//! What the tests of the sinks share: regions and names from a few words.
 
-use std::{collections::HashMap, num::NonZeroU64, str, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU64, sync::Arc};
 
 use mmaptrace_model::{
     Backing, Event, Flags, Region, RegionName,
@@ -128,58 +127,4 @@ impl View for Fake {
     fn stack(&self, _: SpaceId, key: NonZeroU64) -> Option<Arc<Backtrace>> {
         (key.get() == 1).then(|| Arc::new(backtrace()))
     }
-}
-
-/// A file of maps, taken apart.
-#[derive(Debug, Default)]
-pub(crate) struct Parsed {
-    pub(crate) regions: Vec<(Region, Vec<u8>)>,
-    pub(crate) vsyscall: bool,
-}
-
-impl Parsed {
-    pub(crate) fn from_maps(maps: &[u8]) -> Self {
-        let mut parsed = Self::default();
-        for line in maps.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-            let mut words = line.splitn(6, |&byte| byte == b' ');
-            let mut word = || str::from_utf8(words.next().expect("a word")).expect("ASCII");
-            let (start, end) = word().split_once('-').expect("a range");
-            let [start, end] = [start, end].map(hex);
-            let flags = flags(word());
-            let offset = hex(word());
-            let (major, minor) = word().split_once(':').expect("a device");
-            let dev = (hex(major) << 20 | hex(minor)) as u32;
-            let ino = word().parse().expect("an inode");
-            let name = words.next().expect("the space after the inode").trim_ascii_start();
-            if name == b"[vsyscall]" {
-                parsed.vsyscall = true;
-                continue;
-            }
-            let backing = if ino == 0 && dev == 0 {
-                Backing::Anonymous
-            } else {
-                Backing::File { dev, ino, path: 0 }
-            };
-            let region = Region { start, end, flags, pgoff: offset >> 12, backing };
-            parsed.regions.push((region, name.to_vec()));
-        }
-        parsed
-    }
-
-    pub(crate) fn regions(&self) -> impl Iterator<Item = (Region, RegionName<'_>)> {
-        self.regions.iter().map(|(region, name)| {
-            let name = match (name.as_slice(), region.backing) {
-                (b"", _) => RegionName::None,
-                (b"[heap]", _) => RegionName::Heap,
-                (b"[stack]", _) => RegionName::Stack,
-                (path, Backing::File { .. }) => RegionName::Path(path),
-                (name, _) => RegionName::Special(name),
-            };
-            (*region, name)
-        })
-    }
-}
-
-fn hex(word: &str) -> u64 {
-    u64::from_str_radix(word, 16).expect("hexadecimal")
 }
