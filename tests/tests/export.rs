@@ -1,11 +1,16 @@
 //! The past for other tools: what each format holds, against what maps says and what the program
 //! is known to have done.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Command};
+use std::{
+    collections::BTreeMap,
+    io::Read as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use mmaptrace_tests::{
-    Finished, Outcome, Scratch, Tracer, Victim, children, maps, mmaptrace, needs_root, run, skip,
-    victim, victim_path,
+    Finished, Outcome, Process, Scratch, Tracer, Victim, children, maps, mmaptrace, needs_root,
+    run, skip, victim, victim_path,
 };
 use serde_json::Value;
 
@@ -389,13 +394,14 @@ fn what_cannot_be_exported() {
 fn a_reader_that_leaves() {
     needs_root!("a_reader_that_leaves");
     let (launched, recording) = record(&[], "storm_mixed");
-    let script =
-        r#""$0" export --format chrome -i "$1" 2>"$2" | head -c 1; echo "${PIPESTATUS[0]}""#;
-    let [file, error] = [recording.clone(), launched.scratch.join("error")];
-    let tool = mmaptrace(&[]);
-    let mut bash = Command::new("bash");
-    bash.args(["-c", script]).arg(tool.get_program()).arg(&file).arg(&error);
-    let finished = run(&mut bash);
-    assert_eq!(finished.text(), "{0\n");
+    let error = launched.scratch.join("error");
+    let mut export = mmaptrace(&["export", "--format", "chrome", "-i"]);
+    export.arg(&recording).stdout(Stdio::piped());
+    export.stderr(std::fs::File::create(&error).expect("a file"));
+    let mut export = Process::spawn(&mut export);
+    let mut reader = export.child().stdout.take().expect("a pipe");
+    reader.read_exact(&mut [0]).expect("a byte");
+    drop(reader);
+    assert_eq!(export.wait().code(), Some(0));
     assert_eq!(std::fs::read_to_string(&error).expect("its standard error"), "");
 }

@@ -92,7 +92,7 @@ impl<W: Write> Csv<W> {
         line.push_field(&or_empty(head.process));
         line.push_field(&or_empty(head.task.map(|task| task.pid)));
         line.push_field(&or_empty(head.task.map(|task| task.tid)));
-        line.push_field(&or_empty(head.task.map(|task| Escaped(comm(&task.comm)))));
+        line.push_field(&or_empty(head.task.map(|task| text(comm(&task.comm)))));
         line.push_field(head.call);
         line.push_field(head.arguments);
         line.push_field(effect);
@@ -187,7 +187,7 @@ impl<W: Write> Export for Csv<W> {
             }
             Event::Exec { time, space, task, path, .. } => {
                 self.returned(task.tid, "")?;
-                let path = Escaped(path).to_string();
+                let path = text(path);
                 let head =
                     Head { arguments: &path, ..bare(*time, process(*space), Some(task), "exec") };
                 self.plain(&head, "")
@@ -263,7 +263,17 @@ fn name(region: &Region, space: SpaceId, model: &Model, heap: HeapRule) -> Strin
     };
     let mut bytes = Vec::new();
     maps::push_name(&mut bytes, name);
-    Escaped(&bytes).to_string()
+    text(&bytes)
+}
+
+/// What a program chose, as a cell that no spreadsheet takes for a formula.
+fn text(bytes: &[u8]) -> String {
+    match bytes {
+        [first @ (b'=' | b'+' | b'-' | b'@'), rest @ ..] => {
+            format!(r"\{first:03o}{}", Escaped(rest))
+        }
+        _ => Escaped(bytes).to_string(),
+    }
 }
 
 fn arguments(call: &Syscall, path: &[u8]) -> String {
@@ -310,7 +320,7 @@ mod tests {
             ]
         );
         let name = r#"/tmp/</script>;a\012\342\200\250,"=\377"#;
-        assert_eq!((&*lines[1][12], &*lines[1][4]), (name, r#"=e;"<b>\012,x\377"#));
+        assert_eq!((&*lines[1][12], &*lines[1][4]), (name, r#"\075e;"<b>\012,x\377"#));
         assert!(table.ends_with(b"\r\n") && !table.windows(2).any(|pair| pair == b"\n\n"));
     }
 }

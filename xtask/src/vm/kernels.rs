@@ -68,6 +68,11 @@ pub(crate) const KERNELS: &[Kernel] = &[
 
 /// Tests that skip on each kernel, for there is no root file system with the programs they run.
 pub(crate) const ROOTLESS: &[Skip] = &[
+    ("a_hundred_thousand_events_are_shown", "no chromium"),
+    ("a_page_does_what_is_asked_of_it", "no chromium"),
+    ("a_page_ends_with_what_maps_says", "no chromium"),
+    ("a_page_is_walked_with_tab", "no chromium"),
+    ("a_profile_is_one_to_pprof", "no go"),
     ("bash_and_its_children", "no bash"),
     ("ls_works_as_without_and_is_traced", "no ls"),
     ("no_call_of_the_command_is_missed", "no strace"),

@@ -22,6 +22,23 @@ function matches(data, layout, text) {
   return found.sort((a, b) => pasts.since[a] - pasts.since[b] || pasts.start[a] - pasts.start[b]);
 }
 
+/** The panel where nothing of a space was ever at an address; `go` takes a space in which something was. */
+function tellElsewhere(panel, data, address, go) {
+  const { pasts, spaces } = data;
+  const others = new Set(pasts.space.filter((_, i) => pasts.start[i] <= address && address < pasts.end[i]));
+  const items = Array.from(others, (space) => {
+    const { pid, comm } = spaces[space];
+    const button = element("button", { className: "go", type: "button" }, `${pid} ${comm}`);
+    button.addEventListener("click", () => go(space));
+    return button;
+  });
+  panel.replaceChildren(
+    element("h2", {}, `0x${hex(address)}`),
+    element("p", {}, "Nothing of this process was ever mapped there."),
+    ...(items.length > 0 ? [element("p", { className: "faint" }, "Something was in"), ...items] : []),
+  );
+}
+
 /** The panel with what was found; `go` takes a row to be shown. */
 function tellMatches(panel, data, text, found, go) {
   const items = found.slice(0, LISTED).map((row, at) => {

@@ -81,7 +81,7 @@ function tellStory(panel, data, space, address, row, go) {
   panel.replaceChildren(
     element("h2", {}, `0x${hex(address)}`),
     element("p", { className: "faint" }, `the page there, in ${pid} ${comm}`),
-    items.length > 0 ? element("ol", {}, ...items) : element("p", {}, "Nothing was ever mapped there."),
+    element("ol", {}, ...items),
   );
   panel.scrollTop = 0;
   panel.querySelector(".now")?.scrollIntoView({ block: "nearest" });

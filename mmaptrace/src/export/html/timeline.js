@@ -20,15 +20,17 @@ class Timeline {
 
   // What is shown.
 
-  open(space) {
+  /** Shows a space, and searches it. */
+  open(space, text = "") {
     this.layout = new Layout(this.data, space, this.even);
     at("process").value = String(space);
     Object.assign(this.marked, { rows: null, address: null, selected: -1, hover: -1 });
     at("found").value = "";
-    at("search").value = "";
     this.stepping([]);
     this.whole();
     tellSpace(at("story"), this.data, space);
+    at("search").value = text;
+    if (text !== "") this.search(text);
   }
 
   whole() {
@@ -211,9 +213,10 @@ class Timeline {
     } else {
       this.stepping([]);
       this.marked.address = address;
-      tellStory(at("story"), this.data, this.layout.space, address, -1, (time) => this.go(time));
-      const times = story(this.data, this.layout.space, address).length;
-      at("found").value = times === 0 ? "never mapped" : "found";
+      const found = story(this.data, this.layout.space, address).length > 0;
+      at("found").value = found ? "found" : "never mapped";
+      if (found) tellStory(at("story"), this.data, this.layout.space, address, -1, (time) => this.go(time));
+      else tellElsewhere(at("story"), this.data, address, (space) => this.open(space, text));
       const { left, right, top, bottom } = this.view;
       const [middle, half] = [this.layout.down(address), Math.min((bottom - top) / 2, this.layout.height / 12)];
       this.look(left, right, middle - half, middle + half);
