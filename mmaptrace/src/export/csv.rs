@@ -2,24 +2,25 @@
 //!
 //! The lines of a call are written when it returns, since its result is not known before.
 
+mod cells;
+
 use std::{
     collections::HashMap,
-    fmt::Display,
     io::{self, Write},
 };
 
 use csv::{StringRecord, Terminator, Writer, WriterBuilder};
 use mmaptrace_model::{
-    Effect, Event, HeapRule, Model, Region, RegionName,
-    event::{Cause, SpaceId, Syscall, Task},
+    Event, HeapRule, Model, Region,
+    event::{Cause, Syscall, Task},
 };
 
-use super::{About, Close, Export, words::permissions};
+use self::cells::{What, arguments, name, or_empty, text, what};
+use super::{About, Close, Export};
 use crate::{
     sink::{
         Clock,
-        escape::{Escaped, comm},
-        maps,
+        escape::comm,
         summary::Ended,
         text::why::{Why, tag},
     },
@@ -224,64 +225,6 @@ impl<W: Write> Export for Csv<W> {
         }
         self.out.flush()
     }
-}
-
-/// The columns from `start` to `was_name`.
-type What = [String; 7];
-
-/// An effect in a word, and what it was on.
-fn what(effect: &Effect, name: impl Fn(&Region) -> String) -> (&'static str, What) {
-    let one = |region: &Region| {
-        let [start, end] = [region.start, region.end].map(|address| format!("{address:#x}"));
-        let (size, none) = (region.size().to_string(), String::new());
-        [start, end, size, permissions(region), name(region), none.clone(), none]
-    };
-    let two = |old: &Region, new: &Region| {
-        let [start, end, size, perms, name_now, ..] = one(new);
-        [start, end, size, perms, name_now, permissions(old), name(old)]
-    };
-    let edge = |at: u64| {
-        let mut what = What::default();
-        what[0] = format!("{at:#x}");
-        what
-    };
-    match effect {
-        Effect::Added { pages, .. } => ("added", one(pages)),
-        Effect::Removed { pages, .. } => ("removed", one(pages)),
-        Effect::Replaced { old, new } => ("replaced", two(old, new)),
-        Effect::Changed { old, new, .. } => ("changed", two(old, new)),
-        Effect::Split { at, .. } => ("split", edge(*at)),
-        Effect::Merged { at, .. } => ("merged", edge(*at)),
-    }
-}
-
-fn name(region: &Region, space: SpaceId, model: &Model, heap: HeapRule) -> String {
-    let known = model.names();
-    let name = match model.space(space) {
-        Some(space) => space.name(region, known, heap),
-        None => RegionName::of(region, known),
-    };
-    let mut bytes = Vec::new();
-    maps::push_name(&mut bytes, name);
-    text(&bytes)
-}
-
-/// What a program chose, as a cell that no spreadsheet takes for a formula.
-fn text(bytes: &[u8]) -> String {
-    match bytes {
-        [first @ (b'=' | b'+' | b'-' | b'@'), rest @ ..] => {
-            format!(r"\{first:03o}{}", Escaped(rest))
-        }
-        _ => Escaped(bytes).to_string(),
-    }
-}
-
-fn arguments(call: &Syscall, path: &[u8]) -> String {
-    syscall::arguments(call, path).join(", ")
-}
-
-fn or_empty(value: Option<impl Display>) -> String {
-    value.map_or_else(String::new, |value| value.to_string())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! can break out of. The page's policy lets run what is in those files, and nothing else.
 
 mod columns;
+mod page;
 mod summary;
 
 use std::{
@@ -11,14 +12,11 @@ use std::{
     io::{self, Write},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64, write::EncoderWriter};
-use flate2::{Compression, write::GzEncoder};
 use mmaptrace_model::{
     Event, Model,
     event::{SpaceId, Task},
     history::Deed,
 };
-use sha2::{Digest as _, Sha256};
 
 use self::columns::{Data, DeedRow, Mark, MarkKind, Past, Space, Texts};
 use super::{
@@ -37,20 +35,6 @@ use crate::{
     },
     syscall::{Call, Outcome},
 };
-
-const PAGE: &str = include_str!("html/page.html");
-const STYLE: &str = include_str!("html/page.css");
-/// In the order in which they need each other.
-const SCRIPTS: [&str; 8] = [
-    include_str!("html/data.js"),
-    include_str!("html/layout.js"),
-    include_str!("html/paint.js"),
-    include_str!("html/story.js"),
-    include_str!("html/search.js"),
-    include_str!("html/timeline.js"),
-    include_str!("html/input.js"),
-    include_str!("html/main.js"),
-];
 
 /// Gathers what the page shows, and writes it at the end.
 #[derive(Debug)]
@@ -237,55 +221,19 @@ impl<W: Write> Export for Html<W> {
         data.kinds = Kind::ALL.map(Kind::name);
         data.faults = close.faults().collect();
         data.texts = gathered.texts.into_all();
-        write(&mut out, &data)?;
+        page::write(&mut out, &data)?;
         out.flush()
     }
-}
-
-/// Writes the page, with what stands for `@NAME@` in it.
-fn write(out: &mut impl Write, data: &Data) -> io::Result<()> {
-    let script = SCRIPTS.concat();
-    let mut rest = PAGE;
-    while let Some((before, name, after)) = split(rest) {
-        out.write_all(before.as_bytes())?;
-        rest = after;
-        match name {
-            "STYLE_HASH" => out.write_all(hash(STYLE).as_bytes())?,
-            "SCRIPT_HASH" => out.write_all(hash(&script).as_bytes())?,
-            "STYLE" => out.write_all(STYLE.as_bytes())?,
-            "SCRIPT" => out.write_all(script.as_bytes())?,
-            "SUMMARY" => summary::write(out, data)?,
-            "DATA" => {
-                let base64 = EncoderWriter::new(&mut *out, &BASE64);
-                let mut gzip = GzEncoder::new(base64, Compression::default());
-                serde_json::to_writer(io::BufWriter::new(&mut gzip), data)?;
-                gzip.finish()?.finish()?;
-            }
-            unknown => unreachable!("the page has no place for {unknown}"),
-        }
-    }
-    out.write_all(rest.as_bytes())
-}
-
-/// What comes before the first place to fill, its name, and what comes after.
-fn split(page: &str) -> Option<(&str, &str, &str)> {
-    let (before, rest) = page.split_once("@{")?;
-    let (name, after) = rest.split_once('}')?;
-    Some((before, name, after))
-}
-
-/// As a Content-Security-Policy names a script or a style.
-fn hash(text: &str) -> String {
-    format!("'sha256-{}'", BASE64.encode(Sha256::digest(text)))
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
 
+    use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
     use flate2::read::GzDecoder;
 
-    use super::*;
+    use super::page::hash;
     use crate::export::{Format, testing};
 
     /// What lies between two texts.

@@ -8,9 +8,9 @@ class Timeline {
     this.marked = { rows: null, address: null, selected: -1, hover: -1, cross: false, box: null };
     this.found = [];
     this.match = -1;
-    this.chooser();
-    this.legend();
-    this.controls();
+    chooseProcess(this);
+    drawLegend(this);
+    listenToControls(this);
     listenToPointer(this);
     listenToKeys(this);
     new ResizeObserver(() => this.resize()).observe(this.canvas);
@@ -245,53 +245,7 @@ class Timeline {
     this.frameRow(k);
   }
 
-  // What the page is made of.
-
-  chooser() {
-    const { spaces } = this.data;
-    const images = new Map();
-    const options = spaces.map(({ pid, comm, changes }, i) => {
-      const image = (images.get(pid) ?? 0) + 1;
-      images.set(pid, image);
-      const nth = image > 1 ? `, image ${image}` : "";
-      return element("option", { value: String(i) }, `${pid} ${comm}${nth}: ${changes.toLocaleString("en")} changes`);
-    });
-    at("process").replaceChildren(...options);
-    at("process").addEventListener("change", (event) => this.open(Number(event.target.value)));
-  }
-
-  legend() {
-    const swatch = (kind, perms) => {
-      const made = element("canvas", { width: 18, height: 12 });
-      const image = new ImageData(18, 12);
-      const pixels = new Uint32Array(image.data.buffer);
-      const { colours } = this.painter;
-      fill(pixels, 18, 0, 0, 18, 12, colours.kinds[kind].lit, shade(perms), colours);
-      made.getContext("2d").putImageData(image, 0, 0);
-      return made;
-    };
-    const { read, write, exec } = PERMS;
-    const anonymous = this.data.kinds.indexOf("anonymous");
-    const kinds = this.data.kinds.map((name, kind) => [swatch(kind, read | write), name]);
-    const looks = [
-      [swatch(anonymous, read), "read only"],
-      [swatch(anonymous, 0), "no access"],
-      [swatch(anonymous, write | exec), "writable and executable"],
-    ];
-    at("legend").replaceChildren(...[...kinds, ...looks].map((parts) => element("span", {}, ...parts)));
-  }
-
-  controls() {
-    at("all").addEventListener("click", () => this.whole());
-    at("pace").addEventListener("click", () => this.pace());
-    at("theme").addEventListener("click", () => this.theme());
-    at("next").addEventListener("click", () => this.step(1));
-    at("previous").addEventListener("click", () => this.step(-1));
-    at("search").addEventListener("input", (event) => this.search(event.target.value));
-    at("search").addEventListener("keydown", (event) => {
-      if (event.key === "Enter") this.step(event.shiftKey ? -1 : 1);
-    });
-  }
+  // How it is shown.
 
   pace() {
     this.even = !this.even;
@@ -306,7 +260,7 @@ class Timeline {
     const { dataset } = document.documentElement;
     dataset.theme = dataset.theme === "dark" ? "light" : "dark";
     this.painter.colours = readColours();
-    this.legend();
+    drawLegend(this);
     this.draw();
   }
 }
