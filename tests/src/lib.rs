@@ -9,6 +9,7 @@
 mod browser;
 mod case;
 mod compare;
+pub mod deeds;
 mod process;
 mod replay;
 mod scratch;

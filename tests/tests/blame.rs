@@ -1,117 +1,14 @@
-//! Blame: what is said of the past is what the program wrote down of it.
+//! Blame: what is said of addresses and regions is what the program wrote down of them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
+use mmaptrace_tests::deeds::{Deed, Recorded, ask, deeds, lines, of_type, socket};
 use mmaptrace_tests::{
-    Finished, Outcome, Scratch, Tracer, Victim, maps, mmaptrace, needs_root, run, skip, victim,
-    victim_path,
+    Scratch, Tracer, maps, mmaptrace, needs_root, run, skip, victim, victim_path,
 };
 use serde_json::Value;
 
-/// The functions of the victim, the innermost first.
-const CHAIN: [&str; 4] = ["stacks_leaf", "stacks_inner", "stacks_middle", "stacks_outer"];
 const PAGE: u64 = 4096;
-
-/// What the victim wrote down of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Deed {
-    tid: u64,
-    depth: usize,
-    nr: i64,
-    args: [u64; 6],
-    result: i64,
-}
-
-impl Deed {
-    fn parse(line: &str) -> Self {
-        let words: Vec<_> = line.split(' ').collect();
-        let number = |at: usize| words[at].parse::<u64>().expect("a number");
-        Self {
-            tid: number(0),
-            depth: number(1) as usize,
-            nr: number(2) as i64,
-            args: std::array::from_fn(|at| number(3 + at)),
-            result: words[9].parse().expect("a number"),
-        }
-    }
-
-    /// Whether a line of JSON is of this deed.
-    fn is(&self, line: &Value) -> bool {
-        let raw: Vec<_> = self.args.iter().map(|arg| format!("{arg:#x}")).collect();
-        let call = &line["call"];
-        // Of six registers those that the call has.
-        let count = call["args"].as_array().expect("arguments").len();
-        let same = (0..count).all(|at| call["raw"][at] == raw[at].as_str());
-        same && line["tid"] == self.tid && call["nr"] == self.nr
-    }
-
-    /// Holds that a stack is that of this deed.
-    fn assert_stack(&self, stack: &Value) {
-        let frames = stack["frames"].as_array().expect("frames");
-        let names: Vec<_> =
-            frames.iter().map(|frame| frame["symbol"].as_str().unwrap_or("?")).collect();
-        assert_eq!(names[..self.depth], CHAIN[..self.depth], "{self:?}: {stack}");
-        assert!(!CHAIN.contains(&names[self.depth]), "{self:?}: {stack}");
-    }
-}
-
-fn deeds(scratch: &Scratch) -> Vec<Deed> {
-    let log = std::fs::read_to_string(scratch.join("log")).expect("the victim's log");
-    log.lines().map(Deed::parse).collect()
-}
-
-fn ask(args: &[&str]) -> Finished {
-    let answer = run(&mut mmaptrace(args));
-    assert_eq!(answer.code(), Some(0), "{args:?}: {}", answer.stderr);
-    answer
-}
-
-/// The answer as JSON.
-fn lines(args: &[&str]) -> Vec<Value> {
-    let answer = ask(&[args, &["--format", "json"]].concat()).text();
-    answer.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-}
-
-fn of_type<'a>(lines: &'a [Value], name: &str) -> Vec<&'a Value> {
-    lines.iter().filter(|line| line["type"] == name).collect()
-}
-
-/// Where a running tracer is asked.
-fn socket(tracer: &mut Tracer) -> String {
-    format!("/run/mmaptrace/{}.sock", tracer.process().pid())
-}
-
-/// A victim whose past is recorded.
-struct Recorded {
-    victim: Victim,
-    scratch: Scratch,
-    recorder: Tracer,
-}
-
-impl Recorded {
-    /// Of a victim that gets the directory for its log.
-    fn start(victim: impl Fn(&Path) -> Victim, options: &[&str]) -> Self {
-        let scratch = Scratch::new();
-        let victim = victim(scratch.path());
-        let file = scratch.join("recording");
-        let file = file.to_str().expect("a path");
-        let args = [&["record", "-o", file], options].concat();
-        let recorder = Tracer::attach_plainly(victim.pid(), &args);
-        Self { victim, scratch, recorder }
-    }
-
-    fn file(&self) -> String {
-        self.scratch.join("recording").to_str().expect("a path").to_owned()
-    }
-
-    /// Ends both.
-    fn end(mut self) -> Scratch {
-        self.victim.end();
-        assert_eq!(self.recorder.process().wait().code(), Some(0), "{}", self.recorder.stderr());
-        self.scratch
-    }
-}
 
 /// What a page of the arena is, by the victim's own account.
 #[derive(Clone, Debug, Default)]
@@ -269,163 +166,6 @@ fn who_says_of_each_page_what_the_program_wrote_down() {
     assert_account(&deeds, &["-i", &file, "-p", &pid, "--at", "exit"]);
 }
 
-/// With stacks it is one place in the program; without, what a thread of a name does.
-#[test]
-fn a_leak_is_the_first_line_of_the_report() {
-    needs_root!("a_leak_is_the_first_line_of_the_report");
-    for options in [&["-U"][..], &[]] {
-        let mut recorded = Recorded::start(|log| victim!("deeds_leak", log), options);
-        let pid = recorded.victim.pid().to_string();
-        let mut live = Tracer::attach(recorded.victim.pid(), options);
-        recorded.victim.work();
-        let deeds = deeds(&recorded.scratch);
-        assert_leak(&deeds, &["-p", &pid, "--socket", &socket(&mut live)], options);
-        live.finish().assert_clean();
-        let file = recorded.file();
-        let _scratch = recorded.end();
-        assert_leak(&deeds, &["-i", &file], options);
-        let text = ask(&["report", "-i", &file]).text();
-        let first = text.lines().nth(1).expect("a line after that of the heads");
-        assert!(first.trim_start().starts_with("18.7M     300 "), "{text}");
-        assert!(first.contains(" leaker: mmap rw-p anonymous"), "{text}");
-        let folded = ask(&["report", "--folded", "-i", &file]).text();
-        let first = folded.lines().next().expect("a line");
-        assert!(first.ends_with(" 19660800"), "{folded}");
-        let frames = "stacks_outer;stacks_middle;stacks_inner;stacks_leaf;";
-        assert_eq!(first.contains(frames), !options.is_empty(), "{folded}");
-    }
-}
-
-fn assert_leak(deeds: &[Deed], source: &[&str], options: &[&str]) {
-    let report = lines(&[&["report"], source].concat());
-    let sites = of_type(&report, "site");
-    let leak = sites[0];
-    assert_eq!((&leak["comm"], &leak["call"]), (&"leaker".into(), &"mmap".into()), "{leak}");
-    assert_eq!((&leak["held"], &leak["regions"]), (&(300 << 16).into(), &300.into()), "{leak}");
-    assert_eq!((&leak["peak"], &leak["mapped"]), (&leak["held"], &leak["regions"]), "{leak}");
-    assert!(leak["lifetime"].is_null(), "{leak}");
-    let churn = sites.iter().find(|site| site["churn"] == 100 * 2000 * PAGE);
-    let churn = churn.expect("the churn, among the sites");
-    assert_eq!((&churn["held"], &churn["regions"]), (&0.into(), &0.into()), "{churn}");
-    assert_eq!((&churn["peak"], &churn["mapped"]), (&(2000 * PAGE).into(), &100.into()));
-    assert!(churn["lifetime"]["mean"].as_u64() > Some(0), "{churn}");
-    let most = sites.iter().max_by_key(|site| site["splits"].as_u64()).expect("sites");
-    assert_eq!((&most["comm"], &most["call"]), (&"churner".into(), &"mprotect".into()));
-    let [population] = of_type(&report, "population")[..] else { panic!("{report:?}") };
-    assert!(population["regions"].as_u64() > Some(100), "{population}");
-    if !options.is_empty() {
-        let map = deeds.iter().find(|deed| deed.nr == libc::SYS_mmap).expect("a deed");
-        for (site, depth) in [(leak, 4), (churn, 3), (most, 2)] {
-            Deed { depth, ..map.clone() }.assert_stack(&site["stack"]);
-        }
-    }
-}
-
-/// Live, and from a recording.
-#[test]
-fn all_that_was_writable_and_executable_is_reported() {
-    needs_root!("all_that_was_writable_and_executable_is_reported");
-    let mut recorded = Recorded::start(|log| victim!("deeds_exposed", log), &["-U"]);
-    let pid = recorded.victim.pid().to_string();
-    let mut live = Tracer::attach(recorded.victim.pid(), &["-U"]);
-    if let Outcome::Unsupported { call, errno } = recorded.victim.work() {
-        return skip("deeds_exposed", &format!("UNSUPPORTED {call} {errno}"));
-    }
-    let deeds = deeds(&recorded.scratch);
-    assert_exposed(&deeds, &["-p", &pid, "--socket", &socket(&mut live)]);
-    live.finish().assert_clean();
-    let file = recorded.file();
-    let _scratch = recorded.end();
-    assert_exposed(&deeds, &["-i", &file]);
-    let text = ask(&["report", "--wx", "-i", &file]).text();
-    for told in [": writable and executable at once\n", ": executable, then writable\n"] {
-        assert!(text.contains(told), "{text}");
-    }
-    assert!(text.contains(" (READ_IMPLIES_EXEC)\n"), "{text}");
-}
-
-fn assert_exposed(deeds: &[Deed], source: &[&str]) {
-    let report = lines(&[&["report", "--wx"], source].concat());
-    let found = of_type(&report, "exposed");
-    // By the number of the deed: how, and what made it the one and the other.
-    let expected = [
-        ("both", false, 0, 0),
-        ("written_first", false, 1, 2),
-        ("written_first", false, 3, 4),
-        ("executed_first", false, 5, 6),
-        ("both", true, 9, 9),
-        ("implied", true, 10, 10),
-    ];
-    assert_eq!(found.len(), expected.len(), "{found:#?}");
-    for (found, (how, implied, first, second)) in found.into_iter().zip(expected) {
-        assert_eq!((&found["how"], &found["implied"]), (&how.into(), &implied.into()), "{found}");
-        for (name, index) in [("first", first), ("second", second)] {
-            let deed = &deeds[index];
-            assert!(deed.is(&found[name]), "{deed:?}: {found}");
-            deed.assert_stack(&found[name]["stack"]);
-        }
-        assert_eq!(found["region"]["size"], PAGE, "{found}");
-    }
-    let [shared] = of_type(&report, "shared")[..] else { panic!("{report:?}") };
-    assert!(deeds[7].is(&shared["writable"]) && deeds[8].is(&shared["executable"]), "{shared}");
-}
-
-#[test]
-fn what_was_never_writable_and_executable_is_not_reported() {
-    needs_root!("what_was_never_writable_and_executable_is_not_reported");
-    let mut recorded = Recorded::start(|log| victim!("deeds_leak", log), &[]);
-    recorded.victim.work();
-    let file = recorded.file();
-    let _scratch = recorded.end();
-    assert!(lines(&["report", "--wx", "-i", &file]).is_empty());
-}
-
-/// Between two moments, between a recording and another, and between a recording and now.
-#[test]
-fn a_difference_is_what_the_program_did_in_between() {
-    needs_root!("a_difference_is_what_the_program_did_in_between");
-    let mut recorded = Recorded::start(|log| victim!("deeds_between", log), &[]);
-    let pid = recorded.victim.pid().to_string();
-    let file = recorded.file();
-    let before = now();
-    recorded.victim.work();
-    interrupt(recorded.recorder);
-    let other = Scratch::new();
-    let other_file = other.join("recording").to_str().expect("a path").to_owned();
-    let args = ["record", "-o", &other_file];
-    interrupt(Tracer::attach_plainly(recorded.victim.pid(), &args));
-    let assert_difference = |source: &[&str]| {
-        let lines = lines(&[&["diff", "--from", &before], source].concat());
-        let [diff] = &lines[..] else { panic!("one line: {lines:?}") };
-        let total = |name: &str| {
-            let total = &diff["totals"][name];
-            (total["regions"].as_u64(), total["bytes"].as_u64().map(|bytes| bytes / PAGE))
-        };
-        assert_eq!(total("added"), (Some(1), Some(5)), "{diff}");
-        assert_eq!(total("removed"), (Some(1), Some(2)), "{diff}");
-        assert_eq!(total("grown"), (Some(1), Some(6)), "{diff}");
-        assert_eq!(total("protected"), (Some(1), Some(1)), "{diff}");
-        for name in ["shrunk", "renamed", "replaced", "flagged"] {
-            assert_eq!(total(name), (Some(0), Some(0)), "{name}: {diff}");
-        }
-        assert_eq!(
-            diff["to"]["bytes"].as_u64(),
-            diff["from"]["bytes"].as_u64().map(|it| it + 9 * PAGE)
-        );
-        // An edge on each side of the page with another protection.
-        assert_eq!(diff["effects"].as_array().map(Vec::len), Some(6), "{diff}");
-    };
-    assert_difference(&["-i", &file]);
-    assert_difference(&["-i", &file, "--to", "now"]);
-    assert_difference(&["-i", &file, "--to", "now", "-p", &pid]);
-    assert_difference(&["-i", &file, "-i", &other_file]);
-    let text = ask(&["diff", "--from", &before, "-i", &file]).text();
-    let totals = "1 added (20K), 1 removed (8K), 1 grown (24K), 1 re-protected (4K)";
-    assert!(text.lines().any(|line| line == totals), "{text}");
-    let same = ask(&["diff", "--from", &before, "--to", &before, "-i", &file]);
-    assert!(same.text().contains("no difference"), "{}", same.text());
-}
-
 /// Of now, and of a process that is gone.
 #[test]
 fn beside_each_region_stands_who_made_it() {
@@ -469,18 +209,6 @@ fn beside_each_region_stands_who_made_it() {
     let line = text.lines().find(|line| line.starts_with(&format!("{:x}-", new.args[0])));
     let line = line.expect("its line");
     assert!(line.contains(" rw-p    20K ") && line.contains(&format!("{pid} victim: mmap(0x")));
-}
-
-/// This moment, as a recording tells it.
-fn now() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after it");
-    format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
-}
-
-/// Ends a recorder, while what it records goes on.
-fn interrupt(mut recorder: Tracer) {
-    recorder.process().signal(libc::SIGINT);
-    assert_eq!(recorder.process().wait().code(), Some(0), "{}", recorder.stderr());
 }
 
 /// One thread unmaps what another then writes to.
@@ -575,28 +303,4 @@ fn an_address_that_was_never_mapped_is_told_by_its_neighbours() {
     let answer = ask(&["who", "10000", "-i", &file]);
     assert_eq!(answer.text(), "", "{}", answer.stderr);
     assert!(answer.stderr.contains("never mapped"), "{}", answer.stderr);
-}
-
-#[test]
-fn questions_that_nothing_answers_say_why() {
-    needs_root!("questions_that_nothing_answers_say_why");
-    let mut recorded = Recorded::start(|log| victim!("deeds_leak", log), &[]);
-    recorded.victim.work();
-    let file = recorded.file();
-    let _scratch = recorded.end();
-    for (args, code, why) in [
-        (&["who", "10000", "-p", "1", "-i", &file][..], 1, "process 1 was not traced"),
-        (&["who", "10000", "--at", "exit", "-i", &file], 1, "say which, with -p"),
-        (&["who", "zero", "-i", &file], 2, "hexadecimal"),
-        (&["who", "--core", "/proc/self/exe", "-i", &file], 1, "no core file"),
-        (&["diff", "-i", &file], 2, "--from"),
-        (&["report", "--at", "00:00", "-i", &file], 1, "is from "),
-        (&["report", "-i", "/nonexistent"], 1, "/nonexistent"),
-        (&["report", "--socket", "/nonexistent/socket"], 1, "/nonexistent/socket"),
-    ] {
-        let answer = run(&mut mmaptrace(args));
-        assert_eq!(answer.code(), Some(code), "{args:?}: {}", answer.stderr);
-        assert!(answer.stderr.contains(why), "{args:?}: {}", answer.stderr);
-        assert_eq!(answer.text(), "", "{args:?}");
-    }
 }

@@ -39,6 +39,7 @@ const TESTS: &[&str] = &[
     include_str!("names.rs"),
     include_str!("page.rs"),
     include_str!("recording.rs"),
+    include_str!("report.rs"),
     include_str!("stacks.rs"),
     include_str!("tasks.rs"),
     include_str!("text.rs"),

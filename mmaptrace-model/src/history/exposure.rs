@@ -1,12 +1,13 @@
 //! What was writable and executable: at once, or one after the other, or by two mappings of one
 //! file.
 
+mod before;
 mod files;
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use self::files::Files;
 pub use self::files::Shared;
+use self::{before::unapply, files::Files};
 use super::{
     deed::{self, Deed, Move},
     pages::{Pages, copied},
@@ -80,22 +81,17 @@ pub struct Exposure {
 }
 
 impl Exposure {
-    /// Looks at what is there where the past begins; to be told before the first event, if there is
-    /// anything.
-    pub fn begin(&mut self, model: &Model) {
-        for space in model.spaces() {
-            self.look(space.id(), model);
-        }
-    }
-
     /// Takes an event, and the model after it.
     pub fn event(&mut self, event: &Event, model: &Model) {
         match event {
             Event::Commit { space, cause, effects, .. } => {
-                let first = matches!(cause, Cause::Seed | Cause::Fork);
-                if first && !self.spaces.contains_key(space) {
-                    self.look(*space, model);
+                let known = self.spaces.contains_key(space);
+                if !known && matches!(cause, Cause::Seed | Cause::Fork) {
+                    self.look(*space, &[], model);
                 } else if let (Some(deed), [_, ..]) = (Deed::of(event), &effects[..]) {
+                    if !known {
+                        self.look(*space, effects, model);
+                    }
                     self.commit(&Arc::new(deed), effects, model);
                 }
             }
@@ -117,6 +113,13 @@ impl Exposure {
         }
     }
 
+    /// Looks at a space of which perhaps no event told.
+    pub fn meet(&mut self, space: SpaceId, model: &Model) {
+        if !self.spaces.contains_key(&space) {
+            self.look(space, &[], model);
+        }
+    }
+
     /// What was found, in the order in which it happened first.
     pub fn found(&self) -> &[Exposed] {
         &self.found
@@ -127,11 +130,13 @@ impl Exposure {
         self.files.found()
     }
 
-    /// The first look at a space.
-    fn look(&mut self, space: SpaceId, model: &Model) {
+    /// The first look at a space: what was there before these effects.
+    fn look(&mut self, space: SpaceId, effects: &[Effect], model: &Model) {
         self.spaces.entry(space).or_default();
         let Some(known) = model.space(space) else { return };
-        for region in known.map().iter() {
+        let mut regions: Vec<_> = known.map().iter().copied().collect();
+        unapply(&mut regions, effects);
+        for region in &regions {
             self.enter(space, region, None, model);
         }
     }

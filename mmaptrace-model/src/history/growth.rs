@@ -56,6 +56,11 @@ impl Growth {
         }
     }
 
+    /// Counts the regions of a space of which perhaps no event told.
+    pub fn meet(&mut self, space: SpaceId, model: &Model) {
+        self.count(space, model);
+    }
+
     /// The sites: those that hold most first, the images of programs last.
     pub fn sites(&self) -> Vec<(&Site, &Figures)> {
         let mut sites: Vec<_> = self.ledger.sites().collect();

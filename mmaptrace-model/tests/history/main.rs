@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mmaptrace_model::{
     Event,
     event::{Cause, SpaceId},
-    history::{Ending, How, Origin},
+    history::{Ending, Exposure, How, Origin},
     region::PAGE,
 };
 use proptest::prelude::*;
@@ -153,7 +153,8 @@ proptest! {
                         continue;
                     }
                     // Pages that moved are what they were, and are both in a new place.
-                    if fresh && page.changed.is_some() {
+                    let moved = matches!(step, Step::Remap { .. });
+                    if (fresh || moved) && page.changed.is_some() {
                         if w && x {
                             truth.insert((process.pid, at, How::Both));
                         }
@@ -291,4 +292,30 @@ fn a_personality_is_told() {
     });
     let [_, found] = world.exposure.found() else { panic!("{:?}", world.exposure.found()) };
     assert!(found.implied && found.how == How::Implied);
+}
+
+/// A past that begins in the middle: what a tracer still remembers.
+#[test]
+fn what_was_there_before_the_first_event_has_no_maker() {
+    let mut world = World::new(1);
+    world.map(0, 101, 10, 4, READ | WRITE | EXEC, 1000);
+    world.map(0, 101, 20, 1, READ | WRITE, 2000);
+    world.exposure = Exposure::default();
+    world.protect(0, 101, 11, 1, READ);
+    world.protect(0, 101, 20, 1, READ | EXEC);
+    let space = world.processes[0].space;
+    let found: Vec<_> = world.exposure.found().iter().collect();
+    let told = |how, start: u64, end: u64| {
+        found.iter().any(|it| {
+            (it.how, it.pages.start, it.pages.end) == (how, start * PAGE, end * PAGE)
+                && it.first.is_none()
+                && it.second.is_some() == (how == How::WrittenFirst)
+        })
+    };
+    let both = [(10, 11), (11, 12), (12, 14)];
+    assert!(both.iter().all(|&(start, end)| told(How::Both, start, end)), "{found:#?}");
+    assert!(told(How::WrittenFirst, 20, 21) && found.len() == 4, "{found:#?}");
+    world.exposure = Exposure::default();
+    world.exposure.meet(space, &world.model);
+    assert_eq!(world.exposure.found().len(), 2);
 }

@@ -7,7 +7,10 @@ mod wx;
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use mmaptrace_model::history::{Exposure, Growth};
+use mmaptrace_model::{
+    Space,
+    history::{Exposure, Growth},
+};
 
 use super::{print::print, until};
 use crate::{
@@ -29,24 +32,23 @@ pub fn run(config: &Report) -> Result<Exit> {
     let mut growth = Growth::default();
     let mut exposure = Exposure::default();
     let scope = Scope { pid: config.pid };
-    let mut begun = false;
     let until = until(&mut past, config.at.as_ref(), config.pid)?;
     let told = past.replay(None, until.as_ref(), |event, model| {
         if scope.has_event(event, model) {
             stacks.see(event, &Lens { model, heap, symbols: &symbols });
             match config.topic {
                 Topic::Growth | Topic::Folded => growth.event(event, model),
-                Topic::Exposure => {
-                    if !begun {
-                        exposure.begin(model);
-                    }
-                    exposure.event(event, model);
-                }
+                Topic::Exposure => exposure.event(event, model),
             }
-            begun = true;
         }
         Ok(ControlFlow::Continue(()))
     })?;
+    for space in told.model.spaces().map(Space::id) {
+        if scope.has_space(space, &told.model) {
+            growth.meet(space, &told.model);
+            exposure.meet(space, &told.model);
+        }
+    }
     let limit = past.start().max_map_count;
     let telling = Telling { clock, stacks: &stacks };
     print(|out| match (config.topic, config.format) {

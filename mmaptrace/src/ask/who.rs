@@ -10,6 +10,7 @@
 //! and after that the events that concern it, as the live text has them.
 
 mod answer;
+mod picture;
 
 use std::{
     cell::RefCell,
@@ -21,22 +22,23 @@ use std::{
 
 use anyhow::{Result, bail};
 use mmaptrace_model::{
-    Event, HeapRule, Model, Region,
+    Event, HeapRule, Model,
     event::{Cause, SpaceId},
-    history::{Origin, Origins, Story, Tale},
+    history::{Origins, Story, Tale},
     region::PAGE,
 };
 
-use self::answer::Answer;
+use self::{
+    answer::Answer,
+    picture::{Picture, named},
+};
 use super::{core::Crash, print, until};
 use crate::{
     config::{self, Format},
     exit::Exit,
     history::Past,
     note,
-    sink::{
-        Backtraces, Clock, Filter, Json, Lens, Sink, Telling, Text, View as _, maps, text::Style,
-    },
+    sink::{Backtraces, Clock, Filter, Json, Lens, Sink, Telling, Text, text::Style},
     symbols::Symbols,
     syscall::signal,
 };
@@ -72,19 +74,6 @@ struct Book {
     inherited: usize,
     /// What was there when it was last looked at.
     picture: Picture,
-}
-
-/// What is at the address.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Picture {
-    /// The region, and its name as maps prints it.
-    pub(super) region: Option<(Region, Vec<u8>)>,
-    /// Where the page comes from.
-    pub(super) origin: Origin,
-    /// The regions before and after, where there is none.
-    pub(super) below: Option<(Region, Vec<u8>)>,
-    /// See `below`.
-    pub(super) above: Option<(Region, Vec<u8>)>,
 }
 
 /// A writer whose text can be looked at.
@@ -253,23 +242,6 @@ impl Teller {
             ..Picture::default()
         })
     }
-}
-
-impl Picture {
-    /// Looks at the regions around, where there is none.
-    fn look_around(&mut self, address: u64, lens: &Lens<'_>, space: SpaceId) {
-        let (None, Some(known)) = (&self.region, lens.model.space(space)) else { return };
-        let below = known.map().iter().rev().find(|region| region.end <= address);
-        let above = known.map().iter().find(|region| region.start > address);
-        [self.below, self.above] = [below, above].map(|it| it.map(|it| named(it, lens, space)));
-    }
-}
-
-/// A region, and its name as maps prints it.
-fn named(region: &Region, lens: &Lens<'_>, space: SpaceId) -> (Region, Vec<u8>) {
-    let mut name = Vec::new();
-    maps::push_name(&mut name, lens.name(space, region));
-    (*region, name)
 }
 
 /// Answers.

@@ -48,9 +48,10 @@ impl Told<'_> {
     pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let sites = self.growth.sites();
         let mapped = sites.iter().filter(|(_, figures)| figures.mapped > 0);
-        let (count, held) = mapped
-            .clone()
-            .fold((0, 0), |(count, held), (_, figures)| (count + 1, held + figures.held));
+        let (mut count, mut held, mut regions) = (0, 0, 0);
+        for (_, figures) in mapped.clone() {
+            (count, held, regions) = (count + 1, held + figures.held, regions + figures.left());
+        }
         if count == 0 {
             writeln!(out, "nothing was mapped while it was traced")?;
         } else {
@@ -68,7 +69,10 @@ impl Told<'_> {
         }
         if count > self.top {
             let others = count - self.top;
-            writeln!(out, "{:>7}  by {others} others, which --top 0 tells", About(left))?;
+            writeln!(out, "{:>7} by {others} others, which --top 0 tells", About(left))?;
+        }
+        if count > 1 {
+            writeln!(out, "{:>7} {regions:>7} in all", About(held))?;
         }
         self.write_populations(out)?;
         self.write_splits(out, &sites)

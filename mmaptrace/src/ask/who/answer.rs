@@ -7,7 +7,7 @@ use mmaptrace_model::{
     history::{Deed, Ending, Tale},
 };
 
-use super::Picture;
+use super::picture::Picture;
 use crate::{
     ask::words::{About, Did, Pages, Span, Stack, Who, time_of_day},
     sink::{

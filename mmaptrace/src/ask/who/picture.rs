@@ -1,0 +1,35 @@
+//! What is at an address, and around it.
+
+use mmaptrace_model::{Region, event::SpaceId, history::Origin};
+
+use crate::sink::{Lens, View as _, maps};
+
+/// What is at the address.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Picture {
+    /// The region, and its name as maps prints it.
+    pub(super) region: Option<(Region, Vec<u8>)>,
+    /// Where the page comes from.
+    pub(super) origin: Origin,
+    /// The regions before and after, where there is none.
+    pub(super) below: Option<(Region, Vec<u8>)>,
+    /// See `below`.
+    pub(super) above: Option<(Region, Vec<u8>)>,
+}
+
+impl Picture {
+    /// Looks at the regions around, where there is none.
+    pub(super) fn look_around(&mut self, address: u64, lens: &Lens<'_>, space: SpaceId) {
+        let (None, Some(known)) = (&self.region, lens.model.space(space)) else { return };
+        let below = known.map().iter().rev().find(|region| region.end <= address);
+        let above = known.map().iter().find(|region| region.start > address);
+        [self.below, self.above] = [below, above].map(|it| it.map(|it| named(it, lens, space)));
+    }
+}
+
+/// A region, and its name as maps prints it.
+pub(super) fn named(region: &Region, lens: &Lens<'_>, space: SpaceId) -> (Region, Vec<u8>) {
+    let mut name = Vec::new();
+    maps::push_name(&mut name, lens.name(space, region));
+    (*region, name)
+}
