@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "made for a person to read")]
 
+mod bench;
 mod docs;
 #[path = "../../mmaptrace/build/ebpf.rs"]
 mod ebpf;
@@ -59,6 +60,15 @@ enum Task {
         #[arg(long, value_name = "TEST")]
         filter: Option<String>,
     },
+    /// Measure what tracing costs, beside the peers, and write docs/performance.md (as root)
+    Bench {
+        /// A tenth of the work, and print the report instead
+        #[arg(long)]
+        quick: bool,
+        /// Only a part, and print the report instead: traced, others, process, stream
+        #[arg(long, value_name = "PART")]
+        only: Option<String>,
+    },
     /// Write the tool's --help into the README
     Docs {
         /// Change nothing, and fail if the README differs
@@ -85,6 +95,10 @@ fn main() -> Result<ExitCode> {
         Task::Vm { kernels, filter } => {
             setup::setup()?;
             return vm::vm(&kernels, filter.as_deref());
+        }
+        Task::Bench { quick, only } => {
+            setup::setup()?;
+            bench::bench(quick, only.as_deref())?;
         }
         Task::Docs { check } => {
             setup::setup()?;

@@ -1,8 +1,9 @@
 //! What benchmarks trace: one kind of call in a loop, which times itself.
 //!
 //! `load KIND OPERATIONS [THREADS]` runs and prints one line: ns an operation took, by the clock on
-//! the wall and of CPU time; all threads together counted as one. With `LOAD_WAIT` in the environment it says `ready` first and
-//! waits for a line, so that it can be attached to.
+//! the wall and of CPU time; all threads together counted as one. With `LOAD_REGIONS=N` in the
+//! environment it maps so many regions first. With `LOAD_WAIT` it says `ready` then and waits for a
+//! line, so that it can be attached to.
 
 #![expect(clippy::print_stdout, reason = "it talks to the benchmark through it")]
 
@@ -44,28 +45,32 @@ fn main() -> ExitCode {
         println!("usage: load {} OPERATIONS [THREADS]", kinds.join("|"));
         return ExitCode::from(2);
     };
+    if let Some(number) = env::var("LOAD_REGIONS").ok().and_then(|text| text.parse().ok()) {
+        map_regions(number);
+    }
     if env::var_os("LOAD_WAIT").is_some() {
         println!("ready");
         let _ = io::stdin().read_line(&mut String::new());
     }
     let (each, operations) = (operations / threads, operations / threads * threads);
-    let start = Barrier::new(threads + 1);
-    let elapsed = thread::scope(|scope| {
+    let start = Barrier::new(threads);
+    let used = cpu_time();
+    let began = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
                     start.wait();
+                    // Not when this thread wakes up from waiting for them: they may be done by then.
+                    let began = Instant::now();
                     load(each);
+                    began
                 })
             })
             .collect();
-        start.wait();
-        let (began, used) = (Instant::now(), cpu_time());
-        for worker in workers {
-            worker.join().expect("a thread that does not panic");
-        }
-        (began.elapsed(), cpu_time().saturating_sub(used))
+        let began = workers.into_iter().map(|it| it.join().expect("a thread that does not panic"));
+        began.min().expect("a thread")
     });
+    let elapsed = (began.elapsed(), cpu_time().saturating_sub(used));
     let each = |time: Duration| time.as_nanos() as f64 / operations as f64;
     println!("{:.1} {:.1}", each(elapsed.0), each(elapsed.1));
     ExitCode::SUCCESS
@@ -194,13 +199,18 @@ fn read_maps(operations: usize) {
 
 /// So many regions, which stay until a line comes in.
 fn regions(operations: usize) {
-    let area = map(2 * operations * PAGE);
-    for region in 0..operations {
-        // SAFETY: within the mapping. Every second page differs from its neighbours.
-        let status =
-            unsafe { libc::mprotect(area.add(2 * region * PAGE).cast(), PAGE, libc::PROT_READ) };
-        assert_eq!(status, 0);
-    }
+    map_regions(operations);
     println!("mapped");
     let _ = io::stdin().read_line(&mut String::new());
+}
+
+/// So many regions, two by two of different protection.
+fn map_regions(number: usize) {
+    let area = map(number * PAGE);
+    for region in (0..number).step_by(2) {
+        // SAFETY: within the mapping.
+        let status =
+            unsafe { libc::mprotect(area.add(region * PAGE).cast(), PAGE, libc::PROT_READ) };
+        assert_eq!(status, 0);
+    }
 }
