@@ -221,6 +221,19 @@ impl Entry {
         }
     }
 
+    /// Of registers at hand: the call's [`Entry::rule`] alone, which lets most calls go.
+    ///
+    /// # Safety
+    /// As for [`Entry::from_regs`].
+    #[inline(always)]
+    pub(crate) unsafe fn rule_of(regs: *const c_void, task: *const c_void) -> u8 {
+        // SAFETY: as above.
+        unsafe {
+            let compat = load::<u32>(task, layout!(task_status)) & TS_COMPAT != 0;
+            rule(load::<u64>(regs, regs::ORIG_AX) as i32, compat)
+        }
+    }
+
     /// The byte of [`mmaptrace_common::syscalls::Rules`] of this call; 0: not in the table.
     #[inline(always)]
     pub(crate) fn rule(&self) -> u8 {

@@ -90,11 +90,11 @@ pub(crate) fn unmapped_area(ctx: BtfTracePointContext) -> i32 {
 pub(crate) fn call_enter(ctx: BtfTracePointContext) -> i32 {
     let task: *const c_void = current().cast();
     // SAFETY: argument 0 is the current task's registers; then it is the current task.
-    let (entry, mm): (_, u64) = unsafe {
-        let entry = Entry::from_regs(argument(&ctx, 0) as *const c_void, task);
-        (entry, load(task, layout!(task_mm)))
+    let (rule, mm): (_, u64) = unsafe {
+        let rule = Entry::rule_of(argument(&ctx, 0) as *const c_void, task);
+        (rule, load(task, layout!(task_mm)))
     };
-    if entry.rule() != 0 && SPACES.get_ptr(mm).is_some() {
+    if rule != 0 && SPACES.get_ptr(mm).is_some() {
         // Where it finds no room the call has no duration.
         let _ = ENTERED.insert(ids().1, emit::now(), 0);
     }
@@ -117,12 +117,14 @@ fn entered(tid: u32) -> u64 {
 #[btf_tracepoint(function = "sys_exit")]
 pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const c_void = current().cast();
+    let regs = argument(&ctx, 0) as *const c_void;
     // SAFETY: argument 0 is the current task's registers.
-    let entry = unsafe { Entry::from_regs(argument(&ctx, 0) as *const c_void, task) };
-    let rule = entry.rule();
+    let rule = unsafe { Entry::rule_of(regs, task) };
     if rule == 0 {
         return 0;
     }
+    // SAFETY: as above.
+    let entry = unsafe { Entry::from_regs(regs, task) };
     let result = argument(&ctx, 1) as i64;
     let report = rule >> 4;
     if report == Report::Names as u8 {
