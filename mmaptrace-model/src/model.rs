@@ -1,7 +1,7 @@
 //! All address spaces and tasks that are followed: records in, events out.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
@@ -27,7 +27,7 @@ use crate::{
 /// are kept, as [`Process`].
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Model {
-    spaces: HashMap<u64, Space>,
+    spaces: BTreeMap<u64, Space>,
     mms: BTreeMap<SpaceId, u64>,
     last_id: u64,
     processes: Processes,

@@ -1,7 +1,7 @@
 //! What is remembered of threads between records: names, and the commits of a call until it
 //! returns.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ const COMMITS: usize = 256;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Threads {
-    by_tid: HashMap<u32, Thread>,
+    by_tid: BTreeMap<u32, Thread>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ pub mod ask;
 pub mod check;
 pub mod config;
 pub mod control;
+pub mod digits;
 pub mod dump;
 pub mod exit;
 pub mod export;

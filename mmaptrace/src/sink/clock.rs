@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use crate::digits::Digits;
+
 use mmaptrace_recording::Start;
 
 const NANOS: u64 = 1_000_000_000;
@@ -45,7 +47,9 @@ impl Clock {
 
 impl Display for Epoch {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:09}", self.seconds, self.nanos)
+        f.write_str(Digits::decimal::<1>(self.seconds).as_str())?;
+        f.write_str(".")?;
+        f.write_str(Digits::decimal::<9>(self.nanos.into()).as_str())
     }
 }
 
@@ -79,25 +83,33 @@ impl Display for Stamp {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let &Self { times, clock, time, before } = self;
         match times {
-            Times::None => Ok(()),
-            Times::Seconds => {
-                let (hours, minutes, seconds, _) = clock.local(time);
-                write!(f, "{hours:02}:{minutes:02}:{seconds:02} ")
-            }
-            Times::Micros => {
+            Times::None => return Ok(()),
+            Times::Seconds | Times::Micros => {
                 let (hours, minutes, seconds, micros) = clock.local(time);
-                write!(f, "{hours:02}:{minutes:02}:{seconds:02}.{micros:06} ")
+                f.write_str(Digits::decimal::<2>(hours).as_str())?;
+                f.write_str(":")?;
+                f.write_str(Digits::decimal::<2>(minutes).as_str())?;
+                f.write_str(":")?;
+                f.write_str(Digits::decimal::<2>(seconds).as_str())?;
+                if times == Times::Micros {
+                    f.write_str(".")?;
+                    f.write_str(Digits::decimal::<6>(micros.into()).as_str())?;
+                }
             }
             Times::Epoch => {
                 let Epoch { seconds, nanos } = clock.epoch(time);
-                write!(f, "{seconds}.{:06} ", nanos / 1000)
+                f.write_str(Digits::decimal::<1>(seconds).as_str())?;
+                f.write_str(".")?;
+                f.write_str(Digits::decimal::<6>(u64::from(nanos / 1000)).as_str())?;
             }
             Times::Relative => {
                 // A line of a call that was held back may tell of an earlier time.
                 let since = time.saturating_sub(before);
-                write!(f, "{:6}.{:06} ", since / NANOS, since % NANOS / 1000)
+                write!(f, "{:>6}.", Digits::decimal::<1>(since / NANOS).as_str())?;
+                f.write_str(Digits::decimal::<6>(since % NANOS / 1000).as_str())?;
             }
         }
+        f.write_str(" ")
     }
 }
 

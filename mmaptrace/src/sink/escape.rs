@@ -4,7 +4,10 @@
 //! that are not UTF-8 are shown byte by byte in octal, `\033`, as strace and `/proc/PID/maps` do.
 //! Any other character stays what it is.
 
-use std::fmt::{self, Display, Formatter, Write as _};
+use std::{
+    fmt::{self, Display, Formatter, Write as _},
+    str,
+};
 
 /// Bytes for a place of their own: `/tmp/a\012b`. A backslash is left alone, as in
 /// `/proc/PID/maps`.
@@ -44,6 +47,10 @@ pub fn lines(text: &[u8]) -> String {
 }
 
 fn escape(bytes: &[u8], f: &mut Formatter<'_>, backslash: impl Fn(char) -> bool) -> fmt::Result {
+    let plain = |&byte: &u8| matches!(byte, b' '..=b'~') && !backslash(byte.into());
+    if let (true, Ok(text)) = (bytes.iter().all(plain), str::from_utf8(bytes)) {
+        return f.write_str(text);
+    }
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
             if is_harmful(character) {

@@ -1,6 +1,6 @@
 //! Whose an address space is, as the events tell it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use mmaptrace_model::{
     Event,
@@ -11,7 +11,7 @@ use super::View;
 
 /// The first task seen in each address space that lives.
 #[derive(Debug, Default)]
-pub(super) struct Owners(HashMap<SpaceId, Task>);
+pub(super) struct Owners(BTreeMap<SpaceId, Task>);
 
 impl Owners {
     /// Learns from an event.

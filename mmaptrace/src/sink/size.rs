@@ -1,6 +1,8 @@
 //! Sizes for people, exact: a unit is taken only if one decimal says all.
 
-use std::fmt::{self, Display, Formatter};
+use std::fmt::{self, Display, Formatter, Write as _};
+
+use crate::digits::Digits;
 
 const UNITS: [(u64, char); 5] =
     [(1 << 50, 'P'), (1 << 40, 'T'), (1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'K')];
@@ -14,7 +16,10 @@ impl Display for Size {
         for (unit, letter) in UNITS {
             if self.0 >= unit {
                 match (self.0 / unit, self.0 % unit) {
-                    (whole, 0) => return write!(f, "{whole}{letter}"),
+                    (whole, 0) => {
+                        f.write_str(Digits::decimal::<1>(whole).as_str())?;
+                        return f.write_char(letter);
+                    }
                     (whole, rest) if rest == unit / 2 => return write!(f, "{whole}.5{letter}"),
                     _ => {}
                 }

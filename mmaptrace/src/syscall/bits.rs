@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use crate::digits::Digits;
+
 /// Values and their names, in the order in which they are shown.
 pub(super) type Names = &'static [(u64, &'static str)];
 
@@ -12,7 +14,7 @@ impl Display for Hex {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => f.write_str("0"),
-            value => write!(f, "{value:#x}"),
+            value => f.write_str(Digits::prefixed_hex(value).as_str()),
         }
     }
 }
@@ -24,7 +26,7 @@ impl Display for Address {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => f.write_str("NULL"),
-            value => write!(f, "{value:#x}"),
+            value => f.write_str(Digits::prefixed_hex(value).as_str()),
         }
     }
 }
@@ -47,7 +49,8 @@ impl Display for Bits {
         let mut separator = "";
         for &(bits, name) in names {
             if bits != 0 && rest & bits == bits {
-                write!(f, "{separator}{name}")?;
+                f.write_str(separator)?;
+                f.write_str(name)?;
                 separator = "|";
                 rest &= !bits;
             }

@@ -17,17 +17,18 @@ pub(crate) mod signal;
 use std::{
     borrow::Cow,
     fmt::{self, Display, Formatter},
+    mem,
 };
 
 use mmaptrace_common::syscalls::{Arg, Syscall as Row, lookup};
 use mmaptrace_model::event::Syscall;
 
-use crate::sink::escape::Quoted;
+use crate::{digits::Digits, sink::escape::Quoted};
 use bits::{Address, Bits, Hex, Value};
 use errno::Failure;
 
 /// Takes one argument after the other.
-type Show<'a> = dyn FnMut(&dyn Display) -> fmt::Result + 'a;
+pub(crate) type Show<'a> = dyn FnMut(&dyn Display) -> fmt::Result + 'a;
 
 /// The name of a call: of the table, of the architecture's other calls, or `syscall_0x1ff`.
 pub fn name(call: &Syscall) -> Cow<'static, str> {
@@ -63,12 +64,12 @@ pub struct Call<'a> {
 
 impl Display for Call<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}(", name(self.call))?;
+        f.write_str(&name(self.call))?;
+        f.write_str("(")?;
         let mut separator = "";
         each(self.call, self.path, &mut |argument| {
-            write!(f, "{separator}{argument}")?;
-            separator = ", ";
-            Ok(())
+            f.write_str(mem::replace(&mut separator, ", "))?;
+            argument.fmt(f)
         })?;
         f.write_str(if self.open { "" } else { ")" })
     }
@@ -85,11 +86,11 @@ pub struct Outcome<'a> {
 
 impl Outcome<'_> {
     /// The value alone, as C sees it: `-1` for a failure, `?` for a call that starts again.
-    pub fn value(&self) -> String {
+    pub fn value(&self) -> impl Display {
         match errno::failure(self.result) {
-            Some(Failure::Error(..) | Failure::Unknown(_)) => "-1".to_owned(),
-            Some(Failure::Restart(..)) => "?".to_owned(),
-            None => self.success().to_string(),
+            Some(Failure::Error(..) | Failure::Unknown(_)) => Returned::Decimal(-1),
+            Some(Failure::Restart(..)) => Returned::Nothing,
+            None => self.success(),
         }
     }
 
@@ -102,14 +103,14 @@ impl Outcome<'_> {
         })
     }
 
-    fn success(&self) -> Success {
+    fn success(&self) -> Returned {
         let result = self.result as u64;
         match lookup(self.call.nr, self.call.compat) {
             Some(row) if row.args.first() == Some(&Arg::Personality) => {
-                Success::Personality(result)
+                Returned::Personality(result)
             }
-            Some(row) if ADDRESSES.contains(&row.name) => Success::Hex(result),
-            Some(_) | None => Success::Decimal(self.result),
+            Some(row) if ADDRESSES.contains(&row.name) => Returned::Hex(result),
+            Some(_) | None => Returned::Decimal(self.result),
         }
     }
 }
@@ -121,10 +122,12 @@ impl Display for Outcome<'_> {
             Some(Failure::Unknown(number)) => write!(f, "-1 (errno {number})"),
             Some(Failure::Restart(name, text)) => write!(f, "? {name} ({text})"),
             None => match self.success() {
-                Success::Personality(value) => {
+                Returned::Personality(value) => {
                     write!(f, "{} ({})", Hex(value), process::Personality(value))
                 }
-                plain @ (Success::Hex(_) | Success::Decimal(_)) => plain.fmt(f),
+                plain @ (Returned::Hex(_) | Returned::Decimal(_) | Returned::Nothing) => {
+                    plain.fmt(f)
+                }
             },
         }
     }
@@ -134,23 +137,30 @@ impl Display for Outcome<'_> {
 const ADDRESSES: [&str; 7] =
     ["mmap", "mmap2", "old_mmap", "mremap", "brk", "shmat", "map_shadow_stack"];
 
-enum Success {
+/// A value that a call returned.
+enum Returned {
+    /// None: it starts again.
+    Nothing,
     Hex(u64),
     Decimal(i64),
     Personality(u64),
 }
 
-impl Display for Success {
+impl Display for Returned {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match *self {
+            Self::Nothing => f.write_str("?"),
             Self::Hex(value) | Self::Personality(value) => Hex(value).fmt(f),
             Self::Decimal(value) => value.fmt(f),
         }
     }
 }
 
-/// Shows each argument in turn.
-fn each(call: &Syscall, path: &[u8], show: &mut Show<'_>) -> fmt::Result {
+/// Shows each argument in turn. `path` is the file name sent beside it, or empty.
+///
+/// # Errors
+/// What `show` says.
+pub(crate) fn each(call: &Syscall, path: &[u8], show: &mut Show<'_>) -> fmt::Result {
     let mut args = call.args;
     if call.compat {
         for arg in &mut args {
@@ -198,7 +208,7 @@ fn argument(row: &Row, kind: Arg, value: u64, path: &[u8], show: &mut Show<'_>) 
         }),
         Arg::Policy => show(&policy::Policy(value)),
         Arg::Addr => show(&Address(value)),
-        Arg::Size => show(&value),
+        Arg::Size => show(&Digits::decimal::<1>(value).as_str()),
         Arg::PageOffset => show(&Hex(value.wrapping_mul(mmaptrace_model::region::PAGE))),
         Arg::Int => show(&(value as i32)),
         Arg::Fd => match value as i32 {

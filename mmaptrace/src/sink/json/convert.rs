@@ -7,12 +7,12 @@ use mmaptrace_model::{Effect, Region, RegionName, event, stack::Place};
 
 use super::wire::{self, Bytes, Hex, Shown};
 use crate::{
+    digits::Digits,
     sink::{
         Summary, View,
         escape::comm,
         maps,
         summary::{Ended, ProcessSummary},
-        vmflags,
     },
     symbols::{Backtrace, Cut, NamedFrame},
     syscall,
@@ -43,7 +43,7 @@ pub(super) fn task(task: &event::Task) -> wire::Task<'_> {
     wire::Task { pid: task.pid, tid: task.tid, comm: name, comm_bytes }
 }
 
-pub(super) fn syscall(call: &event::Syscall, path: &[u8]) -> wire::Syscall {
+pub(super) fn syscall<'a>(call: &'a event::Syscall, path: &'a [u8]) -> wire::Syscall<'a> {
     wire::Syscall {
         name: syscall::name(call),
         abi: match call.compat {
@@ -52,12 +52,12 @@ pub(super) fn syscall(call: &event::Syscall, path: &[u8]) -> wire::Syscall {
             false => "x86_64",
         },
         nr: call.nr,
-        args: syscall::arguments(call, path),
+        args: wire::Arguments { call, path },
         raw: call.args.map(Hex),
     }
 }
 
-pub(super) fn cause(cause: &event::Cause) -> (&'static str, Option<wire::Syscall>) {
+pub(super) fn cause(cause: &event::Cause) -> (&'static str, Option<wire::Syscall<'_>>) {
     use event::Cause;
     let (name, call) = match cause {
         Cause::Call(call) => ("call", Some(call)),
@@ -149,7 +149,6 @@ const fn range((start, end): (u64, u64)) -> wire::Range {
 /// A region; of a name that was put together for the line, the text is owned.
 pub(super) fn region<'a>(region: &Region, name: RegionName<'a>) -> wire::Region<'a> {
     let (dev, inode) = region.inode();
-    let (major, minor) = maps::device(dev);
     let (shown, name_bytes) = match name {
         RegionName::None | RegionName::Unknown => (None, None),
         RegionName::Heap => (Some(Cow::Borrowed("[heap]")), None),
@@ -174,11 +173,11 @@ pub(super) fn region<'a>(region: &Region, name: RegionName<'a>) -> wire::Region<
         start: Hex(region.start),
         end: Hex(region.end),
         size: region.size(),
-        perms: Cow::Owned(maps::permissions(region.flags)),
-        flags: vmflags::letters(region.flags).collect(),
+        perms: wire::Permissions(region.flags),
+        flags: wire::Letters(region.flags),
         offset: Hex(region.offset()),
-        dev: format!("{major:02x}:{minor:02x}"),
-        inode: Shown(inode),
+        dev: wire::Device(dev),
+        inode: Shown(Digits::decimal::<1>(inode)),
         name: shown,
         name_bytes,
         name_unknown: name == RegionName::Unknown,

@@ -114,7 +114,7 @@ pub(super) struct Done<'a> {
     #[serde(flatten)]
     task: wire::Task<'a>,
     cause: &'static str,
-    call: Option<wire::Syscall>,
+    call: Option<wire::Syscall<'a>>,
     stack: Option<wire::Stack>,
 }
 

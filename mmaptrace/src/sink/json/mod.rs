@@ -6,8 +6,9 @@ mod report;
 mod wire;
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     io::{self, Write},
+    mem,
 };
 
 use mmaptrace_model::{
@@ -31,8 +32,9 @@ pub struct Json<W> {
     filter: Filter,
     owners: Owners,
     /// Of the threads whose call's effects were too small to be shown so far, whether all were.
-    hidden: HashMap<u32, bool>,
-    line: Vec<u8>,
+    hidden: BTreeMap<u32, bool>,
+    /// The bytes of the line that goes out.
+    bytes: Vec<u8>,
 }
 
 impl<W: Write> Json<W> {
@@ -43,16 +45,14 @@ impl<W: Write> Json<W> {
             clock,
             filter,
             owners: Owners::default(),
-            hidden: HashMap::new(),
-            line: Vec::new(),
+            hidden: BTreeMap::new(),
+            bytes: Vec::new(),
         }
     }
 
     fn write(&mut self, line: &Line<'_>) -> io::Result<()> {
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, line)?;
-        self.line.push(b'\n');
-        self.out.write_all(&self.line)
+        encode(&mut self.bytes, line)?;
+        self.out.write_all(&self.bytes)
     }
 
     fn time(&self, time: u64) -> Time {
@@ -67,6 +67,7 @@ impl<W: Write> Json<W> {
     /// that now returns.
     fn all_hidden(&mut self, event: &Event) -> bool {
         match event {
+            _ if self.filter.min_size == 0 => false,
             Event::Commit { task, cause, effects, .. } if !effects.is_empty() => {
                 let all = !effects.iter().any(|effect| self.filter.effect(effect));
                 if let Cause::Call(_) = cause {
@@ -90,7 +91,7 @@ impl<W: Write> Json<W> {
     }
 
     /// The line of an event, `None` if it is not to be shown.
-    fn line<'a>(&self, event: &'a Event, view: &'a dyn View) -> Option<Line<'a>> {
+    fn line<'a>(&'a self, event: &'a Event, view: &'a dyn View) -> Option<Line<'a>> {
         Some(match event {
             Event::Commit { time, space, task, id, cause, effects, brk, exact, stacks } => {
                 if !self.filter.cause(cause) {
@@ -105,11 +106,12 @@ impl<W: Write> Json<W> {
                     id: *id,
                     cause,
                     call,
-                    effects: effects
-                        .iter()
-                        .filter(|effect| self.filter.effect(effect))
-                        .map(|effect| convert::effect(effect, *space, view))
-                        .collect(),
+                    effects: wire::Effects {
+                        all: effects,
+                        filter: &self.filter,
+                        space: *space,
+                        view,
+                    },
                     brk: brk
                         .map(|(from, to)| wire::Move { from: wire::Hex(from), to: wire::Hex(to) }),
                     exact: *exact,
@@ -126,7 +128,7 @@ impl<W: Write> Json<W> {
                     space: space.0,
                     task: convert::task(task),
                     call: convert::syscall(call, text),
-                    result: outcome.value(),
+                    result: wire::Returned(outcome),
                     error: outcome.error(),
                     commits,
                     duration: *duration,
@@ -197,10 +199,13 @@ impl<W: Write> Sink for Json<W> {
 
     fn event(&mut self, event: &Event, view: &dyn View) -> io::Result<()> {
         self.owners.note(event);
-        if !self.all_hidden(event)
-            && let Some(line) = self.line(event, view)
-        {
-            self.write(&line)?;
+        if !self.all_hidden(event) {
+            let mut bytes = mem::take(&mut self.bytes);
+            if let Some(line) = self.line(event, view) {
+                encode(&mut bytes, &line)?;
+                self.out.write_all(&bytes)?;
+            }
+            self.bytes = bytes;
         }
         if let Event::End { space, .. } = event {
             self.owners.forget(*space);
@@ -239,14 +244,22 @@ impl<W: Write> Sink for Json<W> {
     }
 }
 
+/// A line and its end, in place of what was there.
+fn encode(bytes: &mut Vec<u8>, line: &Line<'_>) -> io::Result<()> {
+    bytes.clear();
+    serde_json::to_writer(&mut *bytes, line)?;
+    bytes.push(b'\n');
+    Ok(())
+}
+
 /// Writes a dump as one line, as `dump --format json` prints it and as it stands in the stream.
 ///
 /// # Errors
 /// What the writer says.
 pub fn write_dump(out: &mut dyn Write, dump: &Dump<'_>, clock: Clock) -> io::Result<()> {
-    let mut line = serde_json::to_vec(&dump_line(dump, clock))?;
-    line.push(b'\n');
-    out.write_all(&line)
+    let mut bytes = Vec::new();
+    encode(&mut bytes, &dump_line(dump, clock))?;
+    out.write_all(&bytes)
 }
 
 fn dump_line<'a>(dump: &Dump<'a>, clock: Clock) -> Line<'a> {

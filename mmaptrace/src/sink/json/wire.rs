@@ -1,9 +1,20 @@
 //! What a JSON line is made of. Kept apart from the model's own types, so that these can change and
 //! the lines stay; `docs/json.md` describes each field.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, str};
 
-use serde::{Serialize, Serializer};
+use mmaptrace_model::{Effect as Done, Flags, event};
+use serde::{
+    Serialize, Serializer,
+    ser::{Error as _, SerializeSeq as _},
+};
+
+use super::convert;
+use crate::{
+    digits::Digits,
+    sink::{Filter, View, maps, vmflags},
+    syscall,
+};
 
 /// A number that may not fit a double: an address, an offset, a register.
 #[derive(Clone, Copy)]
@@ -11,7 +22,7 @@ pub(super) struct Hex(pub(super) u64);
 
 impl Serialize for Hex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:#x}", self.0))
+        serializer.serialize_str(Digits::prefixed_hex(self.0).as_str())
     }
 }
 
@@ -36,6 +47,85 @@ impl Serialize for Bytes<'_> {
             );
         }
         serializer.serialize_str(&text)
+    }
+}
+
+/// The arguments of a call, each as it prints.
+pub(super) struct Arguments<'a> {
+    pub(super) call: &'a event::Syscall,
+    pub(super) path: &'a [u8],
+}
+
+impl Serialize for Arguments<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut all = serializer.serialize_seq(None)?;
+        let mut failure = None;
+        let shown = syscall::each(self.call, self.path, &mut |argument| {
+            all.serialize_element(&Shown(argument)).map_err(|error| {
+                failure = Some(error);
+                fmt::Error
+            })
+        });
+        match (shown, failure) {
+            (Ok(()), _) => all.end(),
+            (Err(_), Some(error)) => Err(error),
+            (Err(error), None) => Err(S::Error::custom(error)),
+        }
+    }
+}
+
+/// What a call returned, as C sees it.
+pub(super) struct Returned<'a>(pub(super) syscall::Outcome<'a>);
+
+impl Serialize for Returned<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.value())
+    }
+}
+
+/// The letters of flags.
+pub(super) struct Letters(pub(super) Flags);
+
+impl Serialize for Letters {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(vmflags::letters(self.0))
+    }
+}
+
+/// `rw-p`
+pub(super) struct Permissions(pub(super) Flags);
+
+impl Serialize for Permissions {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let letters = self.0.permissions();
+        serializer.serialize_str(str::from_utf8(&letters).unwrap_or_default())
+    }
+}
+
+/// `fe:01`
+pub(super) struct Device(pub(super) u32);
+
+impl Serialize for Device {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match maps::device(self.0) {
+            (0, 0) => serializer.serialize_str("00:00"),
+            (major, minor) => serializer.collect_str(&format_args!("{major:02x}:{minor:02x}")),
+        }
+    }
+}
+
+/// The effects of a commit that are to be shown.
+pub(super) struct Effects<'a> {
+    pub(super) all: &'a [Done],
+    pub(super) filter: &'a Filter,
+    pub(super) space: event::SpaceId,
+    pub(super) view: &'a dyn View,
+}
+
+impl Serialize for Effects<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let shown = self.all.iter().filter(|effect| self.filter.effect(effect));
+        serializer.collect_seq(shown.map(|effect| convert::effect(effect, self.space, self.view)))
     }
 }
 
@@ -70,11 +160,11 @@ pub(super) struct Task<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Syscall {
+pub(super) struct Syscall<'a> {
     pub(super) name: Cow<'static, str>,
     pub(super) abi: &'static str,
     pub(super) nr: i32,
-    pub(super) args: Vec<String>,
+    pub(super) args: Arguments<'a>,
     pub(super) raw: [Hex; 6],
 }
 
@@ -87,8 +177,8 @@ pub(super) struct Commit<'a> {
     pub(super) task: Task<'a>,
     pub(super) id: u64,
     pub(super) cause: &'static str,
-    pub(super) call: Option<Syscall>,
-    pub(super) effects: Vec<Effect<'a>>,
+    pub(super) call: Option<Syscall<'a>>,
+    pub(super) effects: Effects<'a>,
     pub(super) brk: Option<Move>,
     pub(super) exact: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,11 +236,11 @@ pub(super) struct Region<'a> {
     pub(super) start: Hex,
     pub(super) end: Hex,
     pub(super) size: u64,
-    pub(super) perms: Cow<'static, str>,
-    pub(super) flags: Vec<&'static str>,
+    pub(super) perms: Permissions,
+    pub(super) flags: Letters,
     pub(super) offset: Hex,
-    pub(super) dev: String,
-    pub(super) inode: Shown<u64>,
+    pub(super) dev: Device,
+    pub(super) inode: Shown<Digits>,
     pub(super) name: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name_bytes: Option<Bytes<'a>>,
@@ -176,8 +266,8 @@ pub(super) struct Call<'a> {
     pub(super) space: u64,
     #[serde(flatten)]
     pub(super) task: Task<'a>,
-    pub(super) call: Syscall,
-    pub(super) result: String,
+    pub(super) call: Syscall<'a>,
+    pub(super) result: Returned<'a>,
     pub(super) error: Option<Cow<'static, str>>,
     pub(super) commits: &'a [u64],
     #[serde(skip_serializing_if = "Option::is_none")]

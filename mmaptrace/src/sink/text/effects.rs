@@ -9,13 +9,20 @@
 //! ^ 7f84c36cb000 joined in 7f84c36c7000-7f84c36f3000 176K
 //! ```
 
-use std::fmt::{self, Display, Formatter, Write as _};
+use std::{
+    fmt::{self, Display, Formatter, Write as _},
+    str,
+};
 
 use anstyle::Style as Ansi;
+
 use mmaptrace_model::{Effect, Region, RegionName, effect, event::SpaceId};
 
 use super::style::Palette;
-use crate::sink::{Filter, View, escape::Escaped, maps, size::Size, vmflags};
+use crate::{
+    digits::Digits,
+    sink::{Filter, View, escape::Escaped, size::Size, vmflags},
+};
 
 /// The effects of a commit, and what is needed to tell them.
 pub(crate) struct Effects<'a> {
@@ -229,7 +236,11 @@ pub(super) fn push(out: &mut String, text: fmt::Arguments<'_>) {
 }
 
 fn paint(out: &mut String, style: Ansi, text: fmt::Arguments<'_>) {
-    push(out, format_args!("{style}{text}{style:#}"));
+    if style.is_plain() {
+        push(out, text);
+    } else {
+        push(out, format_args!("{style}{text}{style:#}"));
+    }
 }
 
 /// `7f84c36c7000-7f84c36cb000`
@@ -244,7 +255,9 @@ impl Range {
 impl Display for Range {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (start, end) = self.0;
-        write!(f, "{start:x}-{end:x}")
+        f.write_str(Digits::hex(start).as_str())?;
+        f.write_char('-')?;
+        f.write_str(Digits::hex(end).as_str())
     }
 }
 
@@ -262,7 +275,7 @@ struct Permissions<'a>(&'a Region);
 
 impl Display for Permissions<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.0.flags.permissions().into_iter().try_for_each(|letter| f.write_char(letter.into()))
+        f.write_str(str::from_utf8(&self.0.flags.permissions()).unwrap_or_default())
     }
 }
 
@@ -275,14 +288,12 @@ struct Pages<'a> {
 impl Display for Pages<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let &Self { pages, name } = self;
-        let size = Size(pages.size());
-        write!(
-            f,
-            "{} {} {size}{}",
-            Range::of(pages),
-            Permissions(pages),
-            Named { region: pages, name }
-        )
+        Range::of(pages).fmt(f)?;
+        f.write_char(' ')?;
+        Permissions(pages).fmt(f)?;
+        f.write_char(' ')?;
+        Size(pages.size()).fmt(f)?;
+        Named { region: pages, name }.fmt(f)
     }
 }
 
@@ -297,16 +308,11 @@ impl Display for Named<'_> {
         match self.name {
             RegionName::None => return Ok(()),
             RegionName::Unknown => f.write_str(" (name lost)")?,
-            RegionName::Heap
-            | RegionName::Stack
-            | RegionName::Path(_)
-            | RegionName::Special(_)
-            | RegionName::Anon(_)
-            | RegionName::AnonShmem(_) => {
-                let mut name = Vec::new();
-                maps::push_name(&mut name, self.name);
-                write!(f, " {}", Escaped(&name))?;
-            }
+            RegionName::Heap => f.write_str(" [heap]")?,
+            RegionName::Stack => f.write_str(" [stack]")?,
+            RegionName::Path(name) | RegionName::Special(name) => write!(f, " {}", Escaped(name))?,
+            RegionName::Anon(name) => write!(f, " [anon:{}]", Escaped(name))?,
+            RegionName::AnonShmem(name) => write!(f, " [anon_shmem:{}]", Escaped(name))?,
         }
         match self.region.offset() {
             0 => Ok(()),

@@ -12,7 +12,7 @@ mod style;
 pub(crate) mod why;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fmt,
     io::{self, Write},
     mem,
@@ -52,6 +52,8 @@ pub struct Text<W> {
     owners: Owners,
     /// The calls that have done something and not returned yet, by thread.
     held: BTreeMap<u32, Held>,
+    /// An empty string with room for the lines of a commit: that of a call that returned.
+    spare: String,
     page: Page,
 }
 
@@ -89,6 +91,7 @@ impl<W: Write> Text<W> {
             filter,
             owners: Owners::default(),
             held: BTreeMap::new(),
+            spare: String::new(),
             page: Page::new(style, clock),
         }
     }
@@ -100,7 +103,7 @@ impl<W: Write> Text<W> {
         if !self.filter.cause(cause) {
             return;
         }
-        let mut lines = String::new();
+        let mut lines = mem::take(&mut self.spare);
         let (filter, palette) = (&self.filter, self.page.palette);
         let hidden = Effects { space: *space, all: effects, brk: *brk, view, filter, palette }
             .push_lines(&mut lines);
@@ -111,6 +114,7 @@ impl<W: Write> Text<W> {
             stack::push_lines(&mut stack, *stacks, *space, view, palette);
         }
         if !told && !hidden && stack.is_empty() {
+            self.spare = lines;
             return;
         }
         let because = Because { cause, task };
@@ -153,23 +157,33 @@ impl<W: Write> Text<W> {
                 self.unfinished(&mut other);
             }
         }
-        let held = self.held.entry(task.tid).or_insert_with(|| Held {
-            since: now,
-            id,
-            task: *task,
-            call: *call,
-            lines: String::new(),
-            stack: String::new(),
-            hidden: false,
-            unfinished: false,
-        });
-        if held.lines.is_empty() {
-            held.since = now;
+        let Done { lines, stack, hidden } = done;
+        match self.held.entry(task.tid) {
+            Entry::Vacant(vacant) => {
+                let (task, call) = (*task, *call);
+                let unfinished = false;
+                vacant.insert(Held {
+                    since: now,
+                    id,
+                    task,
+                    call,
+                    lines,
+                    stack,
+                    hidden,
+                    unfinished,
+                });
+            }
+            Entry::Occupied(mut held) => {
+                let held = held.get_mut();
+                if held.lines.is_empty() {
+                    held.since = now;
+                }
+                held.id = id;
+                held.lines.push_str(&lines);
+                held.stack = stack;
+                held.hidden |= hidden;
+            }
         }
-        held.id = id;
-        held.lines.push_str(&done.lines);
-        held.stack = done.stack;
-        held.hidden |= done.hidden;
     }
 
     /// Shows what a call has done so far, if there is anything.
@@ -241,6 +255,10 @@ impl<W: Write> Text<W> {
             stack::push_lines(&mut stack, *stacks, *space, view, self.page.palette);
             let took = Took(*duration);
             self.ended(*time, task, &call, format_args!("{outcome}{took}"), held.as_ref(), &stack);
+        }
+        if let Some(Held { mut lines, .. }) = held {
+            lines.clear();
+            self.spare = lines;
         }
     }
 

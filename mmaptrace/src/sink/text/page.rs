@@ -1,6 +1,6 @@
 //! Lines as they go out: what stands before them, and the column of results.
 
-use std::fmt;
+use std::{fmt, iter};
 
 use mmaptrace_model::event::{SpaceId, Task};
 
@@ -27,6 +27,9 @@ pub(super) struct Page {
     pub(super) exec: Option<SpaceId>,
     /// The time of the last line.
     before: Option<u64>,
+    /// The task of the last line, and how it was shown.
+    task: Option<Task>,
+    who: String,
     /// What stands before the lines now written.
     prefix: String,
     /// What is to be written.
@@ -41,6 +44,8 @@ impl Page {
             clock,
             exec: None,
             before: None,
+            task: None,
+            who: "[?] ".to_owned(),
             prefix: String::new(),
             lines: String::new(),
         }
@@ -83,25 +88,23 @@ impl Page {
     ) {
         let stamp = self.stamp(time);
         self.exec = None;
+        if self.task.as_ref() != task {
+            self.task = task.copied();
+            self.who.clear();
+            push_who(&mut self.who, task);
+        }
         self.prefix.clear();
         push(&mut self.prefix, format_args!("{stamp}"));
-        match task {
-            Some(task) if task.pid == task.tid => {
-                let name = Escaped(comm(&task.comm));
-                push(&mut self.prefix, format_args!("[{} {name}] ", task.pid));
-            }
-            Some(task) => {
-                let name = Escaped(comm(&task.comm));
-                push(&mut self.prefix, format_args!("[{}/{} {name}] ", task.pid, task.tid));
-            }
-            None => self.prefix.push_str("[?] "),
-        }
+        self.prefix.push_str(&self.who);
         let from = self.lines.len();
-        push(&mut self.lines, format_args!("{}{text}", self.prefix));
+        self.lines.push_str(&self.prefix);
+        push(&mut self.lines, text);
         if let Some(result) = result {
             let width = self.lines[from..].chars().count();
             let padding = RESULT_COLUMN.saturating_sub(width).max(1);
-            push(&mut self.lines, format_args!("{:padding$}= {result}", ""));
+            self.lines.extend(iter::repeat_n(' ', padding));
+            self.lines.push_str("= ");
+            push(&mut self.lines, result);
         }
         self.lines.push('\n');
     }
@@ -110,10 +113,28 @@ impl Page {
     pub(super) fn effects(&mut self, tag: &str, lines: &str) {
         for line in lines.lines() {
             if self.style.standalone {
-                push(&mut self.lines, format_args!("{}{tag}: {line}\n", self.prefix));
+                self.lines.push_str(&self.prefix);
+                self.lines.push_str(tag);
+                self.lines.push_str(": ");
             } else {
-                push(&mut self.lines, format_args!("  {line}\n"));
+                self.lines.push_str("  ");
             }
+            self.lines.push_str(line);
+            self.lines.push('\n');
         }
+    }
+}
+
+/// Appends who acts, and a space.
+fn push_who(out: &mut String, task: Option<&Task>) {
+    match task {
+        Some(task) if task.pid == task.tid => {
+            push(out, format_args!("[{} {}] ", task.pid, Escaped(comm(&task.comm))));
+        }
+        Some(task) => {
+            let name = Escaped(comm(&task.comm));
+            push(out, format_args!("[{}/{} {name}] ", task.pid, task.tid));
+        }
+        None => out.push_str("[?] "),
     }
 }

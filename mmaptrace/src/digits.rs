@@ -1,0 +1,80 @@
+//! Numbers as text, without what the formatter does to find out about signs, widths and padding:
+//! numbers are most of what a line is made of.
+
+use std::{
+    fmt::{self, Display, Formatter},
+    str,
+};
+
+/// The most that a number needs: 20 decimal digits, or `0x` and 16 others.
+const ROOM: usize = 20;
+
+/// A number as text.
+#[derive(Clone, Copy, Debug)]
+pub struct Digits {
+    /// The text, right-aligned; zeroes before it.
+    bytes: [u8; ROOM],
+    start: usize,
+}
+
+impl Digits {
+    /// In base 10, with zeroes before it up to `WIDTH` digits.
+    pub const fn decimal<const WIDTH: usize>(value: u64) -> Self {
+        Self::of(value, 10, WIDTH)
+    }
+
+    /// In base 16: `7f84c36c7000`
+    pub const fn hex(value: u64) -> Self {
+        Self::of(value, 16, 1)
+    }
+
+    /// In base 16, as C's `%#lx` writes it but for 0: `0x7f84c36c7000`
+    pub const fn prefixed_hex(value: u64) -> Self {
+        let mut digits = Self::hex(value);
+        digits.start -= 2;
+        digits.bytes[digits.start + 1] = b'x';
+        digits
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        // SAFETY: they are all ASCII: digits, letters, zeroes.
+        unsafe { str::from_utf8_unchecked(&self.bytes[self.start..]) }
+    }
+
+    const fn of(value: u64, base: u64, width: usize) -> Self {
+        let mut bytes = [b'0'; ROOM];
+        let mut start = ROOM;
+        let mut rest = value;
+        while rest != 0 {
+            start -= 1;
+            bytes[start] = b"0123456789abcdef"[(rest % base) as usize];
+            rest /= base;
+        }
+        if start + width > ROOM {
+            start = ROOM - width;
+        }
+        Self { bytes, start }
+    }
+}
+
+impl Display for Digits {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Digits;
+
+    #[test]
+    fn as_the_formatter_has_them() {
+        for value in [0, 1, 9, 10, 15, 16, 0xabc, 0x7f84_c36c_7000, u64::MAX] {
+            assert_eq!(Digits::decimal::<1>(value).as_str(), format!("{value}"));
+            assert_eq!(Digits::decimal::<6>(value).as_str(), format!("{value:06}"));
+            assert_eq!(Digits::hex(value).as_str(), format!("{value:x}"));
+            assert_eq!(Digits::prefixed_hex(value).as_str(), format!("{value:#x}"));
+        }
+    }
+}
