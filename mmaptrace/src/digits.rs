@@ -20,12 +20,12 @@ pub struct Digits {
 impl Digits {
     /// In base 10, with zeroes before it up to `WIDTH` digits.
     pub const fn decimal<const WIDTH: usize>(value: u64) -> Self {
-        Self::of(value, 10, WIDTH)
+        Self::of::<10>(value, WIDTH)
     }
 
     /// In base 16: `7f84c36c7000`
     pub const fn hex(value: u64) -> Self {
-        Self::of(value, 16, 1)
+        Self::of::<16>(value, 1)
     }
 
     /// In base 16, as C's `%#lx` writes it but for 0: `0x7f84c36c7000`
@@ -42,14 +42,14 @@ impl Digits {
         unsafe { str::from_utf8_unchecked(&self.bytes[self.start..]) }
     }
 
-    const fn of(value: u64, base: u64, width: usize) -> Self {
+    const fn of<const BASE: u64>(value: u64, width: usize) -> Self {
         let mut bytes = [b'0'; ROOM];
         let mut start = ROOM;
         let mut rest = value;
         while rest != 0 {
             start -= 1;
-            bytes[start] = b"0123456789abcdef"[(rest % base) as usize];
-            rest /= base;
+            bytes[start] = b"0123456789abcdef"[(rest % BASE) as usize];
+            rest /= BASE;
         }
         if start + width > ROOM {
             start = ROOM - width;
