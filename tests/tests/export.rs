@@ -380,6 +380,11 @@ fn what_cannot_be_exported() {
     let (_launched, recording) = record(&[], "stand_still");
     let file = recording.to_str().expect("UTF-8");
     fails(&["--format", "csv", "-i", file, "--from", "1"], 1, "that is 1.");
+    fails(&["--format", "csv", "-i", file, "-o", file], 1, "the recording itself");
+    export("folded", &["-i", file]);
+    let none = try_export("folded", &["-i", file, "-p", "4000000"]);
+    assert_eq!(none.code(), Some(1));
+    assert!(none.stderr.contains("process 4000000 was not there"), "{}", none.stderr);
     fails(&["--format", "csv", "-i", file, "-o", "/no/such/file"], 1, "/no/such/file");
     fails(&["--format", "csv", "-i", file, "-o", "/dev/full"], 1, "no space left");
     let victim = victim!("stand_still");

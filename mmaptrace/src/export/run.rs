@@ -1,16 +1,23 @@
 //! `mmaptrace export`.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufWriter, IsTerminal as _, Write},
     ops::ControlFlow,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use mmaptrace_model::model::Totals;
 
 use super::{About, Close, Scope, exporter};
-use crate::{config::Export, exit::Exit, history::Past, note};
+use crate::{
+    config::Export,
+    exit::Exit,
+    history::{Past, Source},
+    note,
+};
 
 /// How much is gathered before it is written, in bytes.
 const BUFFER: usize = 1 << 18;
@@ -18,8 +25,8 @@ const BUFFER: usize = 1 << 18;
 /// Writes the events of the past as what was asked for.
 ///
 /// # Errors
-/// The past cannot be read, or is cut or damaged: what precedes that is written. Or the output
-/// cannot be written.
+/// The past cannot be read, or is cut or damaged: what precedes that is written. Or it tells nothing
+/// of the process asked for, or the output cannot be written.
 pub fn run(config: &Export) -> Result<Exit> {
     let mut past = Past::open(&config.source)?;
     let name = config
@@ -27,6 +34,7 @@ pub fn run(config: &Export) -> Result<Exit> {
         .as_ref()
         .map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
     let out: Box<dyn Write> = match &config.output {
+        Some(path) if is_source(path, &config.source) => bail!("{name} is the recording itself"),
         Some(path) => {
             Box::new(File::create(path).with_context(|| format!("cannot create {name}"))?)
         }
@@ -48,8 +56,10 @@ fn write(config: &Export, past: &mut Past, out: impl Write, name: &str) -> Resul
     let about = About { clock: past.clock(), heap: past.heap_rule(), scope };
     let mut export = exporter(config.format, out, about);
     let mut totals = Totals::default();
+    let mut known = config.pid.is_none();
     let told = past.replay(config.from.as_ref(), config.to.as_ref(), |event, model| {
         totals = model.totals();
+        known = known || config.pid.is_some_and(|pid| model.space_of(pid).is_some());
         if scope.has_event(event, model) {
             export.event(event, model).with_context(failed)?;
         }
@@ -61,7 +71,18 @@ fn write(config: &Export, past: &mut Past, out: impl Write, name: &str) -> Resul
     if lost > 0 {
         note(format_args!("not exact: {lost} records were lost"));
     }
+    if let Some(pid) = config.pid.filter(|_| !known) {
+        bail!("process {pid} was not there then");
+    }
     cut.map_or(Ok(Exit::Success), |cut| Err(anyhow!("the events end early: {cut}")))
+}
+
+/// Whether a path, by this or another name, is that of the recording.
+fn is_source(path: &Path, source: &Source) -> bool {
+    let Source::File(recording) = source else { return false };
+    let inode = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let recording = inode(recording);
+    recording.is_some() && inode(path) == recording
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
