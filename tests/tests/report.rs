@@ -183,6 +183,7 @@ fn questions_that_nothing_answers_say_why() {
         (&["who", "--core", "/proc/self/exe", "-i", &file], 1, "no core file"),
         (&["diff", "-i", &file], 2, "--from"),
         (&["report", "--at", "00:00", "-i", &file], 1, "is from "),
+        (&["report", "-p", "1", "-i", &file], 1, "process 1 was not traced"),
         (&["report", "-i", "/nonexistent"], 1, "/nonexistent"),
         (&["report", "--socket", "/nonexistent/socket"], 1, "/nonexistent/socket"),
     ] {
@@ -191,4 +192,35 @@ fn questions_that_nothing_answers_say_why() {
         assert!(answer.stderr.contains(why), "{args:?}: {}", answer.stderr);
         assert_eq!(answer.text(), "", "{args:?}");
     }
+}
+
+/// A recording that is cut is answered by what there is, and it is said.
+#[test]
+fn a_past_that_is_cut_is_told_as_far_as_it_goes() {
+    needs_root!("a_past_that_is_cut_is_told_as_far_as_it_goes");
+    let mut recorded = Recorded::start(|log| victim!("deeds_leak", log), &[]);
+    recorded.victim.work();
+    let file = recorded.file();
+    let scratch = recorded.end();
+    let bytes = std::fs::read(&file).expect("the recording");
+    let cut = scratch.join("cut");
+    std::fs::write(&cut, &bytes[..bytes.len() - 1]).expect("a file");
+    let report = run(mmaptrace(&["report", "-i"]).arg(&cut));
+    assert_eq!(report.code(), Some(1), "{}", report.stderr);
+    assert!(report.text().contains(" regions, at most "), "{}", report.text());
+    assert!(report.stderr.contains("the events end early"), "{}", report.stderr);
+}
+
+/// A tracer that remembers little says since when.
+#[test]
+fn what_is_forgotten_is_said() {
+    needs_root!("what_is_forgotten_is_said");
+    let scratch = Scratch::new();
+    let mut victim = victim!("deeds_leak", scratch.path());
+    let mut tracer = Tracer::attach(victim.pid(), &["-U", "--history", "1K"]);
+    victim.work();
+    let report = run(&mut mmaptrace(&["report", "--wx", "--socket", &socket(&mut tracer)]));
+    assert_eq!(report.code(), Some(0), "{}", report.stderr);
+    assert!(report.stderr.contains(" is forgotten (--history)"), "{}", report.stderr);
+    tracer.finish().assert_clean();
 }

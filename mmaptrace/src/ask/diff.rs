@@ -23,7 +23,7 @@ use mmaptrace_model::{
 
 use super::{
     print::{palette, print},
-    words::{About, time_of_day},
+    words::About,
 };
 use crate::{
     config::{Diff, Format, Later, When},
@@ -222,7 +222,7 @@ fn write_sums(out: &mut dyn Write, name: &[u8], [old, new]: [Sum; 2]) -> io::Res
 
 fn title(out: &mut dyn Write, old: &Side, new: &Side) -> io::Result<()> {
     let [from, to] = [old, new].map(|Side { owner, time, clock, .. }| {
-        format!("{} {} {}", owner.pid, Escaped(comm(&owner.comm)), time_of_day(*clock, *time))
+        format!("{} {} {}", owner.pid, Escaped(comm(&owner.comm)), clock.of_day(*time))
     });
     writeln!(out, "{from} -> {to}")
 }

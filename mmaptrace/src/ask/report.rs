@@ -43,6 +43,7 @@ pub fn run(config: &Report) -> Result<Exit> {
         }
         Ok(ControlFlow::Continue(()))
     })?;
+    told.expect(config.pid)?;
     for space in told.model.spaces().map(Space::id) {
         if scope.has_space(space, &told.model) {
             growth.meet(space, &told.model);
@@ -54,7 +55,7 @@ pub fn run(config: &Report) -> Result<Exit> {
     print(|out| match (config.topic, config.format) {
         (Topic::Folded, _) => growth::write_folded(out, &growth, &stacks),
         (Topic::Growth, Format::Text) => {
-            growth::Told { growth: &growth, stacks: &stacks, top: config.top, limit }.write(out)
+            growth::Table { growth: &growth, stacks: &stacks, top: config.top, limit }.write(out)
         }
         (Topic::Growth, Format::Json) => {
             for (site, figures) in growth.sites() {

@@ -20,7 +20,7 @@ use std::{
     rc::Rc,
 };
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use mmaptrace_model::{
     Event, HeapRule, Model,
     event::{Cause, SpaceId},
@@ -113,6 +113,9 @@ impl Teller {
     /// None that a writer into memory could have.
     pub(super) fn event(&mut self, event: &Event, model: &Model) -> io::Result<()> {
         self.origins.event(event, model);
+        let lens = Lens { model, heap: self.manner.heap, symbols: &self.symbols };
+        // A page may have been made elsewhere, and moved here.
+        self.stacks.see(event, &lens);
         let Some((space, told)) = self.story.event(event, model) else {
             // What nothing happens to is told by what was there at first.
             if let Event::Commit { space, cause: Cause::Seed | Cause::Fork | Cause::Exec, .. } =
@@ -129,7 +132,6 @@ impl Teller {
         }
         self.book(space);
         let lens = Lens { model, heap: self.manner.heap, symbols: &self.symbols };
-        self.stacks.see(&told, &lens);
         if let Some(book) = self.books.get_mut(&space) {
             book.sink.event(&told, &lens)?;
         }
@@ -234,11 +236,15 @@ impl Teller {
     /// What is at the address now, in a space that lives.
     fn look(&self, space: SpaceId, model: &Model) -> Option<Picture> {
         let lens = Lens { model, heap: self.manner.heap, symbols: &self.symbols };
-        let region = model.space(space)?.map().at(self.address);
+        let map = model.space(space)?.map();
+        let region = map.at(self.address);
+        let end = self.address.saturating_add(self.length);
+        let parts = map.overlapping(self.address, end);
         let origin = self.origins.at(space, self.address & !(PAGE - 1)).cloned();
         Some(Picture {
             region: region.map(|region| named(region, &lens, space)),
             origin: origin.unwrap_or_default(),
+            mapped: parts.map(|it| it.end.min(end) - it.start.max(self.address)).sum(),
             ..Picture::default()
         })
     }
@@ -268,6 +274,7 @@ pub fn run(config: &config::Who) -> Result<Exit> {
         teller.event(event, model)?;
         Ok(ControlFlow::Continue(()))
     })?;
+    told.expect(pid)?;
     let mut spaces = 0;
     print::print(|out| {
         if let (Some(crash), Format::Text) = (crash, config.format) {
@@ -278,12 +285,9 @@ pub fn run(config: &config::Who) -> Result<Exit> {
         Ok(())
     })?;
     if spaces == 0 {
-        match pid {
-            Some(pid) => bail!("process {pid} was not traced"),
-            None => note(format_args!(
-                "{address:x} was never mapped while it was traced; -p PID tells what is around it"
-            )),
-        }
+        note(format_args!(
+            "{address:x} was never mapped while it was traced; -p PID tells what is around it"
+        ));
     }
     told.end()
 }

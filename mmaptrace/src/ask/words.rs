@@ -14,8 +14,6 @@ use mmaptrace_model::{
 
 use crate::{
     sink::{
-        Clock,
-        clock::{Stamp, Times},
         escape::{Escaped, comm},
         maps::permissions,
         text::{Because, why_cut},
@@ -88,12 +86,6 @@ impl Display for Did<'_> {
             | Cause::Exec => Because { cause, task }.fmt(f),
         }
     }
-}
-
-/// A time of the day: `10:01:25.576510`.
-pub(super) fn time_of_day(clock: Clock, time: u64) -> String {
-    let stamp = Stamp { times: Times::Micros, clock, time, before: time };
-    stamp.to_string().trim_end().to_owned()
 }
 
 /// Range, permissions and size of a region: `7f84c36bd000-7f84c36be000 rw-p 4K`.

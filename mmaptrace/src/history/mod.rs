@@ -61,12 +61,28 @@ pub struct Told {
     pub model: Model,
     /// When: ns of `CLOCK_MONOTONIC`.
     pub until: u64,
+    /// Since when, likewise, if what was before is forgotten.
+    pub since: Option<u64>,
+    /// How times are told.
+    pub clock: Clock,
     /// Why the past is shorter than it was, if it is: a recorder was killed, or its file is damaged.
     /// What precedes that was told.
     pub short: Option<Error>,
 }
 
 impl Told {
+    /// Sees that it tells of a process, if one is given.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn expect(&self, pid: Option<u32>) -> Result<()> {
+        let known = |pid| self.model.process_totals().any(|process| process.pid == pid);
+        match pid {
+            Some(pid) if !known(pid) => Err(anyhow!("process {pid} was not traced")),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// How a question ends that was answered by what there is; says that it is not exact, if so.
     ///
     /// # Errors
@@ -76,6 +92,10 @@ impl Told {
         let lost = totals.lost + totals.malformed;
         if lost > 0 {
             note(format_args!("not exact: {lost} records were lost"));
+        }
+        if let Some(since) = self.since {
+            let since = self.clock.of_day(since);
+            note(format_args!("what was before {since} is forgotten (--history)"));
         }
         match self.short {
             Some(error) => Err(anyhow!("the events end early: {error}")),
@@ -168,10 +188,13 @@ impl Past {
         }
         let mut model = Model::default();
         let mut events = Vec::new();
+        let mut forgotten = false;
+        let mut since = None;
         let short = self.steps(|step| {
             let item = match step {
                 Step::Model(known) => {
                     model = *known;
+                    forgotten = from.is_none();
                     return Ok(ControlFlow::Continue(()));
                 }
                 Step::Item(item) => item,
@@ -181,6 +204,9 @@ impl Past {
             }
             let told = from.is_none_or(|from| from.is_before(&model, &item));
             until = time_of(&item).map_or(until, |time| until.max(time));
+            if forgotten {
+                since = since.or_else(|| time_of(&item));
+            }
             take(&mut model, item, &mut events);
             for event in events.drain(..).filter(|_| told) {
                 if tell(&event, &model)?.is_break() {
@@ -189,7 +215,7 @@ impl Past {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(Told { model, until, short })
+        Ok(Told { model, until, since, clock: self.clock(), short })
     }
 
     /// All from the beginning on, for a flow of its own.

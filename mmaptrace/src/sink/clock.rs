@@ -37,6 +37,12 @@ impl Clock {
         Epoch { seconds: nanos / NANOS, nanos: (nanos % NANOS) as u32 }
     }
 
+    /// A time of the local day: `10:01:25.576510`.
+    pub fn of_day(&self, monotonic: u64) -> String {
+        let (hours, minutes, seconds, micros) = self.local(monotonic);
+        format!("{hours:02}:{minutes:02}:{seconds:02}.{micros:06}")
+    }
+
     /// Hours, minutes, seconds and microseconds of the local day.
     fn local(&self, monotonic: u64) -> (u64, u64, u64, u32) {
         let Epoch { seconds, nanos } = self.epoch(monotonic);

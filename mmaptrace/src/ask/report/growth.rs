@@ -31,7 +31,7 @@ const SITE: usize = 51;
 
 /// What there is to tell, and how much of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told<'a> {
+pub(super) struct Table<'a> {
     pub(super) growth: &'a Growth,
     pub(super) stacks: &'a Backtraces,
     /// How many sites.
@@ -40,7 +40,7 @@ pub(super) struct Told<'a> {
     pub(super) limit: u64,
 }
 
-impl Told<'_> {
+impl Table<'_> {
     /// Writes it.
     ///
     /// # Errors

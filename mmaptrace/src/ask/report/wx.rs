@@ -23,7 +23,7 @@ use mmaptrace_model::{
 };
 
 use crate::{
-    ask::words::{About, Did, Pages, Stack, time_of_day},
+    ask::words::{About, Did, Pages, Stack},
     sink::{
         Telling,
         escape::{Escaped, comm},
@@ -117,7 +117,7 @@ fn write_kind(
             write!(out, " {}", Escaped(name))?;
         }
         if let Some(deed) = second {
-            write!(out, "  {}", time_of_day(telling.clock, deed.time))?;
+            write!(out, "  {}", telling.clock.of_day(deed.time))?;
         }
         if *times > 1 {
             write!(out, ", {times} times")?;

@@ -3,19 +3,20 @@
 use std::io::{self, Write};
 
 use mmaptrace_model::{
-    event::SpaceId,
+    event::{Cause, SpaceId},
     history::{Deed, Ending, Tale},
 };
 
 use super::picture::Picture;
 use crate::{
-    ask::words::{About, Did, Pages, Span, Stack, Who, time_of_day},
+    ask::words::{About, Did, Pages, Span, Stack, Who},
     sink::{
         Telling,
         escape::Escaped,
         json::{self, Known},
         summary::Ended,
     },
+    syscall,
 };
 
 /// What there is to say of one space.
@@ -37,14 +38,20 @@ impl Answer<'_> {
         if *length > 1 {
             write!(out, "-{:x}", address.saturating_add(*length))?;
         }
-        let state = match (tale.mapped, tale.end) {
-            (true, None) => "mapped",
-            (true, Some((Ending::Exit(_), _))) => "mapped until the end",
-            (true, Some((Ending::Exec, _))) => "mapped until it ran another program",
-            (false, _) if tale.last.is_none() => "never mapped while it was traced",
-            (false, _) => "not mapped",
-        };
-        writeln!(out, " in {owner}: {state}")?;
+        write!(out, " in {owner}: ")?;
+        match (tale.mapped, &tale.last) {
+            (false, None) => writeln!(out, "never mapped while it was traced")?,
+            (false, Some(_)) => writeln!(out, "not mapped")?,
+            (true, _) => {
+                let part = if picture.mapped < *length { " in part" } else { "" };
+                let until = match tale.end {
+                    None => "",
+                    Some((Ending::Exit(_), _)) => " until the end",
+                    Some((Ending::Exec, _)) => " until it ran another program",
+                };
+                writeln!(out, "mapped{part}{until}")?;
+            }
+        }
         if let Some((region, name)) = &picture.region {
             writeln!(out, "  in       {}{}", Pages(region), named(name))?;
             self.deed(out, "created", picture.origin.created.as_deref(), telling)?;
@@ -54,14 +61,15 @@ impl Answer<'_> {
             return Ok(());
         }
         if let (false, Some(last)) = (tale.mapped, &tale.last) {
-            self.deed(out, "unmapped", Some(last), telling)?;
+            let what = if is_move(last, *address) { "moved" } else { "unmapped" };
+            self.deed(out, what, Some(last), telling)?;
         }
         if let Some((region, name)) = &picture.below {
-            let distance = About(address - region.end);
+            let distance = Distance(address - region.end);
             writeln!(out, "  below    {}{} ends {distance} before", Pages(region), named(name))?;
         }
         if let Some((region, name)) = &picture.above {
-            let distance = About(region.start - address);
+            let distance = Distance(region.start - address);
             writeln!(out, "  above    {}{} starts {distance} after", Pages(region), named(name))?;
         }
         Ok(())
@@ -83,7 +91,7 @@ impl Answer<'_> {
             }
             None => format!("{} ago", Span(self.now.saturating_sub(deed.time))),
         };
-        writeln!(out, "  {what:8} {since}, {}", time_of_day(telling.clock, deed.time))?;
+        writeln!(out, "  {what:8} {since}, {}", telling.clock.of_day(deed.time))?;
         writeln!(out, "           by {}, commit {}", Did(deed), deed.id)?;
         write!(out, "{}", Stack { stack: telling.stacks.of(deed), indent: 13 })
     }
@@ -110,6 +118,15 @@ impl Answer<'_> {
     }
 }
 
+/// How many bytes before or after, if any.
+struct Distance(u64);
+
+impl std::fmt::Display for Distance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 == 0 { f.write_str("right") } else { About(self.0).fmt(f) }
+    }
+}
+
 /// How an address space ended, as the end of a sentence of its process: `was killed by SIGSEGV`.
 struct Past(Ending);
 
@@ -121,6 +138,14 @@ impl std::fmt::Display for Past {
             Ending::Exec => f.write_str("ran another program"),
         }
     }
+}
+
+/// Whether a deed took what was at an address elsewhere.
+fn is_move(deed: &Deed, address: u64) -> bool {
+    let Cause::Call(call) = &deed.cause else { return false };
+    let [old, old_length, new_length, ..] = call.args;
+    let moved = old..old.saturating_add(old_length.min(new_length));
+    syscall::name(call) == "mremap" && moved.contains(&address)
 }
 
 fn named(name: &[u8]) -> String {

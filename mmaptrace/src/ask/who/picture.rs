@@ -9,6 +9,8 @@ use crate::sink::{Lens, View as _, maps};
 pub(super) struct Picture {
     /// The region, and its name as maps prints it.
     pub(super) region: Option<(Region, Vec<u8>)>,
+    /// How many of the bytes that were asked for are mapped.
+    pub(super) mapped: u64,
     /// Where the page comes from.
     pub(super) origin: Origin,
     /// The regions before and after, where there is none.
