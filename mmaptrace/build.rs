@@ -1,5 +1,5 @@
-//! Provides the eBPF object that the library embeds, as `$OUT_DIR/mmaptrace-ebpf`: a ready one
-//! that `MMAPTRACE_EBPF_OBJECT` names, else one built from the crate beside this.
+//! Provides the eBPF objects that the library embeds, in `$OUT_DIR`: ready ones, of the directory
+//! that `MMAPTRACE_EBPF_OBJECTS` names, else built from the crate beside this.
 
 #[path = "build/ebpf.rs"]
 mod ebpf;
@@ -17,7 +17,9 @@ use std::{
 use ebpf::EbpfCrate;
 use toolchain::{Linker, Survey, Toolchain};
 
-const READY: &str = "MMAPTRACE_EBPF_OBJECT";
+const READY: &str = "MMAPTRACE_EBPF_OBJECTS";
+/// The objects, one for each tier.
+const OBJECTS: [&str; 2] = [ebpf::NAME, "mmaptrace-ebpf-degraded"];
 
 /// Relative to this package, where cargo starts a build script.
 const MANIFEST: &str = "../mmaptrace-ebpf/Cargo.toml";
@@ -38,29 +40,31 @@ Any one of these helps:
         on Debian: installs what is missing; elsewhere: says what to install
     rustup toolchain install nightly --component rust-src
         and a bpf-linker on PATH (https://github.com/aya-rs/bpf-linker#installation)
-    MMAPTRACE_EBPF_OBJECT=/path/to/mmaptrace-ebpf cargo build
-        with an object that was built elsewhere from the same sources";
+    MMAPTRACE_EBPF_OBJECTS=/path/to/directory cargo build
+        with objects that were built elsewhere from the same sources";
 
 fn main() {
     println!("cargo::rerun-if-env-changed={READY}");
-    let object = PathBuf::from(variable("OUT_DIR")).join(ebpf::NAME);
-    if let Err(report) = provide(&object) {
+    if let Err(report) = provide(Path::new(&variable("OUT_DIR"))) {
         for line in report.lines() {
             println!("cargo::error={line}");
         }
     }
 }
 
-/// Puts the object at `object`, or says all that was tried.
-fn provide(object: &Path) -> Result<(), String> {
+/// Puts the objects into `out`, or says all that was tried.
+fn provide(out: &Path) -> Result<(), String> {
     if let Some(ready) = env::var_os(READY) {
         let ready = Path::new(&ready);
-        println!("cargo::rerun-if-changed={}", ready.display());
-        return copy(ready, object).map_err(|error| format!("{READY}: {error}"));
+        for object in OBJECTS {
+            println!("cargo::rerun-if-changed={}", ready.join(object).display());
+        }
+        return copy(ready, out).map_err(|error| format!("{READY}: {error}"));
     }
     if env::var_os("DOCS_RS").is_some() {
-        // Documentation is built with stable Rust alone, and never runs the object.
-        return fs::write(object, []).map_err(|error| error.to_string());
+        // Documentation is built with stable Rust alone, and never runs the objects.
+        let empty = |object: &str| fs::write(out.join(object), []);
+        return OBJECTS.into_iter().try_for_each(empty).map_err(|error| error.to_string());
     }
     if !Path::new(MANIFEST).exists() {
         return Err(format!("{MANIFEST} is not there: build in the repository, or set {READY}"));
@@ -73,20 +77,20 @@ fn provide(object: &Path) -> Result<(), String> {
     let mut report = String::new();
     for (toolchain, linker) in survey.pairs() {
         match build(toolchain, linker) {
-            Ok(built) => return copy(&built, object),
+            Ok(built) => return copy(&built, out),
             Err(said) => {
                 let _ = writeln!(report, "with {toolchain} and {linker}:\n{said}");
             }
         }
     }
     if report.is_empty() {
-        Err(format!("nothing here can build the eBPF object; looked at:\n{survey}{ADVICE}"))
+        Err(format!("nothing here can build the eBPF objects; looked at:\n{survey}{ADVICE}"))
     } else {
-        Err(format!("the eBPF object does not build\n{report}"))
+        Err(format!("the eBPF objects do not build\n{report}"))
     }
 }
 
-/// Builds the object, and returns where it is, or what the compiler said.
+/// Builds the objects, and returns where they are, or what the compiler said.
 fn build(toolchain: &Toolchain, linker: &Linker) -> Result<PathBuf, String> {
     let target_dir = target_dir();
     let arch = variable("CARGO_CFG_TARGET_ARCH");
@@ -105,7 +109,7 @@ fn build(toolchain: &Toolchain, linker: &Linker) -> Result<PathBuf, String> {
     for line in said.lines() {
         println!("cargo::warning={line}");
     }
-    Ok(target_dir.join(ebpf.target()).join("release").join(ebpf::NAME))
+    Ok(target_dir.join(ebpf.target()).join("release"))
 }
 
 /// A directory that debug builds, release builds and lints share, and `cargo clean` removes: in
@@ -116,8 +120,13 @@ fn target_dir() -> PathBuf {
     outer.unwrap_or(&out).join("ebpf")
 }
 
+/// Copies the objects from one directory to another.
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
-    fs::copy(from, to).map(drop).map_err(|error| format!("cannot copy {}: {error}", from.display()))
+    OBJECTS.into_iter().try_for_each(|object| {
+        let from = from.join(object);
+        let copied = fs::copy(&from, to.join(object));
+        copied.map(drop).map_err(|error| format!("cannot copy {}: {error}", from.display()))
+    })
 }
 
 /// A variable that cargo sets for every build script.

@@ -85,6 +85,7 @@ pub struct Space {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Process {
-    /// Zero: being there is what it tells.
-    pub pad: u32,
+    /// Its records that found no room, in the degraded tier: the other counts them by [`Space`], and
+    /// being there is all that this tells.
+    pub lost: u64,
 }

@@ -95,6 +95,10 @@ pub mod flag {
     /// [`Commit::result`](super::Commit::result). A [`Call`](super::Call) that says the same may
     /// follow, or not.
     pub const RETURNS: u16 = 1 << 13;
+    /// Commit: the regions were read without the lock, and may be none of one moment.
+    pub const UNLOCKED: u16 = 1 << 14;
+    /// Exit: how it ended is not known.
+    pub const UNTOLD: u16 = 1 << 15;
 }
 
 /// Why a commit happened, the value of [`Commit::cause`].

@@ -5,6 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::task_struct;
 use mmaptrace_common::{
     control::{NOT_KNOWN, Space},
+    layout::ABSENT,
     record::{Commit, cause, flag, kind},
     syscalls::Range,
 };
@@ -12,8 +13,8 @@ use mmaptrace_common::{
 use crate::{
     emit,
     kernel::{
-        ABSENT, Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, current, ids,
-        layout, load,
+        Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, current, ids, layout,
+        load,
     },
     maps::{CONTROL, PART, SPACES, WALK},
     name,

@@ -8,7 +8,7 @@ use aya_ebpf::{
         bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs,
     },
 };
-pub(crate) use mmaptrace_common::layout::{ABSENT, Layout};
+use mmaptrace_common::layout::Layout;
 
 /// Filled in before loading; constant for the verifier.
 #[unsafe(no_mangle)]
@@ -102,6 +102,16 @@ pub(crate) unsafe fn comm(task: *const c_void) -> [u8; 16] {
     }
 }
 
+/// Whether the call that a task is in is a 32-bit one.
+///
+/// # Safety
+/// `task` is the current task's BTF pointer.
+#[inline(always)]
+pub(crate) unsafe fn is_compat(task: *const c_void) -> bool {
+    // SAFETY: as above.
+    unsafe { load::<u32>(task, layout!(task_status)) & TS_COMPAT != 0 }
+}
+
 /// The registers with which the current task entered the kernel.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
@@ -181,19 +191,18 @@ impl Entry {
     #[inline(always)]
     pub(crate) unsafe fn of(task: *mut task_struct) -> Self {
         // SAFETY: every user task has its registers there.
-        unsafe { Self::from_regs(bpf_task_pt_regs(task) as *const c_void, task.cast()) }
+        unsafe { Self::from_regs(bpf_task_pt_regs(task) as *const c_void, is_compat(task.cast())) }
     }
 
     /// From registers at hand.
     ///
     /// # Safety
-    /// Both are BTF pointers, and `regs` is the current task's.
+    /// `regs` is a BTF pointer to the current task's registers, or points to a copy of them.
     #[inline(always)]
-    pub(crate) unsafe fn from_regs(regs: *const c_void, task: *const c_void) -> Self {
+    pub(crate) unsafe fn from_regs(regs: *const c_void, compat: bool) -> Self {
         // SAFETY: as above.
         unsafe {
             let nr = load::<u64>(regs, regs::ORIG_AX) as i32;
-            let compat = load::<u32>(task, layout!(task_status)) & TS_COMPAT != 0;
             let register = |offset: u32| load::<u64>(regs, offset);
             let args = if compat {
                 let half = |offset: u32| u64::from(register(offset) as u32);
@@ -224,14 +233,11 @@ impl Entry {
     /// Of registers at hand: the call's [`Entry::rule`] alone, which lets most calls go.
     ///
     /// # Safety
-    /// As for [`Entry::from_regs`].
+    /// Both are BTF pointers, and of the current task.
     #[inline(always)]
     pub(crate) unsafe fn rule_of(regs: *const c_void, task: *const c_void) -> u8 {
         // SAFETY: as above.
-        unsafe {
-            let compat = load::<u32>(task, layout!(task_status)) & TS_COMPAT != 0;
-            rule(load::<u64>(regs, regs::ORIG_AX) as i32, compat)
-        }
+        unsafe { rule(load::<u64>(regs, regs::ORIG_AX) as i32, is_compat(task)) }
     }
 
     /// The byte of [`mmaptrace_common::syscalls::Rules`] of this call; 0: not in the table.

@@ -30,6 +30,10 @@ mod programs;
 #[cfg(target_arch = "bpf")]
 mod range;
 #[cfg(target_arch = "bpf")]
+mod report;
+#[cfg(target_arch = "bpf")]
+mod ring;
+#[cfg(target_arch = "bpf")]
 mod stack;
 #[cfg(target_arch = "bpf")]
 mod walk;

@@ -15,6 +15,7 @@ use crate::{
     emit,
     kernel::{ids, layout, mask, read},
     maps::{NAME_TEXT, NAMES, PATH_TEXT, RENAMES, WALK, Walk},
+    ring,
 };
 
 /// Components of one path, crossings of mounts included.
@@ -59,9 +60,9 @@ pub(crate) fn count_rename(moves: bool) {
     if let Some(renames) = RENAMES.get_ptr_mut(0) {
         // SAFETY: as in `known`.
         unsafe {
-            emit::add(&raw mut (*renames).calls);
+            ring::add(&raw mut (*renames).calls);
             if moves {
-                emit::add(&raw mut (*renames).moves);
+                ring::add(&raw mut (*renames).moves);
             }
         }
     }

@@ -14,14 +14,14 @@ use aya_ebpf::{
 use mmaptrace_common::{
     control::{NOT_KNOWN, Process},
     record::{Call, Exec, Exit, Fork, TEXT_MAX, cause, flag, kind},
-    syscalls::{MOVES, Report, option},
+    syscalls::{MOVES, Report},
 };
 
 use crate::{
     commit, emit,
-    kernel::{Entry, comm, current, ids, layout, load, mask, read},
+    kernel::{Entry, comm, current, ids, is_compat, layout, load, mask, read},
     maps::{CALL_TEXT, CGROUP, ENTERED, EXEC_TEXT, PROCESSES, SPACES},
-    name, stack,
+    name, report, ring, stack,
 };
 
 /// The name that `follow_name` compares with, NUL-padded.
@@ -124,7 +124,7 @@ pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     // SAFETY: as above.
-    let entry = unsafe { Entry::from_regs(regs, task) };
+    let entry = unsafe { Entry::from_regs(regs, is_compat(task)) };
     let result = argument(&ctx, 1) as i64;
     let report = rule >> 4;
     if report == Report::Names as u8 {
@@ -147,45 +147,13 @@ pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
             }
             made_last
         };
-        if wanted(report, &entry, result, made_last) {
+        if report::wanted(report, &entry, result, made_last) {
             // SAFETY: it is the current task.
             let comm = unsafe { comm(task) };
             send_call(&entry, result, mm, emit::lost_of(space), ids, comm);
         }
     }
     0
-}
-
-/// Whether the return of a call of the table is reported, see [`Report`].
-#[inline(always)]
-fn wanted(report: u8, call: &Entry, result: i64, made_last_commit: bool) -> bool {
-    const ALWAYS: u8 = Report::Always as u8;
-    const PRCTL: u8 = Report::Prctl as u8;
-    const ARCH_PRCTL: u8 = Report::ArchPrctl as u8;
-    const IOCTL: u8 = Report::Ioctl as u8;
-    const FAILURE: u8 = Report::Failure as u8;
-    const PARENT: u8 = Report::Parent as u8;
-    let [a0, a1, ..] = call.args;
-    match report {
-        ALWAYS => true,
-        PRCTL => {
-            made_last_commit
-                || a0 == option::PR_SET_VMA
-                || a0 == option::PR_SET_MM
-                || a0 == option::PR_SET_MEMORY_MERGE
-        }
-        ARCH_PRCTL => {
-            made_last_commit
-                || (option::ARCH_MAP_VDSO_X32..=option::ARCH_MAP_VDSO_64).contains(&a0)
-                || a0 == option::ARCH_SHSTK_ENABLE
-        }
-        IOCTL => {
-            made_last_commit || a1 == option::UFFDIO_REGISTER || a1 == option::UFFDIO_UNREGISTER
-        }
-        FAILURE => result < 0,
-        PARENT => result != 0,
-        _ => false,
-    }
 }
 
 /// Sends a call's return.
@@ -282,7 +250,7 @@ unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
             return false;
         }
         if !thread && PROCESSES.insert(child_pid, Process::default(), 0).is_err() {
-            emit::count_unfollowed();
+            ring::count_unfollowed();
             return false;
         }
         if SPACES.get_ptr(child_mm as u64).is_none() && !emit::follow(child_mm as u64) {
@@ -327,7 +295,7 @@ unsafe fn executed(old_tid: u32, bprm: *const c_void) -> bool {
                 return false;
             }
             if PROCESSES.insert(pid, Process::default(), 0).is_err() {
-                emit::count_unfollowed();
+                ring::count_unfollowed();
                 return false;
             }
         }

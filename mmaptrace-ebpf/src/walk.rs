@@ -9,13 +9,14 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
 use mmaptrace_common::{
+    layout::ABSENT,
     record::{Commit, REGIONS_PER_PART, Region, backing, flag},
     syscalls,
 };
 
 use crate::{
     emit,
-    kernel::{ABSENT, layout, mask, read},
+    kernel::{layout, mask, read},
     maps::{PART, Part, WALK, Walk},
     name,
 };

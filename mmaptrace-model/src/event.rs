@@ -85,6 +85,9 @@ pub enum Doubt {
     },
     /// A record that no kernel writes.
     Malformed,
+    /// Its regions are read without the kernel's lock, after the calls. It is no event, and a
+    /// reading heals it only until the next.
+    Unlocked,
 }
 
 /// Which address space, over the life of the tracer: unlike the mm's address it is not reused.
@@ -199,8 +202,8 @@ pub enum Event {
         time: u64,
         /// Who.
         task: Task,
-        /// The status as `wait` tells it.
-        status: u32,
+        /// The status as `wait` tells it; `None`: it is not known.
+        status: Option<u32>,
         /// Whether it was the last of its process.
         last: bool,
         /// Commits of a call that will never return.

@@ -102,7 +102,7 @@ impl Model {
 
     /// The spaces that are to be read again, and a process of each to do it by.
     pub fn in_doubt(&self) -> impl Iterator<Item = (&Space, u32)> {
-        let doubtful = self.spaces().filter(|space| space.doubt().is_some());
+        let doubtful = self.spaces().filter(|space| space.wants_reading());
         doubtful.filter_map(|space| Some((space, self.processes.of_space(space.id())?.pid)))
     }
 
@@ -305,7 +305,7 @@ impl Model {
             // A process that had this id has ended, and the record of it was lost.
             let old = self.space_of(child.pid).map(Space::id);
             let old = old.and_then(|id| self.spaces.get(self.mms.get(&id)?));
-            self.processes.exit(child.pid, 0, old);
+            self.processes.exit(child.pid, None, old);
             self.processes.enter(child.pid, child.comm, space);
         }
         self.threads.end(child.tid);
@@ -324,13 +324,14 @@ impl Model {
         let (comm, commits) =
             self.threads.end(tid).unwrap_or_else(|| (known.unwrap_or_default(), Commits::new()));
         let last = header.flags & flag::GROUP != 0;
+        let status = (header.flags & flag::UNTOLD == 0).then_some(exit.status);
         if last {
             let space = self.processes.get(pid).and_then(|process| process.space);
             let space = space.and_then(|id| self.spaces.get(self.mms.get(&id)?));
-            self.processes.exit(pid, exit.status, space);
+            self.processes.exit(pid, status, space);
         }
         let task = Task { pid, tid, comm };
-        out.push(Event::Exit { time: header.time, task, status: exit.status, last, commits });
+        out.push(Event::Exit { time: header.time, task, status, last, commits });
     }
 
     fn end(&mut self, header: &Header, out: &mut Vec<Event>) {

@@ -18,7 +18,7 @@ pub struct Process {
     pub comm: [u8; 16],
     /// Where it runs; `None` once that has ended.
     pub space: Option<SpaceId>,
-    /// How it ended, as `wait` tells it; `None`: it runs.
+    /// How it ended, as `wait` tells it; `None`: it runs, or that is not known.
     pub status: Option<u32>,
     /// Events of its tasks; see [`Totals::events`](crate::model::Totals::events).
     pub events: u64,
@@ -98,9 +98,9 @@ impl Processes {
     }
 
     /// The last thread of a process has ended.
-    pub(crate) fn exit(&mut self, pid: u32, status: u32, space: Option<&Space>) {
+    pub(crate) fn exit(&mut self, pid: u32, status: Option<u32>, space: Option<&Space>) {
         let Some(mut process) = self.live.remove(&pid) else { return };
-        process.status = Some(status);
+        process.status = status;
         if let Some(space) = space {
             process.look_at(space);
         }

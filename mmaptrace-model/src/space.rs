@@ -45,6 +45,8 @@ pub struct Space {
     /// The last commit after which there was no doubt.
     sure: u64,
     doubt: Option<Doubt>,
+    /// Whether the last reading was without the lock.
+    unlocked: bool,
     /// Whether the whole space was ever read.
     seeded: bool,
     renames: u64,
@@ -73,6 +75,7 @@ impl Space {
             commit: None,
             sure: 0,
             doubt: Some(Doubt::Unseeded),
+            unlocked: false,
             seeded: false,
             renames: 0,
             lost: 0,
@@ -113,7 +116,15 @@ impl Space {
 
     /// Why it is not known to be exact, if it is not: the first cause since it last was.
     pub const fn doubt(&self) -> Option<Doubt> {
-        self.doubt
+        match self.doubt {
+            None if self.unlocked => Some(Doubt::Unlocked),
+            doubt => doubt,
+        }
+    }
+
+    /// Whether to read it again would help.
+    pub const fn wants_reading(&self) -> bool {
+        self.doubt.is_some()
     }
 
     /// How many causes of doubt there were so far, those during a doubt included.

@@ -5,7 +5,7 @@ use std::{env, ffi::OsStr, path::Path, process::Command};
 
 use crate::toolchain::{Linker, Toolchain};
 
-/// The crate, and the program in it.
+/// The crate.
 pub(crate) const NAME: &str = "mmaptrace-ebpf";
 
 /// What to work on, and for which machine.
@@ -43,7 +43,7 @@ impl EbpfCrate<'_> {
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
             .env(self.linker_variable(), &linker.path)
             .args([subcommand, "--quiet", "--locked", "--release", "-Zbuild-std=core"])
-            .args(["--bin", NAME, "--target", self.target(), "--manifest-path"])
+            .args(["--bins", "--target", self.target(), "--manifest-path"])
             .arg(self.manifest)
             .arg("--target-dir")
             .arg(self.target_dir);

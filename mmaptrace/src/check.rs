@@ -7,7 +7,11 @@ use anyhow::{Context as _, Result};
 use crate::{
     control::directory,
     exit::Exit,
-    kernel::{Follow, LoadError, Probe, Settings, Stacks, btf::Types},
+    kernel::{
+        Follow, LoadError, Settings, Stacks, Tier,
+        btf::Types,
+        source::{self, DEGRADED, Why},
+    },
 };
 
 /// The ring of the trial: as small as can be.
@@ -52,10 +56,17 @@ pub fn run() -> Result<Exit> {
         durations: false,
         follow: Follow::default(),
     };
-    let exit = match Probe::load(&settings) {
-        Ok(_) => {
-            lines.push("programs the kernel takes and attaches all of them".to_owned());
-            lines.push("tier     exact".to_owned());
+    let exit = match source::open(&settings) {
+        Ok((source, why)) => {
+            lines.push(match why {
+                None => "programs the kernel takes and attaches all of them".to_owned(),
+                Some(Why::Forced) => "programs MMAPTRACE_TIER asks for others".to_owned(),
+                Some(Why::Refused(error)) => format!("programs {}", explain(&error)),
+            });
+            lines.push(match source.tier() {
+                Tier::Exact => "tier     exact".to_owned(),
+                Tier::Degraded => format!("tier     degraded: {DEGRADED}"),
+            });
             Exit::Success
         }
         Err(error) => {

@@ -5,7 +5,7 @@ use std::fs;
 use mmaptrace_model::HeapRule;
 use mmaptrace_recording::Start;
 
-use crate::kernel;
+use crate::kernel::{self, Tier};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 pub fn now() -> u64 {
@@ -19,8 +19,8 @@ fn time(clock: libc::clockid_t) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// What a trace that begins now has to tell; `calls`: returns of calls are reported.
-pub fn start(calls: bool) -> Start {
+/// What a trace of this tier that begins now has to tell; `calls`: returns of calls are reported.
+pub fn start(tier: Tier, calls: bool) -> Start {
     let heap = procfs::sys::kernel::Version::current()
         .map_or(HeapRule::Exclusive, |v| HeapRule::of_kernel(v.major.into(), v.minor.into()));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -30,7 +30,7 @@ pub fn start(calls: bool) -> Start {
         time,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: kernel.trim().to_owned(),
-        tier: "exact".to_owned(),
+        tier: tier.name().to_owned(),
         clock_offset: wall.cast_signed() - time.cast_signed(),
         utc_offset: utc_offset((wall / 1_000_000_000).cast_signed()),
         heap_inclusive: heap == HeapRule::Inclusive,

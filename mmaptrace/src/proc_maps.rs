@@ -31,7 +31,12 @@ impl ProcMaps {
 
     /// The regions with their names.
     pub fn regions(&self) -> impl Iterator<Item = (Region, RegionName<'_>)> {
-        self.regions.iter().map(|(region, name)| (*region, name_of(region, name)))
+        Self::named(&self.regions)
+    }
+
+    /// Some of the regions, with their names.
+    pub fn named(some: &[(Region, Vec<u8>)]) -> impl Iterator<Item = (Region, RegionName<'_>)> {
+        some.iter().map(|(region, name)| (*region, name_of(region, name)))
     }
 }
 

@@ -390,6 +390,7 @@ fn events() -> Vec<Event> {
         Doubt::Count { kernel: 30, model: 29 },
         Doubt::Pages { kernel: 300, model: 299 },
         Doubt::Malformed,
+        Doubt::Unlocked,
     ];
     let argv = [b"ls".as_slice(), b"\xff\xfe", b"\n\"", b""];
     let mut events: Vec<_> = causes
@@ -433,7 +434,7 @@ fn events() -> Vec<Event> {
             cut: true,
         },
         Event::Fork { time, space, task, child: TASK, shared: true },
-        Event::Exit { time, task, status: 0x8b, last: true, commits: [2][..].into() },
+        Event::Exit { time, task, status: Some(0x8b), last: true, commits: [2][..].into() },
         Event::Healed { time, space, id: 1240, differences: 2 },
         Event::Malformed { kind: 77, len: 3 },
         Event::End { time, space },

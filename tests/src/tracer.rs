@@ -45,8 +45,21 @@ impl Tracer {
     /// # Panics
     /// If the tracer ends instead.
     pub fn attach_all(pids: &[u32], extra: &[&str]) -> Self {
-        let scratch = Scratch::new();
+        Self::attach_by(mmaptrace(extra), pids, extra)
+    }
+
+    /// Attaches to a process in the degraded tier, and waits until it has its address space.
+    ///
+    /// # Panics
+    /// If the tracer ends instead.
+    pub fn attach_degraded(pid: u32, extra: &[&str]) -> Self {
         let mut command = mmaptrace(extra);
+        command.env("MMAPTRACE_TIER", "degraded");
+        Self::attach_by(command, &[pid], extra)
+    }
+
+    fn attach_by(mut command: Command, pids: &[u32], extra: &[&str]) -> Self {
+        let scratch = Scratch::new();
         command.stdout(Stdio::null());
         if !extra.contains(&"--format") {
             command.args(["--format", "json"]);

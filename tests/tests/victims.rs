@@ -9,7 +9,7 @@ use mmaptrace_common::syscalls::{Report, TABLE};
 use mmaptrace_tests::{Scratch, Victim, run, victim_path};
 
 /// Cases that do not talk as the others do: images another case runs, and those that never are done.
-const APART: &[&str] = &["after_execve", "after_execve_again", "deeds_crash", "flood"];
+const APART: &[&str] = &["after_execve", "after_execve_again", "climb", "deeds_crash", "flood"];
 
 fn cases() -> Vec<String> {
     let list = run(Command::new(victim_path!()).arg("cases"));
@@ -31,6 +31,7 @@ const TESTS: &[&str] = &[
     include_str!("blame.rs"),
     include_str!("calls.rs"),
     include_str!("contention.rs"),
+    include_str!("degraded.rs"),
     include_str!("dump.rs"),
     include_str!("effects_without_calls.rs"),
     include_str!("errors.rs"),

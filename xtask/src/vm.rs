@@ -107,7 +107,7 @@ fn run(
     let mut console = Console::default();
     let off = qemu.boot(&files.kernel, &initrd)?.watch(PATIENCE, |line| {
         // The log is for people; the tests do not fail for it.
-        _ = writeln!(file, "{line}");
+        _ = writeln!(file, "{:7.1} {line}", start.elapsed().as_secs_f64());
         console.line(line);
     });
     console.stop();

@@ -34,8 +34,8 @@ pub struct Tale {
 /// How an address space ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Its process ended: the status as `wait` tells it.
-    Exit(u32),
+    /// Its process ended: the status as `wait` tells it, if that is known.
+    Exit(Option<u32>),
     /// Its process runs another image.
     Exec,
 }

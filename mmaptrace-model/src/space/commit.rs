@@ -104,7 +104,8 @@ impl Space {
         }
         let proven = self.verify(commit, whole, out) && whole;
         let healed = if proven { self.doubt.take() } else { None };
-        let exact = self.doubt.is_none();
+        self.unlocked = flags & flag::UNLOCKED != 0 || (self.unlocked && !whole);
+        let exact = self.doubt().is_none();
         if exact {
             self.sure = commit.id;
         }

@@ -191,7 +191,7 @@ fn told(world: &World, space: SpaceId) -> Vec<String> {
         }
         Event::Call { call, .. } => format!("{} returned", call.nr),
         Event::Fork { .. } => "fork".to_owned(),
-        Event::Exit { status, .. } => format!("exit {status}"),
+        Event::Exit { status, .. } => format!("exit {}", status.unwrap_or_default()),
         other => format!("{other:?}"),
     })
     .collect()
@@ -218,7 +218,7 @@ fn a_story_has_all_that_concerns_the_page_and_nothing_else() {
     assert_eq!(tales.len(), 2);
     assert!(!tales[&parent].mapped && tales[&child].mapped);
     assert_eq!(tales[&parent].last.map(|deed| deed.task.tid), Some(103));
-    assert_eq!(tales[&parent].end.map(|(end, _)| end), Some(Ending::Exit(11)));
+    assert_eq!(tales[&parent].end.map(|(end, _)| end), Some(Ending::Exit(Some(11))));
     assert_eq!(tales[&child].last.map(|deed| deed.task.tid), Some(102));
     assert_eq!(tales[&child].parent, Some(parent));
     assert_eq!(tales[&child].owner.map(|task| task.pid), Some(201));

@@ -1,13 +1,21 @@
 //! The kernel's side of the tool: its types, the programs in it, and the pictures they take.
 
 pub mod btf;
+pub mod degraded;
+pub mod load;
 pub mod maps;
 pub mod probe;
 pub mod seed;
+pub mod shared;
+pub mod source;
 mod types;
 
-pub use probe::{Follow, LoadError, Probe, Settings, Stacks};
+pub use degraded::Degraded;
+pub use load::{Follow, LoadError, Settings, Stacks};
+pub use probe::Probe;
 pub use seed::SeedError;
+pub use shared::Shared;
+pub use source::{Source, Tier};
 
 /// The most regions that an address space may have: `vm.max_map_count`; the kernel's default where
 /// it cannot be read.

@@ -30,18 +30,17 @@ pub enum SeedError {
     /// The lock was released and the hook did not see it.
     #[error("the kernel took no picture of it")]
     NoPicture,
+    /// Its maps cannot be read.
+    #[error("cannot read its maps")]
+    NoMaps(#[source] io::Error),
     /// The map that asks cannot be accessed.
     #[error(transparent)]
     Map(#[from] MapError),
 }
 
 impl Probe {
-    /// Asks for a picture of the address space of a process, which is followed from then on. It is
-    /// in the ring when this returns.
-    ///
-    /// # Errors
-    /// See [`SeedError`].
-    pub fn seed(&mut self, pid: u32) -> Result<(), SeedError> {
+    /// See [`Source::seed`](super::Source::seed); the picture is in the ring when this returns.
+    pub(super) fn picture(&mut self, pid: u32) -> Result<(), SeedError> {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).map_err(|_| SeedError::NoProcess)?;
         let mut outcome = SeedError::NoProcess;
         // The main thread may have ended while others run: any of them will do.
@@ -61,16 +60,16 @@ impl Probe {
         // SAFETY: it has no requirements.
         let own = unsafe { libc::gettid() } as u32;
         let comm = comm(&task.join("comm"));
-        self.update(|control| {
+        self.shared.update(|control| {
             control.seed_tid = own;
             control.seed_pid = pid;
             control.seed_comm = comm;
         })?;
         let read = touch(tid);
-        if self.control.get(&0, 0)?.0.seed_tid == 0 {
+        if self.shared.control.get(&0, 0)?.0.seed_tid == 0 {
             return Ok(());
         }
-        self.update(|control| control.seed_tid = 0)?;
+        self.shared.update(|control| control.seed_tid = 0)?;
         match read.raw_os_error() {
             Some(libc::ESRCH) if task.exists() => Err(SeedError::NoSpace),
             Some(libc::ESRCH) => Err(SeedError::NoProcess),
@@ -91,7 +90,7 @@ fn touch(tid: i32) -> io::Error {
 }
 
 /// A task's name, NUL-padded; empty if it cannot be read.
-fn comm(path: &Path) -> [u8; 16] {
+pub(super) fn comm(path: &Path) -> [u8; 16] {
     let mut comm = [0; 16];
     if let Ok(text) = fs::read(path) {
         let text = text.strip_suffix(b"\n").unwrap_or(&text);

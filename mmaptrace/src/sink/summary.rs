@@ -45,7 +45,7 @@ pub struct ProcessSummary {
     pub exact: bool,
     /// How many regions it has, or had when it ended.
     pub regions: u64,
-    /// How it ended, as `wait` tells it; `None`: it runs.
+    /// How it ended, as `wait` tells it; `None`: it runs, or that is not known.
     pub status: Option<u32>,
 }
 
@@ -113,33 +113,33 @@ impl Display for ProcessSummary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: ", self.pid, Escaped(comm(&self.comm)))?;
         match self.status {
-            Some(status) => Ended(status).fmt(f),
+            Some(_) => Ended(self.status).fmt(f),
             None if self.regions == 1 => f.write_str("1 region"),
             None => write!(f, "{} regions", self.regions),
         }
     }
 }
 
-/// How a task ended, from its status as `wait` tells it: `exited with 0`, `killed by SIGKILL`.
+/// How a task ended, from its status as `wait` tells it, if that is known: `exited with 0`, `killed
+/// by SIGKILL`, `ended`.
 #[derive(Clone, Copy, Debug)]
-pub struct Ended(pub u32);
+pub struct Ended(pub Option<u32>);
 
 impl Ended {
-    /// The number of the signal that killed it, or 0.
-    const fn killed_by(self) -> u32 {
-        self.0 & 0x7f
+    /// The number of the signal that killed it; 0: none did.
+    fn killed_by(self) -> Option<u32> {
+        self.0.map(|status| status & 0x7f)
     }
 
     /// The exit status, if it exited.
-    pub const fn code(self) -> Option<u32> {
-        if self.killed_by() == 0 { Some(self.0 >> 8 & 0xff) } else { None }
+    pub fn code(self) -> Option<u32> {
+        self.0.filter(|_| self.killed_by() == Some(0)).map(|status| status >> 8 & 0xff)
     }
 
     /// The signal that killed it, if one did, and whether it dumped core.
     pub fn signal(self) -> Option<(String, bool)> {
-        let signal = self.killed_by();
-        let name = crate::syscall::signal::Name(signal);
-        (signal != 0).then(|| (name.to_string(), self.0 & 0x80 != 0))
+        let (signal, status) = self.killed_by().filter(|&signal| signal != 0).zip(self.0)?;
+        Some((crate::syscall::signal::Name(signal).to_string(), status & 0x80 != 0))
     }
 }
 
@@ -148,7 +148,8 @@ impl Display for Ended {
         match (self.code(), self.signal()) {
             (_, Some((signal, true))) => write!(f, "killed by {signal} (core dumped)"),
             (_, Some((signal, false))) => write!(f, "killed by {signal}"),
-            (code, None) => write!(f, "exited with {}", code.unwrap_or_default()),
+            (Some(code), None) => write!(f, "exited with {code}"),
+            (None, None) => f.write_str("ended"),
         }
     }
 }
@@ -189,9 +190,9 @@ mod tests {
 
     #[test]
     fn ends() {
-        assert_eq!(Ended(0x0300).to_string(), "exited with 3");
-        assert_eq!(Ended(9).to_string(), "killed by SIGKILL");
-        assert_eq!(Ended(35).to_string(), "killed by SIGRT_3");
-        assert_eq!((Ended(9).code(), Ended(0x0300).code()), (None, Some(3)));
+        assert_eq!(Ended(Some(0x0300)).to_string(), "exited with 3");
+        assert_eq!(Ended(Some(9)).to_string(), "killed by SIGKILL");
+        assert_eq!(Ended(Some(35)).to_string(), "killed by SIGRT_3");
+        assert_eq!((Ended(Some(9)).code(), Ended(Some(0x0300)).code()), (None, Some(3)));
     }
 }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::DumpFormat,
     dump::Residence,
-    kernel::{Probe, SeedError},
+    kernel::{SeedError, Source, Tier},
     machine::now,
     output::Output,
     sink::{Clock, Summary},
@@ -47,7 +47,7 @@ const RENAMED_SHARE: u64 = 100;
 
 /// See the module.
 pub(super) struct Engine {
-    probe: Probe,
+    source: Box<dyn Source>,
     pub(super) intake: Intake,
     /// Where the events are shown, if they are.
     output: Option<Output>,
@@ -71,9 +71,14 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(probe: Probe, intake: Intake, output: Option<Output>, clock: Clock) -> Self {
+    pub(super) fn new(
+        source: Box<dyn Source>,
+        intake: Intake,
+        output: Option<Output>,
+        clock: Clock,
+    ) -> Self {
         Self {
-            probe,
+            source,
             intake,
             output,
             clock,
@@ -91,7 +96,12 @@ impl Engine {
 
     /// The ring's descriptor, another one, to wait on.
     pub(super) fn ring_fd(&self) -> Result<OwnedFd> {
-        self.probe.ring.as_fd().try_clone_to_owned().context("cannot wait for the ring buffer")
+        self.source
+            .shared()
+            .ring
+            .as_fd()
+            .try_clone_to_owned()
+            .context("cannot wait for the ring buffer")
     }
 
     /// Follows a running process, from this moment on.
@@ -99,10 +109,10 @@ impl Engine {
     /// # Errors
     /// It cannot be (within), or the events cannot be written.
     pub(super) fn follow(&mut self, pid: u32) -> Result<Result<(), SeedError>> {
-        self.probe.follow_process(pid).context(MAPS)?;
-        if let Err(error) = self.probe.seed(pid) {
+        self.source.shared_mut().follow(pid).context(MAPS)?;
+        if let Err(error) = self.source.seed(pid) {
             // Its PID may become another's.
-            self.probe.unfollow_process(pid);
+            self.source.shared_mut().unfollow(pid);
             return Ok(Err(error));
         }
         self.intake.alive.insert(pid);
@@ -114,7 +124,7 @@ impl Engine {
 
     /// Follows a process from its next exec on.
     pub(super) fn expect(&mut self, pid: u32) -> Result<()> {
-        self.probe.follow_process(pid).context("cannot follow the command")?;
+        self.source.shared_mut().follow(pid).context("cannot follow the command")?;
         self.intake.alive.insert(pid);
         Ok(())
     }
@@ -167,7 +177,7 @@ impl Engine {
 
     /// Asks to be woken by the next record. `false`: one has come meanwhile.
     pub(super) fn doze(&mut self) -> Result<bool> {
-        self.probe.set_idle(true).context(MAPS)?;
+        self.source.shared_mut().set_idle(true).context(MAPS)?;
         if self.drain(u64::MAX)? == 0 {
             self.intake.rest()?;
             return Ok(true);
@@ -178,16 +188,16 @@ impl Engine {
 
     /// Ends what [`Engine::doze`] began.
     pub(super) fn wake(&mut self) -> Result<()> {
-        self.probe.set_idle(false).context(MAPS)
+        self.source.shared_mut().set_idle(false).context(MAPS)
     }
 
     /// Takes records until there are none, or until one is younger than `until` (ns of
     /// `CLOCK_MONOTONIC`), or for a batch.
     fn drain(&mut self, until: u64) -> Result<usize> {
-        let Self { probe, intake, .. } = self;
+        let Self { source, intake, .. } = self;
         let mut records = 0;
         while records < BATCH {
-            let Some(record) = probe.ring.next() else { break };
+            let Some(record) = source.next() else { break };
             records += 1;
             intake.record(&record)?;
             // Where a header has its time.
@@ -203,7 +213,7 @@ impl Engine {
     /// Losses after which nothing more was sent show only here: then asks for a picture, whose
     /// record tells the model of them.
     fn look_for_losses(&mut self) -> Result<()> {
-        let lost = self.probe.faults().context(MAPS)?.lost;
+        let lost = self.source.shared().faults().context(MAPS)?.lost;
         if lost == self.lost {
             return Ok(());
         }
@@ -213,7 +223,7 @@ impl Engine {
             .model()
             .processes()
             .filter_map(|process| Some((process.pid, self.intake.model().space(process.space?)?)))
-            .filter(|(_, space)| self.probe.lost(space.mm()) > space.lost())
+            .filter(|(_, space)| self.source.lost(space.mm()) > space.lost())
             .map(|(pid, _)| pid)
             .collect();
         for pid in behind {
@@ -228,7 +238,7 @@ impl Engine {
     /// in every round, for where the ring is full they only fill it.
     fn heal(&mut self) {
         let model = self.intake.model();
-        let sure = |pid: &u32| model.space_of(*pid).is_some_and(|space| space.doubt().is_none());
+        let sure = |pid: &u32| model.space_of(*pid).is_some_and(|space| !space.wants_reading());
         self.awaited.retain(|pid| self.intake.alive.contains(pid) && !sure(pid));
         let mut doubtful: BTreeSet<u32> = model.in_doubt().map(|(_, pid)| pid).collect();
         doubtful.extend(&self.awaited);
@@ -250,7 +260,7 @@ impl Engine {
         if began < self.rename_at {
             return Ok(());
         }
-        let renames = self.probe.renames().context(MAPS)?;
+        let renames = self.source.renames().context(MAPS)?;
         let model = self.intake.model();
         let stale = model.spaces().filter(|it| it.doubt().is_none() && it.renames() < renames);
         let pids = stale.filter_map(|space| Some(model.process_of(space.id())?.pid));
@@ -266,7 +276,7 @@ impl Engine {
     fn forget_names(&mut self) -> Result<()> {
         if self.intake.model().names().len() > self.names {
             let forgotten = self.intake.forget_names()?;
-            self.probe.forget_names(&forgotten).context(MAPS)?;
+            self.source.forget_names(&forgotten).context(MAPS)?;
             self.names = NAMES.max(2 * self.intake.model().names().len());
         }
         Ok(())
@@ -276,7 +286,7 @@ impl Engine {
     fn forget_stacks(&mut self) -> Result<()> {
         if self.intake.model().stacks().len() > self.stacks {
             let forgotten = self.intake.forget_stacks()?;
-            self.probe.forget_stacks(&forgotten).context(MAPS)?;
+            self.source.forget_stacks(&forgotten).context(MAPS)?;
             self.stacks = STACKS.max(2 * self.intake.model().stacks().len());
         }
         Ok(())
@@ -285,7 +295,7 @@ impl Engine {
     /// Asks for a picture. Where there is none to be had the process has ended, and the records of
     /// it are on their way.
     fn picture(&mut self, pid: u32) {
-        let _ = self.probe.seed(pid);
+        let _ = self.source.seed(pid);
     }
 
     /// Whether all is over: no process left, and nothing that tells of them on its way.
@@ -311,17 +321,19 @@ impl Engine {
     }
 
     /// Brings the model of a process up to this moment: what is in the ring, and a picture if it is
-    /// in doubt, or if files were renamed since the last.
+    /// in doubt, or if files were renamed since the last, or if there is no other way to be sure.
     pub(super) fn refresh(&mut self, pid: u32) -> Result<()> {
         self.catch_up()?;
+        let mut looked = self.source.tier() == Tier::Exact;
         for _ in 0..ATTEMPTS {
             let Some(space) = self.intake.model().space_of(pid) else { break };
-            let renames = self.probe.renames().context(MAPS)?;
-            if space.doubt().is_none() && space.renames() >= renames {
+            let renames = self.source.renames().context(MAPS)?;
+            if looked && space.doubt().is_none() && space.renames() >= renames {
                 break;
             }
             self.picture(pid);
             self.catch_up()?;
+            looked = true;
         }
         Ok(())
     }
@@ -381,6 +393,11 @@ impl Engine {
         self.heal();
         self.catch_up()?;
         self.heal();
+        if self.source.tier() == Tier::Degraded {
+            for pid in self.intake.alive.clone() {
+                self.refresh(pid)?;
+            }
+        }
         if self.differences.is_some() {
             self.verify()?;
         }
@@ -391,7 +408,7 @@ impl Engine {
 
     /// What is known beside the model.
     fn totals(&self, status: Option<i32>) -> End {
-        let faults = self.probe.faults().unwrap_or_default();
+        let faults = self.source.shared().faults().unwrap_or_default();
         End {
             time: now(),
             lost: faults.lost,

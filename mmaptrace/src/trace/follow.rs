@@ -85,7 +85,9 @@ fn refused(pid: u32, error: &SeedError) -> anyhow::Error {
                 "cannot look at process {pid}: {source} (it takes CAP_SYS_PTRACE, and as many rights as it has)"
             )
         }
-        SeedError::NoPicture | SeedError::Map(_) => anyhow!("cannot read process {pid}: {error}"),
+        SeedError::NoPicture | SeedError::NoMaps(_) | SeedError::Map(_) => {
+            anyhow!("cannot read process {pid}: {error}")
+        }
     }
 }
 

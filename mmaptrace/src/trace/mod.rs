@@ -25,7 +25,7 @@ use crate::{
     control::{directory, server::Server},
     exit::Exit,
     flow::Flow,
-    kernel::{self, Follow, Probe, Settings},
+    kernel::{self, Follow, Settings, Source, source},
     launch::Launch,
     machine, note,
     sink::Clock,
@@ -67,7 +67,7 @@ async fn trace(mut config: Trace, launch: Option<Launch>) -> Result<Exit> {
     }
     config.target.pids = follow::check(&config.target)?;
     let began = Instant::now();
-    let probe = Probe::load(&Settings {
+    let (source, why) = source::open(&Settings {
         ring_bytes: config.buffer,
         calls: config.calls,
         stacks: config.stacks,
@@ -84,7 +84,10 @@ async fn trace(mut config: Trace, launch: Option<Launch>) -> Result<Exit> {
         None => anyhow!(error),
     })?;
     // Only now: a file that is there already is lost by it.
-    let mut engine = engine(&config, probe)?;
+    let mut engine = engine(&config, source)?;
+    if let Some(why) = why.filter(|_| !config.quiet) {
+        note(format_args!("{why}"));
+    }
     if config.verbose {
         let (elapsed, buffer) = (began.elapsed(), config.buffer >> 10);
         note(format_args!("programs attached in {elapsed:.0?}; the buffer has {buffer} KiB"));
@@ -127,8 +130,8 @@ async fn trace(mut config: Trace, launch: Option<Launch>) -> Result<Exit> {
 }
 
 /// All that events go through, from the ring to where they are shown and recorded.
-fn engine(config: &Trace, probe: Probe) -> Result<Engine> {
-    let start = machine::start(config.calls);
+fn engine(config: &Trace, source: Box<dyn Source>) -> Result<Engine> {
+    let start = machine::start(source.tier(), config.calls);
     let recorder = match (&config.recording, config.history) {
         (Some(path), _) => {
             let recorder = Recorder::to_file(path, &start);
@@ -146,7 +149,7 @@ fn engine(config: &Trace, probe: Probe) -> Result<Engine> {
     let (sink, output) = view.transpose()?.unzip();
     let flow = Flow::new(sink, &start, true).context("cannot write the events")?;
     let intake = Intake { flow, recorder, alive: BTreeSet::new(), last_exit: 0 };
-    let mut engine = Engine::new(probe, intake, output, Clock::of(&start));
+    let mut engine = Engine::new(source, intake, output, Clock::of(&start));
     if config.verify.is_some() {
         engine.count_differences();
     }

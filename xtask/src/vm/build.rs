@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::workspace::cargo;
 
@@ -25,21 +25,21 @@ pub(crate) struct Programs {
 /// When cargo fails, which has then said why.
 pub(crate) fn build() -> Result<Programs> {
     let packages = ["--package", "mmaptrace", "--package", "mmaptrace-tests"];
-    let mut programs = executables("build", &[&packages[..], &["--bins"]].concat())?;
+    let mut programs = executables("build", "bin", &[&packages[..], &["--bins"]].concat())?;
     let mut take = |name| programs.remove(name).with_context(|| format!("cargo built no {name}"));
     Ok(Programs {
         tool: take("mmaptrace")?,
         victim: take("victim")?,
-        tests: executables("test", &["--no-run", "--package", "mmaptrace-tests", "--test", "*"])?
-            .into_iter()
-            // Cargo builds what they run, too.
-            .filter(|(name, _)| name != "victim")
-            .collect(),
+        tests: executables(
+            "test",
+            "test",
+            &["--no-run", "--package", "mmaptrace-tests", "--test", "*"],
+        )?,
     })
 }
 
-/// Runs cargo, and returns the programs that it built, by name.
-fn executables(command: &str, arguments: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+/// Runs cargo, and returns the programs of a kind that it built, by name.
+fn executables(command: &str, kind: &str, arguments: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
     let mut cargo = cargo(&[command, "--release", "--target", TARGET]);
     cargo
         .args(arguments)
@@ -58,7 +58,8 @@ fn executables(command: &str, arguments: &[&str]) -> Result<BTreeMap<String, Pat
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let message: Value = serde_json::from_str(line).context("cargo's messages are no JSON")?;
         let (path, name) = (&message["executable"], &message["target"]["name"]);
-        if let (Some(path), Some(name)) = (path.as_str(), name.as_str()) {
+        let is_wanted = message["target"]["kind"] == json!([kind]);
+        if let (Some(path), Some(name), true) = (path.as_str(), name.as_str(), is_wanted) {
             built.insert(name.to_owned(), path.into());
         }
     }

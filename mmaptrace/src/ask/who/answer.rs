@@ -133,7 +133,7 @@ struct Past(Ending);
 impl std::fmt::Display for Past {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            Ending::Exit(status) if Ended(status).code().is_some() => Ended(status).fmt(f),
+            Ending::Exit(status) if Ended(status).signal().is_none() => Ended(status).fmt(f),
             Ending::Exit(status) => write!(f, "was {}", Ended(status)),
             Ending::Exec => f.write_str("ran another program"),
         }

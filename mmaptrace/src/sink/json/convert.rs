@@ -226,12 +226,14 @@ pub(super) const fn doubt(doubt: event::Doubt) -> wire::Doubt {
         Doubt::Count { kernel, model } => wire::Doubt::Count { kernel, model },
         Doubt::Pages { kernel, model } => wire::Doubt::Pages { kernel, model },
         Doubt::Malformed => wire::Doubt::Malformed,
+        Doubt::Unlocked => wire::Doubt::Unlocked,
     }
 }
 
 pub(super) fn status(status: u32) -> wire::Status {
-    let (signal, core) = Ended(status).signal().unzip();
-    wire::Status { code: Ended(status).code(), signal, core: core.unwrap_or(false) }
+    let ended = Ended(Some(status));
+    let (signal, core) = ended.signal().unzip();
+    wire::Status { code: ended.code(), signal, core: core.unwrap_or(false) }
 }
 
 pub(super) fn end(summary: &Summary, time: wire::Time) -> wire::End<'_> {

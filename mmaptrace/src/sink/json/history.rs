@@ -175,7 +175,7 @@ pub fn write_known(
         end: known.end.map(|(end, time)| End {
             time: Shown(telling.clock.epoch(time)),
             status: match end {
-                Ending::Exit(status) => Some(convert::status(status)),
+                Ending::Exit(status) => status.map(convert::status),
                 Ending::Exec => None,
             },
         }),

@@ -163,7 +163,7 @@ impl<W: Write> Json<W> {
             Event::Exit { time, task, status, last, commits } => Line::Exit(wire::Exit {
                 time: self.time(*time),
                 task: convert::task(task),
-                status: convert::status(*status),
+                status: status.map(convert::status),
                 last: *last,
                 commits,
             }),

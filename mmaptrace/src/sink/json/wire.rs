@@ -313,7 +313,7 @@ pub(super) struct Exit<'a> {
     pub(super) time: Time,
     #[serde(flatten)]
     pub(super) task: Task<'a>,
-    pub(super) status: Status,
+    pub(super) status: Option<Status>,
     pub(super) last: bool,
     pub(super) commits: &'a [u64],
 }
@@ -336,6 +336,7 @@ pub(super) enum Doubt {
     Count { kernel: u64, model: u64 },
     Pages { kernel: u64, model: u64 },
     Malformed,
+    Unlocked,
 }
 
 #[derive(Serialize)]

@@ -287,7 +287,7 @@ impl<W: Write> Text<W> {
         self.page.exec = Some(*space);
     }
 
-    fn exit(&mut self, time: u64, task: &Task, status: u32) {
+    fn exit(&mut self, time: u64, task: &Task, status: Option<u32>) {
         if let Some(held) = self.held.remove(&task.tid) {
             let call = Call { call: &held.call, path: b"", open: false };
             self.ended(time, task, &call, format_args!("?"), Some(&held), "");

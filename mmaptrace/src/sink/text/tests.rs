@@ -173,7 +173,7 @@ fn a_long_call_is_shown_before_it_returns() {
 fn a_call_that_never_returns() {
     let exit = |commits: Vec<u64>| {
         let commits = commits.into();
-        Event::Exit { time: 9, task: TASK, status: 9, last: true, commits }
+        Event::Exit { time: 9, task: TASK, status: Some(9), last: true, commits }
     };
     let mut text = text(TERMINAL);
     text.show(&commit(2, Cause::Call(MUNMAP), unmapped()));

@@ -29,6 +29,7 @@ impl Display for Why {
                 write!(f, "the kernel counts {kernel} page{}, the model {model}", plural(kernel))
             }
             Doubt::Malformed => f.write_str("a malformed record"),
+            Doubt::Unlocked => f.write_str("read without the kernel's lock (degraded tier)"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::sys::{
     ANON, Case, Outcome, PAGE, R, RW, area, call, mmap, mprotect, munmap, must, open_self, ready,
@@ -13,6 +14,7 @@ pub(crate) const CASES: &[Case] = &[
     ("storm_mixed", mixed),
     ("storm_one_arena", one_arena),
     ("flood", flood),
+    ("climb", climb),
     ("many_regions", many_regions),
     ("crowd", crowd),
     ("hostile_name", hostile_name),
@@ -131,23 +133,51 @@ fn one_arena() -> Outcome {
 }
 
 /// Never done: changes all the time, from the moment it says so, until the test lets it go; at a
-/// pace that a tracer keeps up with, however slow its disk.
+/// pace that two tracers keep up with, however slow the machine: a thousand calls a second, and no
+/// more than a twentieth of each thread's time.
 fn flood() -> Outcome {
     static STOP: AtomicBool = AtomicBool::new(false);
-    let pause = std::time::Duration::from_micros(100);
+    let pause = Duration::from_millis(10);
     ready();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 while !STOP.load(Ordering::Relaxed) {
+                    let start = Instant::now();
                     let at = must(mmap(0, 4 * PAGE, RW, ANON, -1, 0));
                     must(mprotect(at + PAGE, PAGE, R));
-                    std::thread::sleep(pause);
+                    std::thread::sleep(pause.max(20 * start.elapsed()));
                     must(munmap(at, 4 * PAGE));
                 }
             });
         }
         say("FLOOD");
+        crate::sys::wait();
+        STOP.store(true, Ordering::Relaxed);
+    });
+    Ok(())
+}
+
+/// Makes every other page of two ranges readable, one after the other, each first in the upper range
+/// and then in the lower one, until the test lets it go: whoever sees both can tell how far it was,
+/// and whether they were seen at one moment. It says where they are.
+fn climb() -> Outcome {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    const PAGES: usize = 8_000;
+    let at = must(mmap(0, 2 * PAGES * PAGE, libc::PROT_NONE, ANON | libc::MAP_NORESERVE, -1, 0));
+    ready();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for page in (0..PAGES - 1).step_by(2) {
+                must(mprotect(at + (PAGES + page) * PAGE, PAGE, R));
+                must(mprotect(at + page * PAGE, PAGE, R));
+                std::thread::sleep(Duration::from_millis(1));
+                if STOP.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        say(&format!("CLIMB {at:x}"));
         crate::sys::wait();
         STOP.store(true, Ordering::Relaxed);
     });

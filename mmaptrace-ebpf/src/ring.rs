@@ -1,0 +1,78 @@
+//! Bytes into the ring, for a reader that sleeps or does not. Both objects share it.
+
+use core::{arch::asm, ffi::c_void};
+
+use aya_ebpf::helpers::generated::bpf_ringbuf_output;
+
+use crate::maps::{CONTROL, FAULTS, RING};
+
+/// `BPF_RB_NO_WAKEUP`: the reader comes by on its own.
+const NO_WAKEUP: u64 = 1;
+/// `BPF_RB_FORCE_WAKEUP`: it sleeps until told.
+const FORCE_WAKEUP: u64 = 2;
+
+/// Sends `size` bytes. `false`: there was no room, which is counted.
+///
+/// # Safety
+/// `size` bytes are there, in a map or on the stack.
+#[inline(always)]
+pub(crate) unsafe fn output(record: *const c_void, size: u32) -> bool {
+    // SAFETY: as above.
+    let sent = unsafe {
+        bpf_ringbuf_output(
+            (&raw const RING).cast_mut().cast(),
+            record.cast_mut(),
+            size.into(),
+            wake(),
+        )
+    } == 0;
+    if !sent {
+        count_loss();
+    }
+    sent
+}
+
+/// Counts a record that was not sent.
+#[inline(always)]
+pub(crate) fn count_loss() {
+    if let Some(faults) = FAULTS.get_ptr_mut(0) {
+        // SAFETY: the element stays valid; several may come here at once.
+        unsafe { add(&raw mut (*faults).lost) };
+    }
+}
+
+/// Counts a space or process that found no room in its map.
+#[inline(always)]
+pub(crate) fn count_unfollowed() {
+    if let Some(faults) = FAULTS.get_ptr_mut(0) {
+        // SAFETY: the element stays valid.
+        unsafe { add(&raw mut (*faults).unfollowed) };
+    }
+}
+
+/// Adds 1, at once for all CPUs.
+///
+/// # Safety
+/// `counter` is an aligned counter in a map.
+#[inline(always)]
+pub(crate) unsafe fn add(counter: *mut u64) {
+    // SAFETY: the caller's pointer is to an aligned counter in a map. The target has no atomic
+    // read-modify-write in `core`, but an instruction for it.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64) };
+}
+
+/// The flag for this record: a reader that sleeps for long is woken, once.
+#[inline(always)]
+fn wake() -> u64 {
+    let Some(control) = CONTROL.get_ptr_mut(0) else {
+        return NO_WAKEUP;
+    };
+    // SAFETY: the element is there. Two CPUs may both find it set: that wakes twice, no harm.
+    unsafe {
+        if core::ptr::read_volatile(&raw const (*control).idle) == 0 {
+            return NO_WAKEUP;
+        }
+        core::ptr::write_volatile(&raw mut (*control).idle, 0);
+    }
+    FORCE_WAKEUP
+}

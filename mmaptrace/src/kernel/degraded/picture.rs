@@ -1,0 +1,83 @@
+//! `/proc/PID/maps` of a process, as it is now.
+
+use std::{fs, io};
+
+use mmaptrace_model::Region;
+
+use super::super::SeedError;
+use crate::proc_maps::ProcMaps;
+
+/// What the file said.
+#[derive(Debug)]
+pub(super) struct Picture {
+    text: Vec<u8>,
+    pub(super) maps: ProcMaps,
+    /// Pages of all regions.
+    pub(super) pages: u64,
+}
+
+impl PartialEq for Picture {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Picture {
+    pub(super) fn take(pid: u32) -> Result<Self, SeedError> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).map_err(|_| SeedError::NoProcess)?;
+        // The main thread may have ended while others run: any of them will do.
+        for task in tasks.flatten() {
+            match fs::read(task.path().join("maps")) {
+                Ok(maps) if !maps.is_empty() => return Self::of(maps),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(SeedError::Denied(error));
+                }
+                // It has ended meanwhile.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(SeedError::NoMaps(error)),
+            }
+        }
+        Err(SeedError::NoSpace)
+    }
+
+    /// The kernel prints a large file in pieces, and regions may change between two: where they
+    /// overlap the later piece is right.
+    fn of(text: Vec<u8>) -> Result<Self, SeedError> {
+        let wrong = || SeedError::NoMaps(io::ErrorKind::InvalidData.into());
+        let mut maps = ProcMaps::parse(&text).ok_or_else(wrong)?;
+        let mut ordered: Vec<(Region, Vec<u8>)> = Vec::with_capacity(maps.regions.len());
+        for region in maps.regions {
+            while ordered.last().is_some_and(|(last, _)| last.end > region.0.start) {
+                ordered.pop();
+            }
+            ordered.push(region);
+        }
+        maps.regions = ordered;
+        let pages = maps.regions.iter().map(|(region, _)| region.pages()).sum();
+        Ok(Self { text, maps, pages })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAPS: &[u8] = b"\
+55d5c0a8e000-55d5c0a90000 r--p 00002000 fe:01 247774                     /tmp/a \xff b (deleted)\n\
+7f0000000000-7f0000002000 rw-p 00000000 00:00 0 \n\
+7f0000001000-7f0000003000 rw-p 00000000 00:00 0 \n\
+7ffe00000000-7ffe00021000 rw-p 00000000 00:00 0                          [stack]\n\
+ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n";
+
+    #[test]
+    fn of_pieces_that_overlap_the_later_is_right() {
+        let picture = Picture::of(MAPS.to_vec()).expect("maps");
+        let starts: Vec<_> = picture.maps.regions().map(|(region, _)| region.start).collect();
+        assert_eq!(starts, [0x55d5_c0a8_e000, 0x7f00_0000_1000, 0x7ffe_0000_0000]);
+        assert_eq!(picture.pages, 2 + 2 + 0x21);
+        assert!(picture.maps.vsyscall);
+        assert!(Picture::of(b"something else".to_vec()).is_err());
+    }
+}

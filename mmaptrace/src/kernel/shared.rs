@@ -1,0 +1,79 @@
+//! The maps that the programs of every tier have.
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapData, MapError, RingBuf},
+};
+use mmaptrace_common::control;
+
+use super::{
+    load::{LoadError, map},
+    maps::{Control, Faults, Process},
+};
+
+/// What this side and the programs share, whichever they are.
+pub struct Shared {
+    /// The records.
+    pub ring: RingBuf<MapData>,
+    pub(super) control: Array<MapData, Control>,
+    faults: Array<MapData, Faults>,
+    processes: HashMap<MapData, u32, Process>,
+}
+
+impl Shared {
+    pub(super) fn of(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+        Ok(Self {
+            ring: map(ebpf, "RING")?,
+            control: map(ebpf, "CONTROL")?,
+            faults: map(ebpf, "FAULTS")?,
+            processes: map(ebpf, "PROCESSES")?,
+        })
+    }
+
+    /// Follows a process by its PID: what it execs, and its children if so set.
+    ///
+    /// # Errors
+    /// The map is full.
+    pub fn follow(&mut self, pid: u32) -> Result<(), MapError> {
+        self.processes.insert(pid, Process::default(), 0)
+    }
+
+    /// Ends what [`Shared::follow`] began.
+    pub fn unfollow(&mut self, pid: u32) {
+        // If it is not there it is not followed.
+        let _ = self.processes.remove(&pid);
+    }
+
+    /// Tells the programs that the reader sleeps until it is woken (`true`), or comes by on its
+    /// own.
+    ///
+    /// # Errors
+    /// The map cannot be accessed.
+    pub fn set_idle(&mut self, idle: bool) -> Result<(), MapError> {
+        self.update(|control| control.idle = u32::from(idle))
+    }
+
+    /// What went wrong that no record tells.
+    ///
+    /// # Errors
+    /// The map cannot be accessed.
+    pub fn faults(&self) -> Result<control::Faults, MapError> {
+        Ok(self.faults.get(&0, 0)?.0)
+    }
+
+    /// Records of a followed process that found no room, where the programs count them so.
+    pub(super) fn lost_of(&self, pid: u32) -> u64 {
+        self.processes.get(&pid, 0).map_or(0, |process| process.0.lost)
+    }
+
+    /// Reads, changes and writes the settings. The programs change `idle` as well: overwriting it
+    /// with an older value costs a wake-up.
+    pub(super) fn update(
+        &mut self,
+        change: impl FnOnce(&mut control::Control),
+    ) -> Result<(), MapError> {
+        let mut control = self.control.get(&0, 0)?;
+        change(&mut control.0);
+        self.control.set(0, control, 0)
+    }
+}

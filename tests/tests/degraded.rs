@@ -1,0 +1,221 @@
+//! The degraded tier, asked for by name where a better one is to be had: a dump equals
+//! `/proc/PID/maps`, or says that it may not; never neither.
+
+use std::fs;
+use std::process::Command;
+
+use mmaptrace_tests::{
+    Outcome, Scratch, Tracer, Victim, difference, dump_as, maps, mmaptrace, needs_root, run, skip,
+    until, victim, victim_path,
+};
+use serde_json::Value;
+
+/// A dump of a process, and whether it claims to be exact.
+fn dump(pid: u32) -> (Vec<u8>, bool) {
+    let dump = dump_as(pid, &["-v"]);
+    assert_eq!(dump.code(), Some(0), "{}", dump.stderr);
+    let exact = dump.stderr.contains(": exact as of commit ");
+    assert!(exact != dump.stderr.contains("NOT known to be exact"), "{}", dump.stderr);
+    (dump.stdout, exact)
+}
+
+/// Holds that the dump of a process that stands still is its map, and says so.
+fn assert_sure(case: &str, pid: u32) {
+    let (dump, exact) = dump(pid);
+    assert_eq!(difference(&maps(pid), &dump), None, "{case}");
+    assert!(exact, "{case}: nothing happens, and it is not sure");
+}
+
+/// All that a victim does, from outside: those it is not told of, those that no call tells of, and
+/// those that many do at once.
+const CASES: &[&str] = &[
+    "arch_prctl_map_vdso",
+    "brk_down_to_nothing",
+    "brk_hole_in_the_heap",
+    "compat_mmap2",
+    "execve_from_a_thread",
+    "file_replaced_by_rename",
+    "fork_many",
+    "hostile_name",
+    "io_uring_madvise",
+    "many_regions",
+    "mlockall_future",
+    "mmap_fixed",
+    "mmap_memfd",
+    "mprotect_splits",
+    "mremap_part_moves",
+    "mremap_several",
+    "munmap_middle",
+    "path_newline",
+    "path_not_utf8",
+    "process_madvise",
+    "shmat",
+    "stack_grows_by_fault",
+    "stack_grows_in_read",
+    "storm_mixed",
+    "storm_one_arena",
+    "storm_same_addresses",
+    "threads_map",
+    "uprobes_region",
+    "vfork_shares",
+];
+
+#[test]
+fn what_stands_still_is_dumped_as_it_is() {
+    needs_root!("what_stands_still_is_dumped_as_it_is");
+    let known = run(Command::new(victim_path!()).arg("cases")).text();
+    for case in CASES {
+        assert!(known.lines().any(|line| line == *case), "no case {case}");
+        let scratch = Scratch::new();
+        let mut victim = Victim::launch(Command::new(victim_path!()).arg(case).arg(scratch.path()));
+        match victim.line().as_deref() {
+            Some("READY") => {}
+            Some(line) if line.starts_with("UNSUPPORTED ") => continue,
+            other => panic!("{case}: {other:?}"),
+        }
+        let tracer = Tracer::attach_degraded(victim.pid(), &["-f"]);
+        assert_sure(case, victim.pid());
+        victim.work();
+        assert_sure(case, victim.pid());
+        for &child in &victim.children {
+            assert_sure(case, child);
+        }
+        let trace = tracer.finish();
+        trace.assert_consistent();
+        assert_eq!(trace.total("lost"), 0, "{case}");
+    }
+}
+
+/// Pages of each of the two ranges of a climb.
+const CLIMB: u64 = 8000;
+
+/// How many steps of a climb a map shows, in the lower range and in the upper one.
+fn steps(maps: &[u8], from: u64) -> (u64, u64) {
+    let text = String::from_utf8_lossy(maps);
+    let starts = text.lines().filter_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let start = u64::from_str_radix(range.split_once('-')?.0, 16).ok()?;
+        rest.starts_with("r--p ").then_some(start)
+    });
+    let (middle, end) = (from + CLIMB * 4096, from + 2 * CLIMB * 4096);
+    let (lower, upper): (Vec<_>, Vec<_>) =
+        starts.filter(|start| (from..end).contains(start)).partition(|&start| start < middle);
+    (lower.len() as u64, upper.len() as u64)
+}
+
+/// Each dump of a process that changes all the time is of a moment between two readings of its maps,
+/// or says that it may not be.
+#[test]
+fn what_changes_is_dumped_as_it_was_or_said_to_be_unsure() {
+    needs_root!("what_changes_is_dumped_as_it_was_or_said_to_be_unsure");
+    let mut victim = victim!("climb");
+    let tracer = Tracer::attach_degraded(victim.pid(), &[]);
+    victim.go();
+    let line = victim.line().expect("where it climbs");
+    let from = line.strip_prefix("CLIMB ").and_then(|at| u64::from_str_radix(at, 16).ok());
+    let from = from.unwrap_or_else(|| panic!("{line}"));
+    let mut moving = 0;
+    for _ in 0..100 {
+        let before = steps(&maps(victim.pid()), from);
+        let (dump, exact) = dump(victim.pid());
+        let after = steps(&maps(victim.pid()), from);
+        let (lower, upper) = steps(&dump, from);
+        if exact {
+            assert!((before.0..=after.0).contains(&lower), "{before:?} {lower} {after:?}");
+            // A step is made in the upper range first.
+            assert!(upper == lower || upper == lower + 1, "{lower} {upper} are of two moments");
+        }
+        moving += usize::from(before != after);
+        if after.0 == CLIMB / 2 {
+            break;
+        }
+    }
+    assert_eq!(victim.work(), Outcome::Done);
+    assert_sure("climb", victim.pid());
+    tracer.finish();
+    assert!(moving > 0, "it was never asked while something happened");
+}
+
+/// Stopped in the middle of whatever it did, a process stands still.
+#[test]
+fn what_was_stopped_in_a_flood_is_dumped_as_it_is() {
+    needs_root!("what_was_stopped_in_a_flood_is_dumped_as_it_is");
+    let mut victim = victim!("flood");
+    let pid = victim.pid();
+    let tracer = Tracer::attach_degraded(pid, &[]);
+    victim.go();
+    assert_eq!(victim.line().as_deref(), Some("FLOOD"));
+    for _ in 0..20 {
+        dump(pid);
+        victim.process().signal(libc::SIGSTOP);
+        until("a stopped process", || {
+            let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+            let stopped = tasks.flatten().all(|task| {
+                let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+            });
+            stopped.then_some(())
+        });
+        assert_sure("flood", pid);
+        victim.process().signal(libc::SIGCONT);
+    }
+    assert_eq!(victim.work(), Outcome::Done);
+    assert_sure("flood", pid);
+    tracer.finish();
+}
+
+/// Which tier it is, on start, in the stream, in each dump and at the end.
+#[test]
+fn it_says_what_it_is() {
+    needs_root!("it_says_what_it_is");
+    let mut victim = victim!("mmap_fixed");
+    let tracer = Tracer::attach_degraded(victim.pid(), &[]);
+    victim.work();
+    let said = tracer.stderr();
+    assert_eq!(said.lines().filter(|line| line.contains("tier degraded")).count(), 1, "{said}");
+    let dump = dump_as(victim.pid(), &["--format", "json"]);
+    let dump: Value = serde_json::from_slice(&dump.stdout).expect("JSON");
+    assert_eq!(dump["exact"], true, "it stands still: {dump}");
+    victim.end();
+    let trace = tracer.wait();
+    assert_eq!(trace.lines[0]["tier"], "degraded", "{}", trace.lines[0]);
+    let told: Vec<_> = trace.calls("mmap").collect();
+    assert!(!told.is_empty(), "no call is told");
+    let commits: Vec<_> = trace.of_type("commit").filter(|it| it["cause"] != "seed").collect();
+    assert!(
+        commits.iter().any(|commit| commit["effects"].as_array().is_some_and(|e| !e.is_empty()))
+    );
+    assert!(commits.iter().all(|commit| commit["exact"] == false), "{commits:?}");
+    assert_eq!(trace.end()["exact"], false, "{}", trace.end());
+    assert_eq!(trace.of_type("doubt").count(), 0, "what it always is, is no event");
+    assert_eq!(trace.process(victim.pid())["exact"], false, "{}", trace.end());
+
+    let checked = run(mmaptrace(&["check"]).env("MMAPTRACE_TIER", "degraded"));
+    assert_eq!(checked.code(), Some(0), "{}", checked.text());
+    let last = checked.text().lines().last().map(str::to_owned).unwrap_or_default();
+    assert!(last.starts_with("tier     degraded: "), "{last}");
+}
+
+/// A command and its children: new tasks, new images, ends and how they came.
+#[test]
+fn a_command_is_followed_to_its_end() {
+    needs_root!("a_command_is_followed_to_its_end");
+    if !std::path::Path::new("/bin/sh").exists() {
+        return skip("a_command_is_followed_to_its_end", "there is no sh");
+    }
+    let scratch = Scratch::new();
+    let file = scratch.join("trace");
+    let mut command = mmaptrace(&["--format", "json", "-o"]);
+    command.arg(&file).args(["--", "/bin/sh", "-c", "(exit 3); (kill -9 $$); :"]);
+    let finished = run(command.env("MMAPTRACE_TIER", "degraded"));
+    let stream = fs::read_to_string(&file).expect("the trace");
+    let lines: Vec<Value> =
+        stream.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let of = |kind: &str| lines.iter().filter(|line| line["type"] == kind).count();
+    assert_eq!(of("exec"), 1, "{stream}");
+    assert_eq!(of("fork"), 2, "{stream}");
+    assert_eq!(of("exit"), 3, "{stream}");
+    assert_eq!(of("end"), 1, "{stream}");
+    // Killed, as the shell was.
+    assert_eq!(finished.code(), None, "{}", finished.stderr);
+}
