@@ -7,7 +7,7 @@ use super::{
     columns::Fold,
     layout::{
         COMMIT, COMMIT_ARGS, Guess, HI, ID, KIND, LO, LOST, Layout, MAP_COUNT, MM, REGION, RESULT,
-        TASK, TIME, Tail, column,
+        Step, TASK, TIME, Tail, column,
     },
     shape::{Mix, Shape},
 };
@@ -58,6 +58,7 @@ struct Known {
     layout: Layout,
     space: usize,
     thread: usize,
+    steps: Vec<Step>,
     /// The last record of this shape.
     last: Vec<u64>,
 }
@@ -151,7 +152,8 @@ impl Foresight {
         if thread == threads {
             self.calls.push(Made::default());
         }
-        self.shapes.push(Known { shape, layout, space, thread, last: vec![0; layout.words] });
+        let (steps, last) = (layout.steps().collect(), vec![0; layout.words]);
+        self.shapes.push(Known { shape, layout, space, thread, steps, last });
         Ok(shape)
     }
 
@@ -162,7 +164,7 @@ impl Foresight {
         number: usize,
         words: &mut [u64],
     ) -> Result<(), C::Error> {
-        let Known { shape, layout, space, thread, last } = &mut self.shapes[number];
+        let Known { shape, layout, space, thread, steps, last } = &mut self.shapes[number];
         let (commit, made) = (&mut self.commits[*space], &mut self.calls[*thread]);
         (words[KIND], words[MM], words[TASK]) = (shape.kind, shape.mm, shape.task);
         if let Some(place) = layout.shape {
@@ -172,11 +174,11 @@ impl Foresight {
         self.time = words[TIME];
         let (words, rest) = words.split_at_mut(layout.words);
         coder.begin(column::MASKS)?;
-        for place in LOST..layout.words {
-            let foreseen = match layout.guess(place) {
-                Guess::Known => continue,
-                Guess::Argument(index) if made.nr == shape.nr() => made.args[index],
-                Guess::Last | Guess::Argument(_) => last[place],
+        let same_call = made.nr == shape.nr();
+        for &Step { place, guess, column, fold } in &*steps {
+            let foreseen = match guess {
+                Guess::Argument(index) if same_call => made.args[index],
+                Guess::Known | Guess::Last | Guess::Argument(_) => last[place],
                 Guess::Space => commit[place],
                 Guess::Next => commit[ID].wrapping_add(2),
                 Guess::Counts => {
@@ -185,9 +187,7 @@ impl Foresight {
                 Guess::Address if last[RESULT].cast_signed() < ADDRESSES => last[RESULT],
                 Guess::Address => made.address,
             };
-            let address = layout.tail == Tail::Regions && matches!(place, LO | HI);
-            let fold = if address { Fold::Address } else { Fold::Count };
-            coder.word(place - LOST, layout.column(place), fold, foreseen, &mut words[place])?;
+            coder.word(place - LOST, column, fold, foreseen, &mut words[place])?;
         }
         coder.end(column::MASKS);
         last.copy_from_slice(words);

@@ -7,6 +7,8 @@ use std::mem::offset_of;
 
 use mmaptrace_common::record::{Call, Commit, Exec, Header, Name, Path, Region, kind};
 
+use super::columns::Fold;
+
 /// Words (of 8 bytes) of records, by their places.
 macro_rules! places {
     ($($name:ident = $record:ident.$field:ident;)*) => {
@@ -97,6 +99,18 @@ pub(super) enum Guess {
     Address,
 }
 
+/// How one word is foreseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// Which word.
+    pub(super) place: usize,
+    /// What it is foreseen to be.
+    pub(super) guess: Guess,
+    /// Where it goes if it is otherwise, and how.
+    pub(super) column: usize,
+    pub(super) fold: Fold,
+}
+
 /// What follows the words that are foreseen one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tail {
@@ -147,8 +161,18 @@ impl Layout {
         Self { words, tail, shape, guess: |_| Guess::Last, columns }
     }
 
+    /// The words that are foreseen one by one and are not known anyway.
+    pub(super) fn steps(self) -> impl Iterator<Item = Step> {
+        (LOST..self.words).filter_map(move |place| {
+            let address = self.tail == Tail::Regions && matches!(place, LO | HI);
+            let fold = if address { Fold::Address } else { Fold::Count };
+            let (guess, column) = (self.guess(place), self.column(place));
+            (guess != Guess::Known).then_some(Step { place, guess, column, fold })
+        })
+    }
+
     /// What the word at a place is foreseen to be.
-    pub(super) fn guess(&self, place: usize) -> Guess {
+    fn guess(&self, place: usize) -> Guess {
         match place {
             KIND | TIME | MM | TASK => Guess::Known,
             LOST => Guess::Space,
@@ -158,7 +182,7 @@ impl Layout {
     }
 
     /// The column of the word at a place.
-    pub(super) const fn column(&self, place: usize) -> usize {
+    const fn column(&self, place: usize) -> usize {
         let shared = self.columns == column::OTHERS;
         self.columns + if shared { place % column::SHARED } else { place }
     }

@@ -1,11 +1,13 @@
 //! `vm_flags` by the two letters that `/proc/PID/smaps` gives them on x86-64 (`fs/proc/task_mmu.c`,
 //! `show_smap_vma_flags`).
 
+use std::iter;
+
 use mmaptrace_model::Flags;
 
-/// Bit and letters, in the order of the bits.
+/// Bit and letters.
 #[rustfmt::skip]
-const LETTERS: &[(u32, &str)] = &[
+const NAMED: &[(u32, &str)] = &[
     (0, "rd"), (1, "wr"), (2, "ex"), (3, "sh"), (4, "mr"), (5, "mw"), (6, "me"), (7, "ms"),
     (8, "gd"), (9, "um"), (10, "pf"), (12, "uw"), (13, "lo"), (14, "io"), (15, "sr"), (16, "rr"),
     (17, "dc"), (18, "de"), (19, "lf"), (20, "ac"), (21, "nr"), (22, "ht"), (23, "sf"), (24, "ar"),
@@ -21,11 +23,25 @@ const LETTERS: &[(u32, &str)] = &[
 pub const PERMISSIONS: Flags =
     Flags(Flags::READ.0 | Flags::WRITE.0 | Flags::EXEC.0 | Flags::MAYSHARE.0);
 
+/// The letters of each bit.
+const LETTERS: [&str; 64] = {
+    let mut letters = ["??"; 64];
+    let mut at = 0;
+    while at < NAMED.len() {
+        letters[NAMED[at].0 as usize] = NAMED[at].1;
+        at += 1;
+    }
+    letters
+};
+
 /// The letters of each flag that is set. A flag without letters is `??`, as in smaps.
 pub fn letters(flags: Flags) -> impl Iterator<Item = &'static str> {
-    (0..u64::BITS)
-        .filter(move |bit| flags.0 >> bit & 1 == 1)
-        .map(|bit| LETTERS.iter().find(|row| row.0 == bit).map_or("??", |row| row.1))
+    let mut rest = flags.0;
+    iter::from_fn(move || {
+        let letters = LETTERS.get(rest.trailing_zeros() as usize)?;
+        rest &= rest - 1;
+        Some(*letters)
+    })
 }
 
 #[cfg(test)]

@@ -90,12 +90,14 @@ impl Effects<'_> {
             Effect::Added { pages, within } => {
                 let name = self.name(pages, *within);
                 paint(out, added, format_args!("+ {}", Pages { pages, name }));
-                self.push_note(out, growth(pages, *within, name));
+                if let Some(what) = growth(pages, *within, name) {
+                    self.push_note(out, format_args!("{what} {}", Sized(*within)));
+                }
             }
             Effect::Removed { pages, within } => {
                 let name = self.old_name(pages, *within);
                 paint(out, removed, format_args!("- {}", Pages { pages, name }));
-                self.push_note(out, self.rest(pages, *within, name));
+                self.push_rest(out, pages, *within, name);
             }
             Effect::Replaced { old, new } => {
                 let was = Source { region: old, name: self.view.name(self.space, old) };
@@ -127,52 +129,61 @@ impl Effects<'_> {
     ) {
         let name = self.name(new, within);
         let range = Range::of(new);
-        let mut line = format!("~ {range} {}", Permissions(old));
+        let style = self.palette.changed;
+        push(out, format_args!("{style}~ {range} {}", Permissions(old)));
         if new.flags.permissions() != old.flags.permissions() {
-            push(&mut line, format_args!(" -> {}", Permissions(new)));
+            push(out, format_args!(" -> {}", Permissions(new)));
         }
         let differ = effect::changed(old.flags, new.flags).0 & !vmflags::PERMISSIONS.0;
-        for (sign, side) in [('+', new), ('-', old)] {
+        for (sign, side) in [(" +", new), (" -", old)] {
             for letters in vmflags::letters(mmaptrace_model::Flags(differ & side.flags.0)) {
-                push(&mut line, format_args!(" {sign}{letters}"));
+                out.push_str(sign);
+                out.push_str(letters);
             }
         }
-        push(&mut line, format_args!(" {}", Size(new.size())));
+        push(out, format_args!(" {}", Size(new.size())));
         let is = Source { region: new, name };
         if old.backing == new.backing {
-            push(&mut line, format_args!("{}", Named { region: new, name }));
+            push(out, format_args!("{}", Named { region: new, name }));
         } else {
             let was = Source { region: old, name: self.name(old, was_within) };
-            push(&mut line, format_args!("{was} ->{is}"));
+            push(out, format_args!("{was} ->{is}"));
         }
-        paint(out, self.palette.changed, format_args!("{line}"));
-        let cut = (was_within != range.0).then_some(("cut from", was_within));
-        let merged = (within != range.0).then_some(("merged into", within));
-        let notes: Vec<_> = [cut, merged]
-            .into_iter()
-            .flatten()
-            .map(|(what, range)| format!("{what} {}", Sized(range)))
-            .collect();
-        self.push_note(out, (!notes.is_empty()).then(|| notes.join(", ")));
+        push(out, format_args!("{style:#}"));
+        let (was, is) = (Sized(was_within), Sized(within));
+        match (was_within != range.0, within != range.0) {
+            (true, true) => self.push_note(out, format_args!("cut from {was}, merged into {is}")),
+            (true, false) => self.push_note(out, format_args!("cut from {was}")),
+            (false, true) => self.push_note(out, format_args!("merged into {is}")),
+            (false, false) => {}
+        }
     }
 
-    /// What is left of the region that the pages were cut from, or what that was if more than this
+    /// Appends what is left of the region that the pages were cut from, or what that was if more than this
     /// happened to it.
-    fn rest(&self, pages: &Region, within: (u64, u64), name: RegionName<'_>) -> Option<String> {
+    fn push_rest(
+        &self,
+        out: &mut String,
+        pages: &Region,
+        within: (u64, u64),
+        name: RegionName<'_>,
+    ) {
         let (start, end) = within;
         if within == Range::of(pages).0 {
-            return None;
+            return;
         }
         if !self.only_cut(pages, within) {
-            return Some(format!("cut from {}", Sized(within)));
+            return self.push_note(out, format_args!("cut from {}", Sized(within)));
         }
         let (low, high) = (Sized((start, pages.start)), Sized((pages.end, end)));
-        Some(match (start < pages.start, pages.end < end) {
-            (true, true) => format!("leaves {low} and {high}"),
-            (true, false) if name == RegionName::Heap => format!("heap shrunk to {low}"),
-            (true, false) => format!("leaves {low}"),
-            (false, _) => format!("leaves {high}"),
-        })
+        match (start < pages.start, pages.end < end) {
+            (true, true) => self.push_note(out, format_args!("leaves {low} and {high}")),
+            (true, false) if name == RegionName::Heap => {
+                self.push_note(out, format_args!("heap shrunk to {low}"));
+            }
+            (true, false) => self.push_note(out, format_args!("leaves {low}")),
+            (false, _) => self.push_note(out, format_args!("leaves {high}")),
+        }
     }
 
     /// Whether nothing but the removal of `pages` happened in a region of the old map and at its
@@ -204,16 +215,14 @@ impl Effects<'_> {
         }
     }
 
-    fn push_note(&self, out: &mut String, note: Option<String>) {
-        if let Some(note) = note {
-            let style = self.palette.note;
-            push(out, format_args!("   {style}({note}){style:#}"));
-        }
+    fn push_note(&self, out: &mut String, note: fmt::Arguments<'_>) {
+        out.push_str("   ");
+        paint(out, self.palette.note, format_args!("({note})"));
     }
 }
 
 /// What became of the region that the pages joined.
-fn growth(pages: &Region, within: (u64, u64), name: RegionName<'_>) -> Option<String> {
+fn growth(pages: &Region, within: (u64, u64), name: RegionName<'_>) -> Option<&'static str> {
     let what = match name {
         RegionName::Heap if pages.end == within.1 => "heap grown to",
         RegionName::Stack if pages.start == within.0 => "stack grown to",
@@ -226,7 +235,7 @@ fn growth(pages: &Region, within: (u64, u64), name: RegionName<'_>) -> Option<St
         | RegionName::AnonShmem(_)
         | RegionName::Unknown => "merged into",
     };
-    (within != Range::of(pages).0).then(|| format!("{what} {}", Sized(within)))
+    (within != Range::of(pages).0).then_some(what)
 }
 
 /// Appends to a string, which takes all that is written.
