@@ -22,6 +22,8 @@ class Layout {
     this.deeds = own;
     this.changes = Float64Array.from(own, (i) => deeds.time[i]);
     this.times = Float64Array.from(new Set(this.changes)).sort();
+    this.marks = data.marks.filter((mark) => mark.space === null || mark.space === space);
+    this.marked = Float64Array.from(this.marks, (mark) => mark.time);
     this.begin = Math.min(...ends(rows, pasts.since), data.duration);
     this.end = Math.max(...ends(rows, pasts.until), this.begin + 1);
     this.even = even && this.times.length > 1;
@@ -91,6 +93,12 @@ class Layout {
     const from = after === 0 ? this.begin : times[after - 1];
     const to = after === times.length ? this.end : times[after];
     return from + (x - after) * (to - from);
+  }
+
+  /** The marks between two places. */
+  marksBetween(left, right) {
+    const [from, to] = [lowerBound(this.marked, this.timeAt(left)), lowerBound(this.marked, this.timeAt(right) + 1)];
+    return this.marks.slice(from, to);
   }
 
   /** Where an address is; in a gap, where the gap is. */

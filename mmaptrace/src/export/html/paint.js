@@ -41,7 +41,7 @@ class Painter {
     this.addresses(layout, view);
     this.ruler(data, layout, view);
     this.chart(data, layout, view);
-    this.marks(data, layout, view);
+    this.marks(layout, view);
     this.cursors(layout, view, marked);
   }
 
@@ -206,19 +206,20 @@ class Painter {
   }
 
   /** A tick for each failed call, task that begins or ends, and doubt. */
-  marks(data, layout, view) {
+  marks(layout, view) {
     const { context, colours } = this;
     const top = MARGIN.ruler + MARGIN.chart;
     const colour = [colours.faint, colours.alarm, colours.alarm];
     const room = [0.5, 1, 1];
-    for (const mark of data.marks) {
-      if (mark.space !== null && mark.space !== layout.space) continue;
-      const x = this.x(layout, view, mark.time);
-      if (x < MARGIN.left || x > MARGIN.left + this.width) continue;
-      context.fillStyle = colour[mark.kind];
-      context.globalAlpha = room[mark.kind];
-      const thick = mark.kind === MARKS.doubt ? 3 : 1;
-      context.fillRect(Math.round(x), top + 2, thick, MARGIN.marks - 4);
+    // Thousands may be at one place.
+    const drawn = [-1, -1, -1];
+    for (const { kind, time } of layout.marksBetween(view.left, view.right)) {
+      const x = Math.round(this.x(layout, view, time));
+      if (x === drawn[kind]) continue;
+      drawn[kind] = x;
+      context.fillStyle = colour[kind];
+      context.globalAlpha = room[kind];
+      context.fillRect(x, top + 2, kind === MARKS.doubt ? 3 : 1, MARGIN.marks - 4);
     }
     context.globalAlpha = 1;
     context.textAlign = "right";

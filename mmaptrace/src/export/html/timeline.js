@@ -176,10 +176,8 @@ class Timeline {
     this.marked.hover = -1;
     if (x < MARGIN.left || x > MARGIN.left + this.painter.width) return null;
     if (y < TOP && y > TOP - MARGIN.marks - 2) {
-      const { layout, view, painter } = this;
-      const near = (mark) => Math.abs(painter.x(layout, view, mark.time) - x);
-      const own = this.data.marks.filter((mark) => mark.space === null || mark.space === layout.space);
-      const close = own.filter((mark) => near(mark) < 4);
+      const [left, right] = [x - 4, x + 4].map((edge) => this.place(edge, y).across);
+      const close = this.layout.marksBetween(left, right);
       if (close.length === 0) return null;
       const told = close.slice(0, 5).map((mark) => {
         const by = mark.task === null ? "" : `${who(this.data, mark.task)}: `;
