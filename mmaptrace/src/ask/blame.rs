@@ -27,12 +27,12 @@ use crate::{
     exit::Exit,
     history::Past,
     sink::{
-        Backtraces, Lens, Telling,
+        Telling,
         escape::Escaped,
         json::{self, Blamed},
         maps,
     },
-    symbols::Symbols,
+    symbols::Backtraces,
 };
 
 /// The longest name that all calls are aligned to: longer ones push theirs to the right.
@@ -60,14 +60,14 @@ struct Row<'a> {
 /// written.
 pub fn run(config: &Dump) -> Result<Exit> {
     let mut past = Past::open(&config.source())?;
-    let (heap, clock, symbols) = (past.heap_rule(), past.clock(), Symbols::new(false));
+    let (heap, clock) = (past.heap_rule(), past.clock());
     let mut origins = Origins::default();
     let mut stacks = Backtraces::default();
     let until = until(&mut past, config.at.as_ref(), Some(config.pid))?;
     let told = past.replay(None, until.as_ref(), |event, model| {
         origins.event(event, model);
         if config.format == DumpFormat::Json {
-            stacks.see(event, &Lens { model, heap, symbols: &symbols });
+            stacks.event(event, model);
         }
         Ok(ControlFlow::Continue(()))
     })?;

@@ -17,8 +17,8 @@ use crate::{
     config::{Format, Report, Topic},
     exit::Exit,
     history::{Past, Scope},
-    sink::{Backtraces, Lens, Telling, json},
-    symbols::Symbols,
+    sink::{Telling, json},
+    symbols::Backtraces,
 };
 
 /// Answers.
@@ -27,7 +27,6 @@ use crate::{
 /// There is no such past, or no such moment in it, or the answer cannot be written.
 pub fn run(config: &Report) -> Result<Exit> {
     let mut past = Past::open(&config.source)?;
-    let (clock, heap, symbols) = (past.clock(), past.heap_rule(), Symbols::new(false));
     let mut stacks = Backtraces::default();
     let mut growth = Growth::default();
     let mut exposure = Exposure::default();
@@ -35,7 +34,7 @@ pub fn run(config: &Report) -> Result<Exit> {
     let until = until(&mut past, config.at.as_ref(), config.pid)?;
     let told = past.replay(None, until.as_ref(), |event, model| {
         if scope.has_event(event, model) {
-            stacks.see(event, &Lens { model, heap, symbols: &symbols });
+            stacks.event(event, model);
             match config.topic {
                 Topic::Growth | Topic::Folded => growth.event(event, model),
                 Topic::Exposure => exposure.event(event, model),
@@ -51,7 +50,7 @@ pub fn run(config: &Report) -> Result<Exit> {
         }
     }
     let limit = past.start().max_map_count;
-    let telling = Telling { clock, stacks: &stacks };
+    let telling = Telling { clock: past.clock(), stacks: &stacks };
     print(|out| match (config.topic, config.format) {
         (Topic::Folded, _) => growth::write_folded(out, &growth, &stacks),
         (Topic::Growth, Format::Text) => {

@@ -38,8 +38,8 @@ use crate::{
     exit::Exit,
     history::Past,
     note,
-    sink::{Backtraces, Clock, Filter, Json, Lens, Sink, Telling, Text, text::Style},
-    symbols::Symbols,
+    sink::{Clock, Filter, Json, Lens, Sink, Telling, Text, text::Style},
+    symbols::Backtraces,
     syscall::signal,
 };
 
@@ -62,7 +62,6 @@ pub(super) struct Teller {
     story: Story,
     origins: Origins,
     stacks: Backtraces,
-    symbols: Symbols,
     books: HashMap<SpaceId, Book>,
 }
 
@@ -102,7 +101,6 @@ impl Teller {
             story: Story::new(address, length, pid),
             origins: Origins::default(),
             stacks: Backtraces::default(),
-            symbols: Symbols::new(false),
             books: HashMap::new(),
         }
     }
@@ -113,9 +111,8 @@ impl Teller {
     /// None that a writer into memory could have.
     pub(super) fn event(&mut self, event: &Event, model: &Model) -> io::Result<()> {
         self.origins.event(event, model);
-        let lens = Lens { model, heap: self.manner.heap, symbols: &self.symbols };
         // A page may have been made elsewhere, and moved here.
-        self.stacks.see(event, &lens);
+        self.stacks.event(event, model);
         let Some((space, told)) = self.story.event(event, model) else {
             // What nothing happens to is told by what was there at first.
             if let Event::Commit { space, cause: Cause::Seed | Cause::Fork | Cause::Exec, .. } =
@@ -131,7 +128,7 @@ impl Teller {
             self.inherit(space);
         }
         self.book(space);
-        let lens = Lens { model, heap: self.manner.heap, symbols: &self.symbols };
+        let lens = Lens { model, heap: self.manner.heap, symbols: self.stacks.symbols() };
         if let Some(book) = self.books.get_mut(&space) {
             book.sink.event(&told, &lens)?;
         }
@@ -163,7 +160,7 @@ impl Teller {
                 let Manner { heap, .. } = self.manner;
                 picture.look_around(
                     self.address,
-                    &Lens { model, heap, symbols: &self.symbols },
+                    &Lens { model, heap, symbols: self.stacks.symbols() },
                     *space,
                 );
                 self.book(*space).picture = picture;
@@ -235,7 +232,7 @@ impl Teller {
 
     /// What is at the address now, in a space that lives.
     fn look(&self, space: SpaceId, model: &Model) -> Option<Picture> {
-        let lens = Lens { model, heap: self.manner.heap, symbols: &self.symbols };
+        let lens = Lens { model, heap: self.manner.heap, symbols: self.stacks.symbols() };
         let map = model.space(space)?.map();
         let region = map.at(self.address);
         let end = self.address.saturating_add(self.length);

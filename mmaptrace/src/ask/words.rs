@@ -5,21 +5,15 @@ use std::{
     os::unix::ffi::OsStrExt as _,
 };
 
-use mmaptrace_model::{
-    Region,
-    event::{Cause, Task},
-    history::Deed,
-    stack::Place,
-};
+use mmaptrace_model::{Region, event::Task, history::Deed, stack::Place};
 
 use crate::{
     sink::{
         escape::{Escaped, comm},
         maps::permissions,
-        text::{Because, why_cut},
+        text::{Function, base, why::Action, why_cut},
     },
     symbols::{Backtrace, NamedFrame},
-    syscall,
 };
 
 /// A length of time in ns, in the largest unit that leaves something before the point: `3.1 ms`.
@@ -66,25 +60,14 @@ pub(super) struct Did<'a>(pub(super) &'a Deed);
 
 impl Display for Did<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Deed { task, cause, .. } = self.0;
-        let Task { pid, tid, comm: name } = task;
+        let Task { pid, tid, comm: name } = &self.0.task;
         if tid == pid {
             write!(f, "{pid}")?;
         } else {
             write!(f, "thread {tid}")?;
         }
         write!(f, " {}: ", Escaped(comm(name)))?;
-        match cause {
-            Cause::Call(call) => syscall::Call { call, path: b"", open: false }.fmt(f),
-            Cause::Fault
-            | Cause::Growth(_)
-            | Cause::Kernel
-            | Cause::Worker
-            | Cause::Remote(_)
-            | Cause::Seed
-            | Cause::Fork
-            | Cause::Exec => Because { cause, task }.fmt(f),
-        }
+        Action(self.0).fmt(f)
     }
 }
 
@@ -158,29 +141,6 @@ impl Display for Frame<'_> {
             (None, Place::Kernel | Place::Anonymous { .. } | Place::Unmapped) => Ok(()),
         }
     }
-}
-
-/// The function of a frame; else its place in its file, `libc.so.6+0x1128c0`; else its address.
-pub(super) struct Function<'a>(pub(super) &'a NamedFrame);
-
-impl Display for Function<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let NamedFrame { frame, symbol, .. } = self.0;
-        match (symbol, &frame.place) {
-            (Some(symbol), _) => Escaped(symbol.name.as_bytes()).fmt(f),
-            (None, Place::File { path: name, offset, .. } | Place::Special { name, offset }) => {
-                write!(f, "{}+{offset:#x}", Escaped(base(name)))
-            }
-            (None, Place::Kernel | Place::Anonymous { .. } | Place::Unmapped) => {
-                write!(f, "{:#x}", frame.address)
-            }
-        }
-    }
-}
-
-/// The last part of a path.
-fn base(path: &[u8]) -> &[u8] {
-    path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl<W: Write> Export for Chrome<W> {
     fn event(&mut self, event: &Event, model: &Model) -> io::Result<()> {
         let Self { lives, trace, now, .. } = self;
         *now = (*now).max(lives::time(event).unwrap_or(*now));
-        trace.frames.event(event, model);
+        trace.stacks.event(event, model);
         let pid = |lives: &Lives, space| lives.owner(space).map_or(0, |owner| owner.pid);
         lives.event(event, model, &mut |past| trace.slice(past));
         match event {

@@ -10,10 +10,13 @@ use mmaptrace_model::{Event, Model};
 
 use super::{
     About, Close, Export, Metric,
-    frames::Frames,
     sites::{Site, Sites},
+    words::names,
 };
-use crate::sink::escape::{Escaped, comm};
+use crate::{
+    sink::escape::{Escaped, comm},
+    symbols::Backtraces,
+};
 
 /// Writes folded stacks of what sites come to in one metric.
 #[derive(Debug)]
@@ -21,18 +24,18 @@ pub(super) struct Folded<W> {
     out: W,
     metric: Metric,
     sites: Sites,
-    frames: Frames,
+    stacks: Backtraces,
 }
 
 impl<W: Write> Folded<W> {
     pub(super) fn new(out: W, about: About, metric: Metric) -> Self {
-        Self { out, metric, sites: Sites::new(&about), frames: Frames::default() }
+        Self { out, metric, sites: Sites::new(&about), stacks: Backtraces::default() }
     }
 }
 
 impl<W: Write> Export for Folded<W> {
     fn event(&mut self, event: &Event, model: &Model) -> io::Result<()> {
-        self.frames.event(event, model);
+        self.stacks.event(event, model);
         self.sites.event(event, model);
         Ok(())
     }
@@ -42,7 +45,7 @@ impl<W: Write> Export for Folded<W> {
         // Places that differ in addresses alone are one.
         let mut lines = BTreeMap::<String, u64>::new();
         for (site, totals) in sites {
-            *lines.entry(line(&site, &self.frames).join(";")).or_default() += match self.metric {
+            *lines.entry(line(&site, &self.stacks).join(";")).or_default() += match self.metric {
                 Metric::Live => totals.live,
                 Metric::Mapped => totals.mapped,
                 Metric::Calls => totals.calls,
@@ -56,11 +59,11 @@ impl<W: Write> Export for Folded<W> {
 }
 
 /// The frames of a site, outermost first.
-fn line(site: &Site, stacks: &Frames) -> Vec<String> {
+fn line(site: &Site, stacks: &Backtraces) -> Vec<String> {
     let (pid, process) = &site.process;
     let mut frames = vec![task(process, *pid)];
     frames.extend(site.thread.as_ref().map(|(tid, thread)| task(thread, *tid)));
-    frames.extend(stacks.names(site.stack).rev());
+    frames.extend(names(stacks.first(site.stack)).rev());
     frames.push(site.call.to_string());
     frames.iter().map(|frame| one(frame)).collect()
 }
@@ -101,6 +104,6 @@ mod tests {
             call: "before".into(),
             stack: None,
         };
-        assert_eq!(line(&site, &Frames::default()).join(";"), r"a\073b 12\012 (7);before");
+        assert_eq!(line(&site, &Backtraces::default()).join(";"), r"a\073b 12\012 (7);before");
     }
 }

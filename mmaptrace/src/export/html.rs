@@ -21,18 +21,18 @@ use mmaptrace_model::{
 use self::columns::{Data, DeedRow, Mark, MarkKind, Past, Space, Texts};
 use super::{
     About, Close, Export,
-    frames::Frames,
     kind::Kind,
     lives::{self, Change, Lives, Owner},
-    words::Done,
+    words::names,
 };
 use crate::{
     sink::{
         Clock,
         escape::{Escaped, comm},
         summary::Ended,
-        text::why::Why,
+        text::why::{Action, Why},
     },
+    symbols::Backtraces,
     syscall::{Call, Outcome},
 };
 
@@ -55,7 +55,7 @@ struct Gathered {
     spaces: HashMap<SpaceId, usize>,
     tasks: HashMap<Task, usize>,
     deeds: HashMap<(SpaceId, u64), usize>,
-    frames: Frames,
+    backtraces: Backtraces,
     stacks: HashMap<Vec<String>, usize>,
     texts: Texts,
 }
@@ -106,7 +106,7 @@ impl Gathered {
     }
 
     fn stack(&mut self, deed: &Deed, data: &mut Data) -> Option<usize> {
-        let frames: Vec<_> = self.frames.names(deed.stacks.user).collect();
+        let frames: Vec<_> = names(self.backtraces.of(deed)).collect();
         if frames.is_empty() {
             return None;
         }
@@ -144,7 +144,7 @@ impl<W: Write> Export for Html<W> {
         self.now = self.now.max(lives::time(event).unwrap_or(self.now));
         self.gathered.begin = self.gathered.begin.or_else(|| lives::time(event));
         let Self { lives, data, gathered, .. } = self;
-        gathered.frames.event(event, model);
+        gathered.backtraces.event(event, model);
         // What it ends refers to its row, which is written after.
         if let Event::Commit { space, id, effects, .. } = event
             && !effects.is_empty()
@@ -157,7 +157,7 @@ impl<W: Write> Export for Html<W> {
                 if let (Some(Change { deed, .. }), Some(owner)) = (change, lives.owner(*space)) {
                     let row = gathered.space(&owner, data);
                     let task = gathered.task(&deed.task, data);
-                    let text = gathered.texts.get(Done(&deed).to_string().as_bytes());
+                    let text = gathered.texts.get(Action(&deed).to_string().as_bytes());
                     let stack = gathered.stack(&deed, data);
                     let sizes = lives.sizes(*space);
                     let regions = model.space(*space).map_or(0, |space| space.map().len());

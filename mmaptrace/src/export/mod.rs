@@ -6,7 +6,6 @@
 mod chrome;
 mod csv;
 mod folded;
-mod frames;
 mod html;
 mod kind;
 mod lives;

@@ -10,8 +10,8 @@ use mmaptrace_model::{Event, Model};
 use prost::Message as _;
 
 use self::{proto::Profile, table::Table};
-use super::{About, Close, Export, frames::Frames, sites::Sites};
-use crate::sink::Clock;
+use super::{About, Close, Export, sites::Sites, words::frames};
+use crate::{sink::Clock, symbols::Backtraces};
 
 /// Writes a profile.
 #[derive(Debug)]
@@ -19,27 +19,27 @@ pub(super) struct Pprof<W> {
     out: W,
     clock: Clock,
     sites: Sites,
-    frames: Frames,
+    stacks: Backtraces,
     begin: Option<u64>,
 }
 
 impl<W: Write> Pprof<W> {
     pub(super) fn new(out: W, about: About) -> Self {
-        let (sites, frames) = (Sites::new(&about), Frames::default());
-        Self { out, clock: about.clock, sites, frames, begin: None }
+        let (sites, stacks) = (Sites::new(&about), Backtraces::default());
+        Self { out, clock: about.clock, sites, stacks, begin: None }
     }
 }
 
 impl<W: Write> Export for Pprof<W> {
     fn event(&mut self, event: &Event, model: &Model) -> io::Result<()> {
         self.begin = self.begin.or_else(|| super::lives::time(event));
-        self.frames.event(event, model);
+        self.stacks.event(event, model);
         self.sites.event(event, model);
         Ok(())
     }
 
     fn finish(self: Box<Self>, close: &Close<'_>) -> io::Result<()> {
-        let Self { out, clock, sites, frames, begin } = *self;
+        let Self { out, clock, sites, stacks, begin } = *self;
         let (sites, end) = sites.finish();
         let begin = begin.unwrap_or(end);
         let mut table = Table::new();
@@ -57,7 +57,7 @@ impl<W: Write> Export for Pprof<W> {
             table.profile.comment.push(comment);
         }
         for (site, totals) in &sites {
-            table.sample(site, *totals, frames.of(site.stack));
+            table.sample(site, *totals, frames(stacks.first(site.stack)));
         }
         // The first is taken for the program's, which lies below its libraries.
         table.profile.mapping.sort_by_key(|mapping| mapping.memory_start);

@@ -4,7 +4,6 @@
 //! names of regions, and whose an address space is) it asks of a [`View`] of the model, as it is
 //! right after the event.
 
-pub mod backtraces;
 pub mod clock;
 pub mod escape;
 pub mod filter;
@@ -26,8 +25,7 @@ use mmaptrace_model::{
     history::Crowded,
 };
 
-use crate::symbols::Backtrace;
-pub use backtraces::{Backtraces, Telling};
+use crate::symbols::{Backtrace, Backtraces};
 pub use clock::Clock;
 pub use filter::Filter;
 pub use json::Json;
@@ -110,6 +108,15 @@ pub trait Sink {
     /// # Errors
     /// What the writer says.
     fn flush(&mut self) -> io::Result<()>;
+}
+
+/// What is needed to tell of deeds of the past.
+#[derive(Clone, Copy, Debug)]
+pub struct Telling<'a> {
+    /// How their times are told.
+    pub clock: Clock,
+    /// Where they came from.
+    pub stacks: &'a Backtraces,
 }
 
 /// An address space at one commit.

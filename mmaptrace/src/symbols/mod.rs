@@ -3,6 +3,7 @@
 //! Each distinct place is looked up once, when an event that has it is first shown. The kernel's side
 //! and the model know nothing of it, and a recording is named when it is read.
 
+mod backtraces;
 mod file;
 
 use std::{
@@ -29,6 +30,7 @@ use mmaptrace_model::{
 
 use zerocopy::IntoBytes as _;
 
+pub use backtraces::Backtraces;
 use file::{Found, Wanted};
 
 /// Stands for the kernel where the key of a file is; that of a file is odd.

@@ -17,13 +17,13 @@ use std::{
 use mmaptrace_model::history::{Figures, Growth, Population, Site};
 
 use crate::{
-    ask::words::{About, Function, Span, Stack},
+    ask::words::{About, Span, Stack},
     sink::{
-        Backtraces,
         escape::{Escaped, comm},
         maps::permissions,
-        text::tag,
+        text::{Function, tag},
     },
+    symbols::Backtraces,
 };
 
 /// Where the text of a site begins.

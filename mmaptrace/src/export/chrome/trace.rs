@@ -12,11 +12,14 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     export::{
-        frames::Frames,
         lives::{Fate, Past},
-        words::{Done, Pages},
+        words::{Pages, names},
     },
-    sink::escape::{Escaped, comm},
+    sink::{
+        escape::{Escaped, comm},
+        text::why::Action,
+    },
+    symbols::Backtraces,
 };
 
 const OPEN: &[u8] = b"{\"traceEvents\":[\n";
@@ -46,7 +49,7 @@ struct Entry<'a> {
 #[derive(Debug)]
 pub(super) struct Trace<W> {
     out: W,
-    pub(super) frames: Frames,
+    pub(super) stacks: Backtraces,
     entries: u64,
     slices: u64,
     /// Names that were written, of processes and threads.
@@ -59,7 +62,7 @@ impl<W: Write> Trace<W> {
     pub(super) fn new(out: W) -> Self {
         Self {
             out,
-            frames: Frames::default(),
+            stacks: Backtraces::default(),
             entries: 0,
             slices: 0,
             named: HashSet::new(),
@@ -86,12 +89,12 @@ impl<W: Write> Trace<W> {
             let Task { pid, tid, comm: name } = &deed.task;
             let name = Escaped(comm(name));
             let mut args = json!({
-                "call": Done(deed).to_string(),
+                "call": Action(deed).to_string(),
                 "by": format!("{pid}/{tid} {name}"),
                 "commit": deed.id,
             });
             if deed.stacks.user.is_some() {
-                args["stack"] = self.frames.names(deed.stacks.user).collect();
+                args["stack"] = names(self.stacks.of(deed)).collect();
             }
             args
         };

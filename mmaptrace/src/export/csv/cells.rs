@@ -8,7 +8,7 @@ use mmaptrace_model::{
 };
 
 use crate::{
-    export::words::permissions,
+    sink::maps::permissions,
     sink::{escape::Escaped, maps},
     syscall,
 };
@@ -21,11 +21,11 @@ pub(super) fn what(effect: &Effect, name: impl Fn(&Region) -> String) -> (&'stat
     let one = |region: &Region| {
         let [start, end] = [region.start, region.end].map(|address| format!("{address:#x}"));
         let (size, none) = (region.size().to_string(), String::new());
-        [start, end, size, permissions(region), name(region), none.clone(), none]
+        [start, end, size, permissions(region.flags), name(region), none.clone(), none]
     };
     let two = |old: &Region, new: &Region| {
         let [start, end, size, perms, name_now, ..] = one(new);
-        [start, end, size, perms, name_now, permissions(old), name(old)]
+        [start, end, size, perms, name_now, permissions(old.flags), name(old)]
     };
     let edge = |at: u64| {
         let mut what = What::default();

@@ -6,11 +6,11 @@ use mmaptrace_model::{region::PAGE, stack::Place};
 
 use super::proto::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
 use crate::{
-    export::{
-        frames,
-        sites::{Site, Totals},
+    export::sites::{Site, Totals},
+    sink::{
+        escape::{Escaped, comm},
+        text,
     },
-    sink::escape::{Escaped, comm},
     symbols::NamedFrame,
 };
 
@@ -84,7 +84,8 @@ impl Table {
         let mapping_id = self.mapping(frame);
         let line = frame.symbol.as_ref().and_then(|symbol| symbol.line.as_ref());
         let line = line.map_or(0, |(_, line)| i64::from(*line));
-        let function = frame.symbol.is_some().then(|| (self.text(&frames::name(frame)), line));
+        let function =
+            frame.symbol.is_some().then(|| (self.text(&text::Function(frame).to_string()), line));
         self.location(address, mapping_id, function)
     }
 

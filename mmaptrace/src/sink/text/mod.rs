@@ -35,7 +35,7 @@ use crate::syscall::{self, Call, Outcome};
 pub(crate) use effects::Effects;
 use effects::push;
 use page::Page;
-pub(crate) use stack::why_cut;
+pub(crate) use stack::{Function, base, why_cut};
 pub(crate) use style::Palette;
 pub use style::Style;
 pub use why::Why;

@@ -56,6 +56,29 @@ pub(crate) const fn why_cut(cut: Cut) -> &'static str {
     }
 }
 
+/// The function of a frame; else its place in its file, `libc.so.6+0x1128c0`; else its address.
+pub(crate) struct Function<'a>(pub(crate) &'a NamedFrame);
+
+impl Display for Function<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let NamedFrame { frame, symbol, .. } = self.0;
+        match (symbol, &frame.place) {
+            (Some(symbol), _) => Escaped(symbol.name.as_bytes()).fmt(f),
+            (None, Place::File { path: name, offset, .. } | Place::Special { name, offset }) => {
+                write!(f, "{}+{offset:#x}", Escaped(base(name)))
+            }
+            (None, Place::Kernel | Place::Anonymous { .. } | Place::Unmapped) => {
+                write!(f, "{:#x}", frame.address)
+            }
+        }
+    }
+}
+
+/// The last part of a path.
+pub(crate) fn base(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
+}
+
 struct Shown<'a>(&'a NamedFrame);
 
 impl Display for Shown<'_> {

@@ -2,7 +2,10 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use mmaptrace_model::event::{Cause, Doubt, Task};
+use mmaptrace_model::{
+    event::{Cause, Doubt, Task},
+    history::Deed,
+};
 
 use crate::{
     sink::escape::{Escaped, comm},
@@ -58,6 +61,26 @@ impl Display for Because<'_> {
             Cause::Seed => f.write_str("(read again)"),
             Cause::Fork => f.write_str("(fork)"),
             Cause::Exec => f.write_str("(exec)"),
+        }
+    }
+}
+
+/// What was done: a call with its arguments, or another cause in words.
+pub(crate) struct Action<'a>(pub(crate) &'a Deed);
+
+impl Display for Action<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Deed { cause, task, .. } = self.0;
+        match cause {
+            Cause::Call(call) => syscall::Call { call, path: b"", open: false }.fmt(f),
+            Cause::Fault
+            | Cause::Growth(_)
+            | Cause::Kernel
+            | Cause::Worker
+            | Cause::Remote(_)
+            | Cause::Seed
+            | Cause::Fork
+            | Cause::Exec => Because { cause, task }.fmt(f),
         }
     }
 }
