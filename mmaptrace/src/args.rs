@@ -12,7 +12,7 @@ use crate::{
     config::{Command, Config, Dump, DumpFormat, Format, Replay, Target, Trace, Viewing},
     history::Moment,
     kernel::Stacks,
-    sink::{Filter, clock::Times},
+    sink::{Filter, Hidden, clock::Times},
 };
 
 use ask::{DiffArgs, ReportArgs, WhoArgs};
@@ -147,6 +147,8 @@ struct ReplayArgs {
     output: Option<PathBuf>,
     #[command(flatten)]
     view: ViewArgs,
+    #[command(flatten)]
+    parts: PartsArgs,
     /// No summary, only errors
     #[arg(short, long)]
     quiet: bool,
@@ -170,6 +172,44 @@ struct ViewArgs {
     /// Times since the line before
     #[arg(short, long)]
     relative: bool,
+}
+
+impl ViewArgs {
+    /// Whether anything is asked for.
+    const fn is_given(&self) -> bool {
+        let Self { format, events, min_size, time, relative } = self;
+        matches!(format, FormatArg::Json)
+            || !events.is_empty()
+            || *min_size > 0
+            || *time > 0
+            || *relative
+    }
+}
+
+/// What of a recording is shown beside its events.
+#[derive(Clone, Copy, Debug, Args)]
+struct PartsArgs {
+    /// Show how long calls took; without any of -T, -U and -K, all is shown that was recorded
+    #[arg(short = 'T', long)]
+    durations: bool,
+    /// Show the stacks of the program
+    #[arg(short = 'U', long)]
+    user_stacks: bool,
+    /// Show the stacks of the kernel
+    #[arg(short = 'K', long)]
+    kernel_stacks: bool,
+}
+
+impl PartsArgs {
+    const fn hidden(self) -> Hidden {
+        let Self { durations, user_stacks, kernel_stacks } = self;
+        let some = durations || user_stacks || kernel_stacks;
+        Hidden {
+            user_stacks: some && !user_stacks,
+            kernel_stacks: some && !kernel_stacks,
+            durations: some && !durations,
+        }
+    }
 }
 
 /// What the tracer takes, and how.
@@ -282,17 +322,23 @@ pub fn parse() -> Config {
         Some(Sub::Diff(args)) => ask::diff(args).unwrap_or_else(|message| usage(message)),
         Some(Sub::Export(args)) => Command::Export(args.into()),
         Some(Sub::Record(args)) => {
-            let viewing = args.print.then(|| viewing(args.view, None));
+            if !args.print && args.view.is_given() {
+                usage(
+                    "how events are shown is asked for with --print; else they are only recorded",
+                );
+            }
+            let viewing = args.print.then(|| viewing(args.view, None, Hidden::default()));
             Command::Trace(trace(args.target, &args.tracer, viewing, Some(args.output), 0))
         }
         Some(Sub::Replay(args)) => Command::Replay(Replay {
             recording: args.recording,
-            viewing: viewing(args.view, args.output),
+            viewing: viewing(args.view, args.output, args.parts.hidden()),
             quiet: args.quiet,
         }),
         None => {
             let TraceArgs { target, history, output, view, tracer } = cli.trace;
-            Command::Trace(trace(target, &tracer, Some(viewing(view, output)), None, history))
+            let viewing = viewing(view, output, Hidden::default());
+            Command::Trace(trace(target, &tracer, Some(viewing), None, history))
         }
     };
     Config { command }
@@ -352,7 +398,8 @@ fn trace(
     }
 }
 
-fn viewing(args: ViewArgs, output: Option<PathBuf>) -> Viewing {
+/// `hidden`: what is not shown of what is known.
+fn viewing(args: ViewArgs, output: Option<PathBuf>, hidden: Hidden) -> Viewing {
     if let Some(unknown) =
         args.events.iter().find(|name| !TABLE.iter().any(|row| row.name == **name))
     {
@@ -365,6 +412,7 @@ fn viewing(args: ViewArgs, output: Option<PathBuf>) -> Viewing {
         filter: Filter {
             calls: (!args.events.is_empty()).then(|| args.events.into_iter().collect()),
             min_size: args.min_size,
+            hidden,
         },
         times: match (args.relative, args.time) {
             (true, _) => Times::Relative,

@@ -82,6 +82,19 @@ fn a_tracer_remembers_every_moment() {
     tracer.finish().assert_clean();
 }
 
+/// By a tracer that records while it runs: the file is read as far as it is written.
+#[test]
+fn a_tracer_that_records_tells_of_the_past_as_well() {
+    needs_root!("a_tracer_that_records_tells_of_the_past_as_well");
+    let mut victim = victim!("munmap_middle");
+    let tracer = Tracer::record(&[victim.pid()], &[]);
+    let (early, before) = (now(), maps(victim.pid()));
+    victim.work();
+    assert_was(&before, &dump_as(victim.pid(), &["--at", &early]), &early);
+    assert_was(&maps(victim.pid()), &dump_as(victim.pid(), &["--at", "-0s"]), "-0s");
+    drop(tracer);
+}
+
 /// What maps has said and what it says is told by all ways to name a moment.
 #[test]
 fn moments_have_many_names() {

@@ -95,6 +95,58 @@ fn a_command() {
     assert_eq!(difference(&live, &fs::read(&copy).expect("the copy")), None);
 }
 
+/// Of what was recorded beside the events, what is asked for is shown.
+#[test]
+fn parts_of_what_was_recorded() {
+    needs_root!("parts_of_what_was_recorded");
+    let mut victim = victim!("stacks_known");
+    let mut tracer = Tracer::record(&[victim.pid()], &["-U", "-K", "-T"]);
+    victim.work();
+    tracer.process().signal(libc::SIGINT);
+    assert_eq!(tracer.process().wait().code(), Some(0), "{}", tracer.stderr());
+    let recording = tracer.recording();
+    let shown = |options: &[&str]| {
+        let replayed = replay(&recording, &[&["--format", "json"], options].concat());
+        assert_eq!(replayed.code(), Some(0), "{}", replayed.stderr);
+        let text = replayed.text();
+        ["\"user\":{", "\"kernel\":{", "\"duration\":"].map(|part| text.contains(part))
+    };
+    assert_eq!(shown(&[]), [true, true, true]);
+    assert_eq!(shown(&["-U"]), [true, false, false]);
+    assert_eq!(shown(&["-K"]), [false, true, false]);
+    assert_eq!(shown(&["-T", "-U"]), [true, false, true]);
+}
+
+/// Nobody is to think that what was asked for was done.
+#[test]
+fn ways_of_showing_are_refused_where_nothing_is_shown() {
+    for option in
+        [&["--format", "json"][..], &["-e", "mmap"], &["--min-size", "1M"], &["-t"], &["-r"]]
+    {
+        let mut record = mmaptrace(&["record", "-o", "/dev/null"]);
+        let refused = run(record.args(option).args(["--", "true"]));
+        assert_eq!(refused.code(), Some(2), "{option:?}");
+        assert!(refused.stderr.contains("--print"), "{}", refused.stderr);
+    }
+}
+
+/// An event costs few bytes, of a program that does little but map.
+#[test]
+fn an_event_is_few_bytes() {
+    needs_root!("an_event_is_few_bytes");
+    let mut victim = victim!("storm_mixed");
+    let mut tracer = Tracer::record(&[victim.pid()], &[]);
+    victim.work();
+    tracer.process().signal(libc::SIGINT);
+    assert_eq!(tracer.process().wait().code(), Some(0), "{}", tracer.stderr());
+    let bytes = fs::metadata(tracer.recording()).expect("it is there").len();
+    let replayed = replay(&tracer.recording(), &["--format", "json"]).text();
+    let end = replayed.lines().last().and_then(|line| serde_json::from_str(line).ok());
+    let end: serde_json::Value = end.expect("a last line");
+    let events = end["events"].as_u64().expect("a count");
+    assert!(events > 10_000 && bytes < 16 * events, "{bytes} bytes for {events} events");
+}
+
 /// What a tracer that is killed has written is a recording: of all that was shown but the last.
 #[test]
 fn a_recorder_that_is_killed() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mmaptrace_model::{
     Effect,
-    event::{Cause, Syscall},
+    event::{Cause, Stacks, Syscall},
 };
 
 use crate::syscall;
@@ -17,6 +17,19 @@ pub struct Filter {
     /// Only effects on at least so many bytes, and the calls that had them; a call that had no
     /// effect at all is shown all the same.
     pub min_size: u64,
+    /// What is not shown of events that are.
+    pub hidden: Hidden,
+}
+
+/// What may be known of an event and is not to be shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// Stacks in user space.
+    pub user_stacks: bool,
+    /// Stacks in the kernel.
+    pub kernel_stacks: bool,
+    /// How long calls took.
+    pub durations: bool,
 }
 
 impl Filter {
@@ -57,6 +70,19 @@ impl Filter {
         ["fork", "vfork", "clone", "clone3"].into_iter().any(|name| self.name(name))
     }
 
+    /// Those of an event's stacks that are to be shown.
+    pub fn stacks(&self, stacks: Stacks) -> Stacks {
+        Stacks {
+            user: stacks.user.filter(|_| !self.hidden.user_stacks),
+            kernel: stacks.kernel.filter(|_| !self.hidden.kernel_stacks),
+        }
+    }
+
+    /// How long a call took, if that is to be shown.
+    pub fn duration(&self, duration: Option<u64>) -> Option<u64> {
+        duration.filter(|_| !self.hidden.durations)
+    }
+
     /// Whether to show an effect.
     pub fn effect(&self, effect: &Effect) -> bool {
         size(effect) >= self.min_size
@@ -80,7 +106,8 @@ mod tests {
     use crate::sink::testing::{MUNMAP, region};
 
     fn only(names: &[&str]) -> Filter {
-        Filter { calls: Some(names.iter().map(|&name| name.to_owned()).collect()), min_size: 0 }
+        let calls = Some(names.iter().map(|&name| name.to_owned()).collect());
+        Filter { calls, ..Filter::default() }
     }
 
     #[test]
@@ -101,7 +128,7 @@ mod tests {
 
     #[test]
     fn effects_by_size() {
-        let filter = Filter { calls: None, min_size: 8192 };
+        let filter = Filter { min_size: 8192, ..Filter::default() };
         let added = |pages| filter.effect(&Effect::Added { pages, within: (0x1000, 0x9000) });
         assert!(added(region(0x1000, 0x3000, "rw-p")));
         assert!(!added(region(0x1000, 0x2000, "rw-p")));

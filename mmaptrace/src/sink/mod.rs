@@ -27,7 +27,7 @@ use mmaptrace_model::{
 
 use crate::symbols::{Backtrace, Backtraces};
 pub use clock::Clock;
-pub use filter::Filter;
+pub use filter::{Filter, Hidden};
 pub use json::Json;
 pub use lens::Lens;
 pub use summary::{ProcessSummary, Summary};

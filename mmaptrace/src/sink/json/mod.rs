@@ -115,7 +115,7 @@ impl<W: Write> Json<W> {
                     brk: brk
                         .map(|(from, to)| wire::Move { from: wire::Hex(from), to: wire::Hex(to) }),
                     exact: *exact,
-                    stack: convert::stacks(*stacks, *space, view),
+                    stack: convert::stacks(self.filter.stacks(*stacks), *space, view),
                 })
             }
             Event::Call { time, space, task, call, result, text, commits, stacks, duration } => {
@@ -131,8 +131,8 @@ impl<W: Write> Json<W> {
                     result: wire::Returned(outcome),
                     error: outcome.error(),
                     commits,
-                    duration: *duration,
-                    stack: convert::stacks(*stacks, *space, view),
+                    duration: self.filter.duration(*duration),
+                    stack: convert::stacks(self.filter.stacks(*stacks), *space, view),
                 })
             }
             Event::Exec { time, space, task, old_tid, path, argv, cut } => {

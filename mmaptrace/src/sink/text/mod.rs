@@ -111,7 +111,7 @@ impl<W: Write> Text<W> {
         let mut stack = String::new();
         // A call that did nothing is shown all the same, and its commit alone has its stack.
         if told || (!hidden && matches!(cause, Cause::Call(_))) {
-            stack::push_lines(&mut stack, *stacks, *space, view, palette);
+            stack::push_lines(&mut stack, filter.stacks(*stacks), *space, view, palette);
         }
         if !told && !hidden && stack.is_empty() {
             self.spare = lines;
@@ -252,8 +252,9 @@ impl<W: Write> Text<W> {
             let outcome = Outcome { call, result: *result };
             let call = Call { call, path: text, open: false };
             let mut stack = String::new();
-            stack::push_lines(&mut stack, *stacks, *space, view, self.page.palette);
-            let took = Took(*duration);
+            let stacks = self.filter.stacks(*stacks);
+            stack::push_lines(&mut stack, stacks, *space, view, self.page.palette);
+            let took = Took(self.filter.duration(*duration));
             self.ended(*time, task, &call, format_args!("{outcome}{took}"), held.as_ref(), &stack);
         }
         if let Some(Held { mut lines, .. }) = held {

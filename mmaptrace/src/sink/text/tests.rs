@@ -308,10 +308,10 @@ fn doubt_is_hard_to_miss() {
 fn filters_calls_and_sizes() {
     let calls = Some(["mmap".to_owned()].into());
     let mut text = text(TERMINAL);
-    text.filter = Filter { calls, min_size: 0 };
+    text.filter = Filter { calls, ..Filter::default() };
     text.show(&commit(2, Cause::Call(MUNMAP), unmapped()));
     assert_eq!(text.show(&returned(vec![2])), "");
-    text.filter = Filter { calls: None, min_size: 0x2000 };
+    text.filter = Filter { min_size: 0x2000, ..Filter::default() };
     text.show(&commit(2, Cause::Call(MUNMAP), unmapped()));
     assert_eq!((text.show(&returned(vec![2])).as_str(), text.holds()), ("", false));
     // It had no effect to be too small.

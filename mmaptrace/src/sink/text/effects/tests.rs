@@ -187,7 +187,7 @@ fn heap_and_stack() {
 
 #[test]
 fn small_effects_are_hidden_and_said_to_be() {
-    let filter = Filter { calls: None, min_size: 0x2000 };
+    let filter = Filter { min_size: 0x2000, ..Filter::default() };
     let fake = Fake::new();
     let small = removed(A, A + 0x1000, (A, A + 0x1000));
     let large = removed(A + 0x1000, A + 0x3000, (A + 0x1000, A + 0x3000));
