@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "made for a person to read")]
 
 mod bench;
+mod budget;
 mod docs;
 #[path = "../../mmaptrace/build/ebpf.rs"]
 mod ebpf;
@@ -65,9 +66,15 @@ enum Task {
         /// A tenth of the work, and print the report instead
         #[arg(long)]
         quick: bool,
-        /// Only a part, and print the report instead: traced, others, process, stream
+        /// Only a part, and print the report instead: traced, others, process, stream, model
         #[arg(long, value_name = "PART")]
         only: Option<String>,
+    },
+    /// Hold the instructions that the tool's own path takes for an event to what is written down
+    Budget {
+        /// Write down what they are now
+        #[arg(long)]
+        write: bool,
     },
     /// Write the tool's --help into the README
     Docs {
@@ -99,6 +106,10 @@ fn main() -> Result<ExitCode> {
         Task::Bench { quick, only } => {
             setup::setup()?;
             bench::bench(quick, only.as_deref())?;
+        }
+        Task::Budget { write } => {
+            setup::setup()?;
+            budget::budget(write)?;
         }
         Task::Docs { check } => {
             setup::setup()?;

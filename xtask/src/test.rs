@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    docs,
+    budget, docs,
     ebpf::{self, EbpfCrate},
     run,
     tally::Tally,
@@ -38,6 +38,7 @@ pub(crate) fn test(no_root: bool) -> Result<ExitCode> {
         Some(tool) => _ = checks.that("README", || docs::docs(tool, true)),
         None => checks.leave_out("README", "no release build"),
     }
+    checks.that("instructions", || budget::budget(false));
     match &tool {
         Some(tool) if !no_root => checks.tests("tests that trace", tracing_tests(tool)?)?,
         Some(_) => checks.leave_out("tests that trace", "--no-root"),

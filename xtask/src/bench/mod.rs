@@ -6,6 +6,7 @@
 mod command;
 mod contestants;
 mod figures;
+mod model;
 mod others;
 mod process;
 mod report;
@@ -48,11 +49,12 @@ impl Bench {
 type Part = fn(&Bench) -> Result<Vec<Section>>;
 
 /// The parts of the report, by the names that `--only` takes.
-const PARTS: [(&str, Part); 4] = [
+const PARTS: [(&str, Part); 5] = [
     ("traced", traced::sections),
     ("others", others::sections),
     ("process", process::sections),
     ("stream", stream::sections),
+    ("model", model::sections),
 ];
 
 /// Runs the benchmarks and writes `docs/performance.md`, or prints what it would write if it is not

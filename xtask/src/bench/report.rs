@@ -9,6 +9,7 @@ pub(crate) struct Section {
     about: String,
     head: Vec<String>,
     rows: Vec<Vec<String>>,
+    below: Option<String>,
 }
 
 impl Section {
@@ -19,7 +20,12 @@ impl Section {
         head: impl IntoIterator<Item = impl Into<String>>,
     ) -> Self {
         let head = head.into_iter().map(Into::into).collect();
-        Self { title, about: about.into(), head, rows: Vec::new() }
+        Self { title, about: about.into(), head, rows: Vec::new(), below: None }
+    }
+
+    /// Puts a paragraph below the table.
+    pub(crate) fn below(self, text: String) -> Self {
+        Self { below: Some(text), ..self }
     }
 
     /// Adds a row; what it lacks stays empty.
@@ -40,7 +46,8 @@ impl fmt::Display for Section {
         };
         writeln!(f, "## {}\n\n{}\n", self.title, self.about)?;
         writeln!(f, "{}\n|{}", line(&self.head), "---|".repeat(self.head.len()))?;
-        self.rows.iter().try_for_each(|row| writeln!(f, "{}", line(row)))
+        self.rows.iter().try_for_each(|row| writeln!(f, "{}", line(row)))?;
+        self.below.iter().try_for_each(|text| writeln!(f, "\n{text}"))
     }
 }
 
