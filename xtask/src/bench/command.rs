@@ -17,8 +17,6 @@ pub(crate) struct Run {
     pub(crate) wall: Duration,
     /// CPU time of it and of those that it started and waited for.
     pub(crate) cpu: Duration,
-    /// The most memory that one process of them held at once, in bytes.
-    pub(crate) peak: u64,
     /// What it wrote to standard output.
     pub(crate) out: String,
     /// What it wrote to standard error.
@@ -51,15 +49,15 @@ pub(crate) fn run(command: &mut Command) -> Result<Run> {
     if let Some(complaints) = complaints.and_then(|thread| thread.join().ok()) {
         err = String::from_utf8_lossy(&complaints?).into_owned();
     }
-    let (status, usage) = wait(&child)?;
+    let (status, cpu) = wait(&child)?;
     let wall = began.elapsed();
     let why = err.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     ensure!(status.success(), "{program} failed ({status}): {why}");
-    Ok(Run { wall, cpu: usage.0, peak: usage.1, out, err })
+    Ok(Run { wall, cpu, out, err })
 }
 
-/// Waits for a child, and for what it used: CPU time, and its peak of memory in bytes.
-fn wait(child: &Child) -> Result<(ExitStatus, (Duration, u64))> {
+/// Waits for a child, and for the CPU time that it used.
+fn wait(child: &Child) -> Result<(ExitStatus, Duration)> {
     let mut status = 0;
     // SAFETY: all zeroes are a `rusage`.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -73,7 +71,7 @@ fn wait(child: &Child) -> Result<(ExitStatus, (Duration, u64))> {
         .map(|time| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000))
         .iter()
         .sum();
-    Ok((ExitStatus::from_raw(status), (time, usage.ru_maxrss as u64 * 1024)))
+    Ok((ExitStatus::from_raw(status), time))
 }
 
 /// A process in the background, which is ended when this is dropped.
@@ -133,6 +131,27 @@ impl Background {
         let (_, fields) = stat.rsplit_once(')').context("a stat of no process")?;
         let ticks = fields.split_ascii_whitespace().skip(11).take(2).flat_map(str::parse::<u64>);
         Ok(Duration::from_millis(10 * ticks.sum::<u64>()))
+    }
+
+    /// The memory that it holds, in bytes, but for the ring that the kernel shares with it.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(crate) fn memory_without_ring(&self) -> Result<u64> {
+        let smaps = std::fs::read_to_string(format!("/proc/{}/smaps", self.pid()))?;
+        let (mut total, mut is_ring) = (0, false);
+        for line in smaps.lines() {
+            let mut words = line.split_ascii_whitespace();
+            match words.next() {
+                Some("Rss:") if !is_ring => {
+                    total += words.next().and_then(|size| size.parse().ok()).unwrap_or(0) * 1024;
+                }
+                Some(field) if field.ends_with(':') => {}
+                // The first line of a mapping.
+                _ => is_ring = line.ends_with("anon_inode:bpf-map"),
+            }
+        }
+        Ok(total)
     }
 
     /// Interrupts it, as ^C does, and waits for its end: how long that took.
