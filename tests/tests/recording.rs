@@ -74,6 +74,20 @@ views! {
     unlinked_files: "file_unlinked", [], ["--format", "json"];
 }
 
+/// What only the passing of time brings out: a call that has done something and not returned.
+#[test]
+fn a_call_that_takes_long() {
+    needs_root!("a_call_that_takes_long");
+    let mut victim = victim!("mmap_takes_long");
+    let mut tracer = Tracer::record(&[victim.pid()], &["--print"]);
+    victim.work();
+    tracer.process().signal(libc::SIGINT);
+    assert_eq!(tracer.process().wait().code(), Some(0), "{}", tracer.stderr());
+    let live = tracer.stream();
+    assert!(String::from_utf8_lossy(&live).contains("<unfinished ...>"), "it took no time");
+    assert_replays(&tracer.recording(), &[], &live);
+}
+
 /// A command, its children, and what they say themselves; its status is passed on.
 #[test]
 fn a_command() {

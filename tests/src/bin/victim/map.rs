@@ -1,8 +1,8 @@
 //! `mmap`, in its forms.
 
 use crate::sys::{
-    ANON, Case, Outcome, PAGE, R, RW, area, call, fails, hole, if_supported, mmap, must, open_self,
-    ready, touch,
+    ANON, Case, Outcome, PAGE, R, RW, area, call, fails, hole, if_supported, mmap, munmap, must,
+    open_self, ready, touch,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -15,6 +15,7 @@ pub(crate) const CASES: &[Case] = &[
     ("mmap_growsdown", growsdown),
     ("mmap_32bit", low),
     ("mmap_populate", populate),
+    ("mmap_takes_long", takes_long),
     ("mmap_locked", locked),
     ("mmap_hugetlb", hugetlb),
     ("mmap_huge_alignment", huge_alignment),
@@ -88,6 +89,15 @@ fn growsdown() -> Outcome {
 fn low() -> Outcome {
     ready();
     assert!(must(mmap(0, PAGE, RW, ANON | libc::MAP_32BIT, -1, 0)) < 1 << 32);
+    Ok(())
+}
+
+/// Long after its commit it returns, for it fetches each page.
+fn takes_long() -> Outcome {
+    ready();
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+    let at = must(mmap(0, 40_000 * PAGE, RW, flags, -1, 0));
+    must(munmap(at, 40_000 * PAGE));
     Ok(())
 }
 
