@@ -384,7 +384,7 @@ fn what_cannot_be_exported() {
     export("folded", &["-i", file]);
     let none = try_export("folded", &["-i", file, "-p", "4000000"]);
     assert_eq!(none.code(), Some(1));
-    assert!(none.stderr.contains("process 4000000 was not there"), "{}", none.stderr);
+    assert!(none.stderr.contains("process 4000000 was not traced"), "{}", none.stderr);
     fails(&["--format", "csv", "-i", file, "-o", "/no/such/file"], 1, "/no/such/file");
     fails(&["--format", "csv", "-i", file, "-o", "/dev/full"], 1, "no space left");
     let victim = victim!("stand_still");
@@ -409,4 +409,29 @@ fn a_reader_that_leaves() {
     drop(reader);
     assert_eq!(export.wait().code(), Some(0));
     assert_eq!(std::fs::read_to_string(&error).expect("its standard error"), "");
+}
+
+/// Whatever was not read at each change is told to be so.
+#[test]
+fn the_degraded_tier_is_told() {
+    needs_root!("the_degraded_tier_is_told");
+    let scratch = Scratch::new();
+    let recording = scratch.join("recording");
+    let mut record = mmaptrace(&["record", "-q", "-o"]);
+    record.arg(&recording).args(["--", "true"]).env("MMAPTRACE_TIER", "degraded");
+    assert_eq!(run(&mut record).code(), Some(0));
+    let file = recording.to_str().expect("UTF-8");
+    for format in ["chrome", "folded", "csv", "html"] {
+        let finished = try_export(format, &["-i", file]);
+        let fault = "not exact: the tracer was in its degraded tier";
+        assert_eq!(
+            (finished.code(), &*finished.stderr),
+            (Some(0), &*format!("mmaptrace: {fault}\n"))
+        );
+        assert_eq!(
+            finished.text().contains(fault),
+            matches!(format, "chrome" | "html"),
+            "{format}"
+        );
+    }
 }

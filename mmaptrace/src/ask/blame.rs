@@ -84,7 +84,7 @@ pub fn run(config: &Dump) -> Result<Exit> {
         }),
         DumpFormat::Maps | DumpFormat::Pmap | DumpFormat::PmapX => write(out, &rows, told.until),
     })?;
-    told.end()
+    Ok(told.end())
 }
 
 /// `now`: the moment it is told of, ns of `CLOCK_MONOTONIC`.

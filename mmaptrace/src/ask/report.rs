@@ -69,5 +69,5 @@ pub fn run(config: &Report) -> Result<Exit> {
             exposure.files().iter().try_for_each(|it| json::write_shared(out, it, telling))
         }
     })?;
-    told.end()
+    Ok(told.end())
 }

@@ -286,5 +286,5 @@ pub fn run(config: &config::Who) -> Result<Exit> {
             "{address:x} was never mapped while it was traced; -p PID tells what is around it"
         ));
     }
-    told.end()
+    Ok(told.end())
 }

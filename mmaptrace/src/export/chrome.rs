@@ -16,7 +16,7 @@ use serde_json::{Map, json};
 
 use self::trace::Trace;
 use super::{
-    About, Close, Export,
+    About, Export,
     kind::Kind,
     lives::{self, Lives},
 };
@@ -116,13 +116,13 @@ impl<W: Write> Export for Chrome<W> {
         std::mem::replace(&mut self.trace.result, Ok(()))
     }
 
-    fn finish(self: Box<Self>, close: &Close<'_>) -> io::Result<()> {
+    fn finish(self: Box<Self>, faults: &[String]) -> io::Result<()> {
         let Self { clock, lives, mut trace, now, .. } = *self;
         lives.finish(now, &mut |past| trace.slice(past));
         trace.finish(&json!({
             "mmaptrace": env!("CARGO_PKG_VERSION"),
             "ends at": clock.epoch(now).to_string(),
-            "faults": close.faults().collect::<Vec<_>>(),
+            "faults": faults,
         }))
     }
 }

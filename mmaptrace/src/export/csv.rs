@@ -16,7 +16,7 @@ use mmaptrace_model::{
 };
 
 use self::cells::{What, arguments, name, or_empty, text, what};
-use super::{About, Close, Export};
+use super::{About, Export};
 use crate::{
     sink::{
         Clock,
@@ -217,7 +217,7 @@ impl<W: Write> Export for Csv<W> {
         }
     }
 
-    fn finish(mut self: Box<Self>, _: &Close<'_>) -> io::Result<()> {
+    fn finish(mut self: Box<Self>, _: &[String]) -> io::Result<()> {
         let mut tids: Vec<_> = self.waiting.keys().copied().collect();
         tids.sort_unstable();
         for tid in tids {

@@ -9,7 +9,7 @@ use std::{
 use mmaptrace_model::{Event, Model};
 
 use super::{
-    About, Close, Export, Metric,
+    About, Export, Metric,
     sites::{Site, Sites},
     words::names,
 };
@@ -40,7 +40,7 @@ impl<W: Write> Export for Folded<W> {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>, _: &Close<'_>) -> io::Result<()> {
+    fn finish(mut self: Box<Self>, _: &[String]) -> io::Result<()> {
         let (sites, _) = self.sites.finish();
         // Places that differ in addresses alone are one.
         let mut lines = BTreeMap::<String, u64>::new();

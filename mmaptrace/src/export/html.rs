@@ -20,7 +20,7 @@ use mmaptrace_model::{
 
 use self::columns::{Data, DeedRow, Mark, MarkKind, Past, Space, Texts};
 use super::{
-    About, Close, Export,
+    About, Export,
     kind::Kind,
     lives::{self, Change, Lives, Owner},
     words::names,
@@ -211,7 +211,7 @@ impl<W: Write> Export for Html<W> {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, close: &Close<'_>) -> io::Result<()> {
+    fn finish(self: Box<Self>, faults: &[String]) -> io::Result<()> {
         let Self { mut out, clock, lives, mut data, mut gathered, now } = *self;
         lives.finish(now, &mut |past| gathered.past(past, &mut data));
         data.version = env!("CARGO_PKG_VERSION");
@@ -219,7 +219,7 @@ impl<W: Write> Export for Html<W> {
         data.utc_offset = clock.utc_offset;
         data.duration = gathered.since(now);
         data.kinds = Kind::ALL.map(Kind::name);
-        data.faults = close.faults().collect();
+        data.faults = faults.to_vec();
         data.texts = gathered.texts.into_all();
         page::write(&mut out, &data)?;
         out.flush()

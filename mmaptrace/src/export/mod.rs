@@ -69,24 +69,6 @@ pub struct About {
     pub scope: Scope,
 }
 
-/// What is known after the last event.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Close<'a> {
-    /// Records that found no room or could not be read.
-    pub lost: u64,
-    /// Why there are fewer events than there were, if there are.
-    pub cut: Option<&'a str>,
-}
-
-impl Close<'_> {
-    /// What does not hold of the events, in words.
-    fn faults(&self) -> impl Iterator<Item = String> {
-        let lost = (self.lost > 0).then(|| format!("not exact: {} records were lost", self.lost));
-        let cut = self.cut.map(|cut| format!("the events end early: {cut}"));
-        [lost, cut].into_iter().flatten()
-    }
-}
-
 /// Takes events, and writes them as something else.
 pub trait Export {
     /// Takes an event, and the model after its record.
@@ -95,11 +77,11 @@ pub trait Export {
     /// What the writer says.
     fn event(&mut self, event: &Event, model: &Model) -> io::Result<()>;
 
-    /// Writes what is left. No event comes after.
+    /// Writes what is left, and why it is not all or not exact, in words. No event comes after.
     ///
     /// # Errors
     /// What the writer says.
-    fn finish(self: Box<Self>, close: &Close<'_>) -> io::Result<()>;
+    fn finish(self: Box<Self>, faults: &[String]) -> io::Result<()>;
 }
 
 /// An exporter that writes to `out`, which should buffer.

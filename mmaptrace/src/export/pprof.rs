@@ -10,7 +10,7 @@ use mmaptrace_model::{Event, Model};
 use prost::Message as _;
 
 use self::{proto::Profile, table::Table};
-use super::{About, Close, Export, sites::Sites, words::frames};
+use super::{About, Export, sites::Sites, words::frames};
 use crate::{sink::Clock, symbols::Backtraces};
 
 /// Writes a profile.
@@ -38,7 +38,7 @@ impl<W: Write> Export for Pprof<W> {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, close: &Close<'_>) -> io::Result<()> {
+    fn finish(self: Box<Self>, faults: &[String]) -> io::Result<()> {
         let Self { out, clock, sites, stacks, begin } = *self;
         let (sites, end) = sites.finish();
         let begin = begin.unwrap_or(end);
@@ -52,8 +52,8 @@ impl<W: Write> Export for Pprof<W> {
             duration_nanos: (end - begin) as i64,
             ..table.profile
         };
-        for fault in close.faults() {
-            let comment = table.text(&fault);
+        for fault in faults {
+            let comment = table.text(fault);
             table.profile.comment.push(comment);
         }
         for (site, totals) in &sites {

@@ -8,15 +8,13 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use mmaptrace_model::model::Totals;
+use anyhow::{Context as _, Result, bail};
 
-use super::{About, Close, Scope, exporter};
+use super::{About, Scope, exporter};
 use crate::{
     config::Export,
     exit::Exit,
     history::{Past, Source},
-    note,
 };
 
 /// How much is gathered before it is written, in bytes.
@@ -25,8 +23,8 @@ const BUFFER: usize = 1 << 18;
 /// Writes the events of the past as what was asked for.
 ///
 /// # Errors
-/// The past cannot be read, or is cut or damaged: what precedes that is written. Or it tells nothing
-/// of the process asked for, or the output cannot be written.
+/// The past cannot be read, or tells nothing of the process asked for, or the output cannot be
+/// written. Of one that is cut or damaged, what precedes that is written.
 pub fn run(config: &Export) -> Result<Exit> {
     let mut past = Past::open(&config.source)?;
     let name = config
@@ -55,26 +53,15 @@ fn write(config: &Export, past: &mut Past, out: impl Write, name: &str) -> Resul
     let scope = Scope { pid: config.pid };
     let about = About { clock: past.clock(), heap: past.heap_rule(), scope };
     let mut export = exporter(config.format, out, about);
-    let mut totals = Totals::default();
-    let mut known = config.pid.is_none();
     let told = past.replay(config.from.as_ref(), config.to.as_ref(), |event, model| {
-        totals = model.totals();
-        known = known || config.pid.is_some_and(|pid| model.space_of(pid).is_some());
         if scope.has_event(event, model) {
             export.event(event, model).with_context(failed)?;
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    let cut = told.short.map(|error| error.to_string());
-    let lost = totals.lost + totals.malformed;
-    export.finish(&Close { lost, cut: cut.as_deref() }).with_context(failed)?;
-    if lost > 0 {
-        note(format_args!("not exact: {lost} records were lost"));
-    }
-    if let Some(pid) = config.pid.filter(|_| !known) {
-        bail!("process {pid} was not there then");
-    }
-    cut.map_or(Ok(Exit::Success), |cut| Err(anyhow!("the events end early: {cut}")))
+    export.finish(&told.faults().collect::<Vec<_>>()).with_context(failed)?;
+    told.expect(config.pid)?;
+    Ok(told.end())
 }
 
 /// Whether a path, by this or another name, is that of the recording.

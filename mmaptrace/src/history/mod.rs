@@ -23,6 +23,7 @@ pub use scope::Scope;
 use crate::{
     control::client::{self, Remembered},
     exit::Exit,
+    kernel::Tier,
     machine, note,
     sink::Clock,
 };
@@ -65,6 +66,8 @@ pub struct Told {
     pub since: Option<u64>,
     /// How times are told.
     pub clock: Clock,
+    /// Whether regions were read after the calls, and not at each change.
+    pub degraded: bool,
     /// Why the past is shorter than it was, if it is: a recorder was killed, or its file is damaged.
     /// What precedes that was told.
     pub short: Option<Error>,
@@ -83,24 +86,23 @@ impl Told {
         }
     }
 
-    /// How a question ends that was answered by what there is; says that it is not exact, if so.
-    ///
-    /// # Errors
-    /// It is shorter than it was.
-    pub fn end(self) -> Result<Exit> {
+    /// Why what it told is not all, or not exact, in words.
+    pub fn faults(&self) -> impl Iterator<Item = String> {
+        let degraded = "not exact: the tracer was in its degraded tier";
+        let degraded = self.degraded.then(|| degraded.to_owned());
         let totals = self.model.totals();
         let lost = totals.lost + totals.malformed;
-        if lost > 0 {
-            note(format_args!("not exact: {lost} records were lost"));
-        }
-        if let Some(since) = self.since {
-            let since = self.clock.of_day(since);
-            note(format_args!("what was before {since} is forgotten (--history)"));
-        }
-        match self.short {
-            Some(error) => Err(anyhow!("the events end early: {error}")),
-            None => Ok(Exit::Success),
-        }
+        let lost = (lost > 0).then(|| format!("not exact: {lost} records were lost"));
+        let since = self.since.map(|since| self.clock.of_day(since));
+        let since = since.map(|since| format!("what was before {since} is forgotten (--history)"));
+        let short = self.short.as_ref().map(|error| format!("the events end early: {error}"));
+        [degraded, lost, since, short].into_iter().flatten()
+    }
+
+    /// How a question ends that was answered by what there is; says what is wrong with that.
+    pub fn end(&self) -> Exit {
+        self.faults().for_each(|fault| note(format_args!("{fault}")));
+        if self.short.is_none() { Exit::Success } else { Exit::Failure }
     }
 }
 
@@ -215,7 +217,8 @@ impl Past {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(Told { model, until, since, clock: self.clock(), short })
+        let degraded = self.start().tier != Tier::Exact.name();
+        Ok(Told { model, until, since, clock: self.clock(), degraded, short })
     }
 
     /// All from the beginning on, for a flow of its own.
