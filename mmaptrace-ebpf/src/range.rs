@@ -13,8 +13,11 @@ const PAGE: u64 = 4096;
 const MAP_FIXED: u64 = 0x10_0010;
 /// `vm.mmap_min_addr` is below this on any system in use (64 KiB, mostly).
 const LOW: u64 = 1 << 20;
+const MAP_ANONYMOUS: u64 = 0x20;
+const MAP_HUGETLB: u64 = 0x4_0000;
+const MREMAP_DONTUNMAP: u64 = 4;
 /// `MREMAP_FIXED` and `MREMAP_DONTUNMAP`: the fifth argument counts.
-const MREMAP_PLACED: u64 = 2 | 4;
+const MREMAP_PLACED: u64 = 2 | MREMAP_DONTUNMAP;
 
 /// Up to four ranges; one that is empty (`lo == hi`) is not there.
 #[derive(Clone, Copy, Default)]
@@ -82,9 +85,22 @@ impl Ranges {
             BRK => return Self { first: moved(space, brk, a0), ..Self::default() },
             // Such a hint is moved up to `vm.mmap_min_addr`, wherever that is, without a search.
             MMAP if a0 != 0 && a0 < LOW && a3 & MAP_FIXED == 0 => Self::ALL,
+            // Where nothing was searched the hint was taken, as the file would have it: hugetlbfs
+            // rounds it up to its own page size, and a driver may do what it likes.
+            MMAP if a0 != 0
+                && a3 & MAP_FIXED == 0
+                && a3 & (MAP_ANONYMOUS | MAP_HUGETLB) != MAP_ANONYMOUS
+                && space.found_hi == 0 =>
+            {
+                Self::ALL
+            }
             MMAP => {
                 let asked = if a0 != 0 || a3 & MAP_FIXED != 0 { pages(a0, a1) } else { (0, 0) };
                 Self { first: asked, ..found }
+            }
+            // Likewise.
+            MREMAP if a3 & MREMAP_PLACED == MREMAP_DONTUNMAP && a4 != 0 && space.found_hi == 0 => {
+                Self::ALL
             }
             MREMAP => {
                 let placed = if a3 & MREMAP_PLACED != 0 { pages(a4, a2) } else { (0, 0) };
