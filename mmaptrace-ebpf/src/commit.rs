@@ -201,8 +201,9 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
         } else {
             ranges
         }
-    } else if now.moved(space) {
-        // PR_SET_MM changes the layout under the read lock.
+    } else if now.moved(space) && rule & 15 == Range::Prctl as u8 {
+        // PR_SET_MM changes the layout under the read lock. If it is no such call that lets go, the
+        // break has moved in a shrinking brk of another thread, which is about to tell of it.
         Ranges::default()
     } else {
         return false;
