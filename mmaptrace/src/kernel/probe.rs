@@ -30,6 +30,8 @@ pub struct Probe {
     spaces: HashMap<MapData, u64, Space>,
     names: HashMap<MapData, u64, u64>,
     stacks: HashMap<MapData, u64, u64>,
+    /// Whether the returns of calls are hooked, which is where renames are counted.
+    calls: bool,
 }
 
 /// Program, tracepoint; `mmap_lock_released` is chosen by its number of arguments.
@@ -100,7 +102,8 @@ impl Probe {
                 attach(&mut ebpf, program, tracepoint, &types.btf)?;
             }
         }
-        Ok(Self { _ebpf: ebpf, shared, renames, spaces, names, stacks })
+        let calls = settings.calls;
+        Ok(Self { _ebpf: ebpf, shared, renames, spaces, names, stacks, calls })
     }
 }
 
@@ -131,6 +134,16 @@ impl Source for Probe {
 
     fn renames(&self) -> Result<u64, MapError> {
         Ok(self.renames.get(&0, 0)?.0.calls)
+    }
+
+    fn suspect_names(&mut self) -> Result<(), MapError> {
+        if self.calls {
+            return Ok(());
+        }
+        let mut renames = self.renames.get(&0, 0)?;
+        renames.0.calls += 1;
+        renames.0.moves += 1;
+        self.renames.set(0, renames, 0)
     }
 
     fn forget_names(&mut self, keys: &[u64]) -> Result<(), MapError> {

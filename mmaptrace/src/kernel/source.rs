@@ -68,6 +68,14 @@ pub trait Source {
         Ok(0)
     }
 
+    /// Takes it that files have got other names, where that is not known: no call is hooked.
+    ///
+    /// # Errors
+    /// The map cannot be accessed.
+    fn suspect_names(&mut self) -> Result<(), MapError> {
+        Ok(())
+    }
+
     /// Lets these names be told again when they are next met.
     ///
     /// # Errors

@@ -25,8 +25,9 @@ use crate::{
     sink::{Clock, Summary},
 };
 
-/// Records taken from the ring before anything else gets a turn.
-const BATCH: usize = 1 << 16;
+/// Records taken from the ring before anything else gets a turn: signals and clients wait no longer
+/// than these take, on a machine however busy.
+const BATCH: usize = 1 << 13;
 /// How often a picture is asked for before a dump is given as it is.
 pub(super) const ATTEMPTS: usize = 3;
 
@@ -141,7 +142,7 @@ impl Engine {
         }
         self.forget_names()?;
         self.forget_stacks()?;
-        self.heal();
+        self.heal()?;
         self.rename()?;
         self.intake.tick(records == 0 && !congested)?;
         if records < BATCH {
@@ -226,9 +227,7 @@ impl Engine {
             .filter(|(_, space)| self.source.lost(space.mm()) > space.lost())
             .map(|(pid, _)| pid)
             .collect();
-        for pid in behind {
-            self.picture(pid);
-        }
+        self.pictures(behind)?;
         // What ended while nothing could be sent.
         self.intake.alive.retain(|pid| fs::exists(format!("/proc/{pid}")).unwrap_or(true));
         Ok(())
@@ -236,7 +235,7 @@ impl Engine {
 
     /// Asks for pictures of the spaces in doubt, and for those that were asked for and lost; not
     /// in every round, for where the ring is full they only fill it.
-    fn heal(&mut self) {
+    fn heal(&mut self) -> Result<()> {
         let model = self.intake.model();
         let sure = |pid: &u32| model.space_of(*pid).is_some_and(|space| !space.wants_reading());
         self.awaited.retain(|pid| self.intake.alive.contains(pid) && !sure(pid));
@@ -247,10 +246,9 @@ impl Engine {
         } else if now() >= self.heal_at {
             self.heal_at = now() + self.patience;
             self.patience = (2 * self.patience).min(MAX_PATIENCE);
-            for pid in doubtful {
-                self.picture(pid);
-            }
+            self.pictures(doubtful)?;
         }
+        Ok(())
     }
 
     /// Asks for pictures of the spaces whose files may have got other names: no change of a space
@@ -264,9 +262,7 @@ impl Engine {
         let model = self.intake.model();
         let stale = model.spaces().filter(|it| it.doubt().is_none() && it.renames() < renames);
         let pids = stale.filter_map(|space| Some(model.process_of(space.id())?.pid));
-        for pid in pids.collect::<Vec<_>>() {
-            self.picture(pid);
-        }
+        self.pictures(pids.collect::<Vec<_>>())?;
         let took = now() - began;
         self.rename_at = began + RENAMED.max(RENAMED_SHARE * took);
         Ok(())
@@ -288,6 +284,17 @@ impl Engine {
             let forgotten = self.intake.forget_stacks()?;
             self.source.forget_stacks(&forgotten).context(MAPS)?;
             self.stacks = STACKS.max(2 * self.intake.model().stacks().len());
+        }
+        Ok(())
+    }
+
+    /// Asks for pictures, one at a time: the ring may have room for no more.
+    fn pictures(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<()> {
+        for pid in pids {
+            self.picture(pid);
+            if !self.is_congested() {
+                self.catch_up()?;
+            }
         }
         Ok(())
     }
@@ -324,6 +331,7 @@ impl Engine {
     /// in doubt, or if files were renamed since the last, or if there is no other way to be sure.
     pub(super) fn refresh(&mut self, pid: u32) -> Result<()> {
         self.catch_up()?;
+        self.source.suspect_names().context(MAPS)?;
         let mut looked = self.source.tier() == Tier::Exact;
         for _ in 0..ATTEMPTS {
             let Some(space) = self.intake.model().space_of(pid) else { break };
@@ -390,9 +398,9 @@ impl Engine {
         self.catch_up()?;
         self.look_for_losses()?;
         self.heal_at = 0;
-        self.heal();
+        self.heal()?;
         self.catch_up()?;
-        self.heal();
+        self.heal()?;
         if self.source.tier() == Tier::Degraded {
             for pid in self.intake.alive.clone() {
                 self.refresh(pid)?;
