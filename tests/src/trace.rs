@@ -111,7 +111,7 @@ impl Trace {
     }
 
     /// What the tracer said of its doubts.
-    fn doubts(&self) -> String {
+    pub(crate) fn doubts(&self) -> String {
         let doubts = self
             .lines
             .iter()

@@ -5,9 +5,7 @@
 //! Beside the dump at the end, every commit told has to fit those before it: what is added was
 //! not mapped, what is removed or changed was, as it is told.
 
-use mmaptrace_tests::{
-    Tracer, assert_exact, cases, difference, dump_as, maps, needs_root, until, victim,
-};
+use mmaptrace_tests::{Tracer, assert_exact, cases, needs_root, victim};
 
 cases! {
     storm_same_addresses: ["mmap", "munmap"];
@@ -59,26 +57,4 @@ fn verify_finds_no_difference() {
     let trace = tracer.finish();
     trace.assert_clean();
     assert_eq!(trace.total("differences"), 0);
-}
-
-/// A buffer far too small: what is lost is counted and told, and the model made whole again. The
-/// heals that are allowed here have that cause, and no other.
-#[test]
-fn what_is_lost_is_counted_and_healed() {
-    needs_root!("what_is_lost_is_counted_and_healed");
-    let mut victim = victim!("storm_one_arena");
-    let tracer = Tracer::attach(victim.pid(), &["--buffer", "16K"]);
-    victim.work();
-    until("a model that is exact again", || {
-        let dump = dump_as(victim.pid(), &["-v"]);
-        let exact = !dump.stderr.contains("NOT known to be exact");
-        exact.then(|| assert_eq!(difference(&maps(victim.pid()), &dump.stdout), None))
-    });
-    let trace = tracer.finish();
-    assert!(trace.total("lost") > 0, "{}", trace.end());
-    assert!(trace.total("healed") > 0, "{}", trace.end());
-    assert_eq!(trace.end()["exact"], true, "{}", trace.end());
-    for doubt in trace.of_type("doubt") {
-        assert!(matches!(doubt["why"]["kind"].as_str(), Some("lost" | "hole")), "{doubt}");
-    }
 }

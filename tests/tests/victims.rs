@@ -9,7 +9,8 @@ use mmaptrace_common::syscalls::{Report, TABLE};
 use mmaptrace_tests::{Scratch, Victim, run, victim_path};
 
 /// Cases that do not talk as the others do: images another case runs, and those that never are done.
-const APART: &[&str] = &["after_execve", "after_execve_again", "climb", "deeds_crash", "flood"];
+const APART: &[&str] =
+    &["after_execve", "after_execve_again", "climb", "deeds_crash", "flood", "generations"];
 
 fn cases() -> Vec<String> {
     let list = run(Command::new(victim_path!()).arg("cases"));
@@ -35,6 +36,7 @@ const TESTS: &[&str] = &[
     include_str!("dump.rs"),
     include_str!("effects_without_calls.rs"),
     include_str!("errors.rs"),
+    include_str!("faults.rs"),
     include_str!("export.rs"),
     include_str!("history.rs"),
     include_str!("names.rs"),

@@ -13,6 +13,7 @@ mod tally;
 mod test;
 #[path = "../../mmaptrace/build/toolchain.rs"]
 mod toolchain;
+mod torture;
 mod vm;
 mod workspace;
 
@@ -76,6 +77,18 @@ enum Task {
         #[arg(long)]
         write: bool,
     },
+    /// Trace a program that makes every call there is, at random, and compare with the kernel
+    Torture {
+        /// What the calls come from; each run adds 1
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How long; 0: one run
+        #[arg(long, default_value_t = 1)]
+        minutes: u64,
+        /// How many threads make them [default: 1 to 64, by turns]
+        #[arg(long, default_value_t = 0, hide_default_value = true)]
+        threads: u64,
+    },
     /// Write the tool's --help into the README
     Docs {
         /// Change nothing, and fail if the README differs
@@ -110,6 +123,10 @@ fn main() -> Result<ExitCode> {
         Task::Budget { write } => {
             setup::setup()?;
             budget::budget(write)?;
+        }
+        Task::Torture { seed, minutes, threads } => {
+            setup::setup()?;
+            return torture::torture(seed, minutes, threads);
         }
         Task::Docs { check } => {
             setup::setup()?;

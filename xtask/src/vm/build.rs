@@ -15,6 +15,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub(crate) struct Programs {
     pub(crate) tool: PathBuf,
     pub(crate) victim: PathBuf,
+    pub(crate) torture: PathBuf,
     /// By name.
     pub(crate) tests: BTreeMap<String, PathBuf>,
 }
@@ -30,6 +31,7 @@ pub(crate) fn build() -> Result<Programs> {
     Ok(Programs {
         tool: take("mmaptrace")?,
         victim: take("victim")?,
+        torture: take("torture")?,
         tests: executables(
             "test",
             "test",

@@ -26,6 +26,7 @@ const PROLOGUE: &str = "\
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root MMAPTRACE_BIN=/bin/mmaptrace MMAPTRACE_VICTIM=/bin/victim
+export MMAPTRACE_TORTURE=/bin/torture
 export GLIBC_TUNABLES=glibc.pthread.rseq=0
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -86,6 +87,7 @@ pub(crate) fn write(
     archive.program("bin/busybox", &read(busybox)?);
     archive.program("bin/mmaptrace", &read(&programs.tool)?);
     archive.program("bin/victim", &read(&programs.victim)?);
+    archive.program("bin/torture", &read(&programs.torture)?);
     for (name, path) in &programs.tests {
         archive.program(&format!("tests/{name}"), &read(path)?);
     }

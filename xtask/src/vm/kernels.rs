@@ -84,6 +84,7 @@ pub(crate) const ROOTLESS: &[Skip] = &[
     ("no_capability_for_ebpf", "no setpriv"),
     ("pmap_prints_the_same", "no pmap"),
     ("python_with_threads_that_map", "no python3"),
+    ("regressions_of_tortures", "not on this machine"),
     ("shell_children_are_followed", "no bash"),
     ("vfork_and_exec_of_python", "no python3"),
 ];

@@ -1,6 +1,6 @@
 //! Calls of the 32-bit table, made by a 64-bit process with `int 0x80`.
 
-use std::arch::asm;
+use mmaptrace_tests::raw::call32;
 
 use crate::sys::{Case, Outcome, PAGE, RW, Unsupported, must, ready};
 
@@ -15,24 +15,6 @@ pub(crate) const CASES: &[Case] = &[
 
 /// Private and anonymous; 32-bit programs have the same bits.
 const ANON: u32 = 0x22;
-
-/// Makes a call of the 32-bit table.
-fn call32<const N: usize>(nr: u32, args: [u32; N]) -> Result<usize, i32> {
-    let mut all = [0_u32; 6];
-    all[..N].copy_from_slice(&args);
-    let result: u32;
-    // SAFETY: the kernel's calling convention for 32-bit calls. rbx and rbp are put back, and r8
-    // to r11, which old kernels clear, are given up.
-    unsafe {
-        asm!("push rbx", "push rbp", "mov ebx, {first:e}", "mov ebp, {last:e}", "int 0x80",
-            "pop rbp", "pop rbx",
-            first = in(reg) all[0], last = in(reg) all[5],
-            inlateout("eax") nr => result, in("ecx") all[1], in("edx") all[2],
-            in("esi") all[3], in("edi") all[4],
-            lateout("r8") _, lateout("r9") _, lateout("r10") _, lateout("r11") _);
-    }
-    if result > -4096_i32 as u32 { Err(-(result as i32)) } else { Ok(result as usize) }
-}
 
 /// A kernel without these calls answers the instruction with a signal; ask in a child.
 fn supported() -> Outcome {

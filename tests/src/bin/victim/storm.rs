@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     ("climb", climb),
     ("many_regions", many_regions),
     ("crowd", crowd),
+    ("all_regions", all_regions),
     ("hostile_name", hostile_name),
     ("hostile_markup", hostile_markup),
     ("stand_still", stand_still),
@@ -215,6 +216,23 @@ fn crowd() -> Outcome {
     set(few..many, RW);
     set(few + 1..many, RW);
     set(few + 1..many, R);
+    Ok(())
+}
+
+/// As many regions as there may be, and a try at one more.
+fn all_regions() -> Outcome {
+    const PAGES: usize = 70_000;
+    let at = must(mmap(0, PAGES * PAGE, RW, ANON | libc::MAP_NORESERVE, -1, 0));
+    ready();
+    let mut pages = (1..PAGES).step_by(2);
+    let refused = pages.find_map(|page| mprotect(at + page * PAGE, PAGE, R).err());
+    assert_eq!(refused, Some(libc::ENOMEM));
+    // There may be one or none left: two are too many.
+    assert_eq!(
+        munmap(at + (PAGES - 3) * PAGE, PAGE).and(munmap(at + (PAGES - 5) * PAGE, PAGE)),
+        Err(libc::ENOMEM)
+    );
+    must(munmap(at, 100 * PAGE));
     Ok(())
 }
 

@@ -1,9 +1,10 @@
 //! System calls as the kernel has them, and the talk with the test.
 
-use std::arch::asm;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
+
+pub(crate) use mmaptrace_tests::raw::call;
 
 /// A case: its name, and what it does.
 pub(crate) type Case = (&'static str, fn() -> Outcome);
@@ -25,22 +26,6 @@ pub(crate) const R: i32 = libc::PROT_READ;
 pub(crate) const RW: i32 = libc::PROT_READ | libc::PROT_WRITE;
 /// Private anonymous memory.
 pub(crate) const ANON: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-
-/// Makes a system call past the C library.
-pub(crate) fn call<const N: usize>(nr: i64, args: [usize; N]) -> Result<usize, i32> {
-    let mut all = [0; 6];
-    all[..N].copy_from_slice(&args);
-    let result: isize;
-    // SAFETY: the kernel's calling convention. What a call does to memory that Rust knows of is
-    // its caller's affair: the cases touch memory of their own making only.
-    unsafe {
-        asm!("syscall", inlateout("rax") nr as isize => result,
-            in("rdi") all[0], in("rsi") all[1], in("rdx") all[2],
-            in("r10") all[3], in("r8") all[4], in("r9") all[5],
-            lateout("rcx") _, lateout("r11") _);
-    }
-    if (-4095..0).contains(&result) { Err(-result as i32) } else { Ok(result as usize) }
-}
 
 /// The value of a call that works on every kernel.
 #[track_caller]

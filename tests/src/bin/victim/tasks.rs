@@ -3,8 +3,8 @@
 use std::arch::asm;
 
 use crate::sys::{
-    ANON, Case, Outcome, PAGE, R, RW, area, call, if_supported, mmap, mprotect, munmap, must,
-    ready, say, sleep_forever,
+    ANON, Case, Outcome, PAGE, R, RW, Unsupported, area, call, if_supported, mmap, mprotect,
+    munmap, must, ready, say, sleep_forever,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -18,6 +18,8 @@ pub(crate) const CASES: &[Case] = &[
     ("clone_vm", clone_vm),
     ("clone3", clone3),
     ("spawn", spawn),
+    ("fork_reuses_a_pid", reuse_pid),
+    ("generations", generations),
 ];
 
 /// `clone` without a stack of the child's own: a fork, if `CLONE_VM` is not in `flags`.
@@ -216,6 +218,60 @@ fn spawn() -> Outcome {
     for _ in 0..3 {
         let status = std::process::Command::new("/bin/true").status().expect("true");
         assert!(status.success());
+    }
+    Ok(())
+}
+
+/// A child that has the PID of one that is gone. The kernel is told which PID it gave last.
+fn reuse_pid() -> Outcome {
+    const LAST: &str = "/proc/sys/kernel/ns_last_pid";
+    let unsupported = |error: std::io::Error| Unsupported {
+        call: "ns_last_pid",
+        errno: error.raw_os_error().unwrap_or(0),
+    };
+    std::fs::write(LAST, std::fs::read(LAST).map_err(unsupported)?).map_err(unsupported)?;
+    ready();
+    let first = clone(libc::SIGCHLD);
+    if first == 0 {
+        must(mmap(0, 3 * PAGE, RW, ANON, -1, 0));
+        crate::sys::exit(1);
+    }
+    reap(1);
+    let fork = || loop {
+        // Somebody else's task may come first.
+        let _ = std::fs::write(LAST, (first - 1).to_string());
+        let pid = clone(libc::SIGCHLD);
+        if pid == 0 || pid == first {
+            return pid;
+        }
+        // SAFETY: our own child, which nobody has waited for.
+        unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+        reap(1);
+    };
+    child(fork, || {
+        // As a child that is of no use must not say that it is ready, it waits to be told apart.
+        if call(libc::SYS_getpid, []) != Ok(first) {
+            sleep_forever();
+        }
+        must(mmap(0, 5 * PAGE, R, ANON, -1, 0));
+    });
+    Ok(())
+}
+
+/// Children that end at once, one after the other.
+fn generations() -> Outcome {
+    ready();
+    for round in 0..2 {
+        for _ in 0..10_000 {
+            if clone(libc::SIGCHLD) == 0 {
+                crate::sys::exit(0);
+            }
+            reap(1);
+        }
+        if round == 0 {
+            say("HALF");
+            crate::sys::wait();
+        }
     }
     Ok(())
 }

@@ -1,0 +1,238 @@
+//! What the calls find: descriptors, shared memory, and a place for each thread's notes that no
+//! call touches.
+
+use std::{
+    ffi::{CStr, CString, c_int},
+    sync::atomic::AtomicU32,
+};
+
+use mmaptrace_tests::{
+    raw::call,
+    torture::{SEGMENTS, SLOTS, Setting, TEXTS, VDSO},
+};
+
+use crate::{children::Children, say::Short, signals};
+
+/// Bytes in a page.
+pub(crate) const PAGE: usize = 4096;
+/// Where the notes are: 32-bit calls reach the blocks in them.
+const NOTES: usize = 0x1000_0000;
+/// Bytes of a thread's notes: a page, and the stack of a child that shares the address space.
+const NOTE: usize = 32 * PAGE;
+/// Descriptors start here, whatever the program has opened before.
+const FIRST: i32 = 100;
+/// Where children say that they stand still, and where that is read.
+pub(crate) const STILL: usize = 121;
+pub(crate) const STILL_READ: usize = 120;
+
+/// What a call returned, kept for others.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Slot {
+    pub(crate) address: usize,
+    pub(crate) length: usize,
+}
+
+/// What all threads have.
+#[derive(Clone, Copy)]
+pub(crate) struct Common {
+    pub(crate) setting: &'static Setting,
+    /// Where the script's path is, or `-`.
+    script: usize,
+    /// Where the [`TEXTS`] are.
+    pub(crate) texts: [usize; TEXTS.len()],
+    pub(crate) segments: [usize; SEGMENTS as usize],
+    /// The break that the calls start from.
+    pub(crate) heap: usize,
+}
+
+/// A thread's notes.
+#[derive(Clone, Copy)]
+pub(crate) struct Worker {
+    pub(crate) common: Common,
+    pub(crate) slots: [Slot; SLOTS as usize],
+    pub(crate) children: Children,
+    /// Where blocks of arguments are written.
+    pub(crate) block: usize,
+    /// The end of the stack of a child that shares the address space.
+    pub(crate) stack: usize,
+    /// Not 0 as long as a child uses it.
+    pub(crate) stack_used: &'static AtomicU32,
+}
+
+impl Worker {
+    /// Becomes another image, by `execveat` or by `execve`; returns if it cannot.
+    pub(crate) fn execute(&self, setting: &Setting, at: bool) {
+        let numbers = setting.numbers().map(|number| Short::new(format_args!("{number}")));
+        let mut arguments = [0; 13];
+        arguments[0] = c"torture".as_ptr().expose_provenance();
+        arguments[1] = self.common.script;
+        for (argument, number) in arguments[2..].iter_mut().zip(&numbers) {
+            *argument = number.address();
+        }
+        let environment = [0_usize];
+        let path = c"/proc/self/exe".as_ptr().expose_provenance();
+        let arguments = arguments.as_ptr().expose_provenance();
+        let environment = environment.as_ptr().expose_provenance();
+        let here = libc::AT_FDCWD as usize;
+        let _ = if at {
+            call(libc::SYS_execveat, [here, path, arguments, environment, 0])
+        } else {
+            call(libc::SYS_execve, [path, arguments, environment])
+        };
+    }
+}
+
+/// The notes of all.
+pub(crate) struct Place(Vec<*mut Worker>);
+
+// SAFETY: see `worker`.
+unsafe impl Sync for Place {}
+
+impl Place {
+    /// The notes of a thread: for itself, and while it stands still for the first one.
+    #[expect(clippy::mut_from_ref, reason = "two never have one of them at a time")]
+    pub(crate) fn worker(&self, thread: u64) -> &mut Worker {
+        let worker = self.0[thread as usize];
+        // SAFETY: it is leaked; as to who has it, see above.
+        unsafe { &mut *worker }
+    }
+
+    /// Those of all.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = &mut Worker> {
+        (0..self.0.len()).map(|thread| self.worker(thread as u64))
+    }
+
+    /// Prepares it.
+    pub(crate) fn prepare(setting: &'static Setting) -> Self {
+        signals::catch();
+        descriptors();
+        let text = |text: &str| CString::new(text).expect("no NUL").into_raw().expose_provenance();
+        let mut common = Common {
+            setting,
+            script: text(setting.script.as_deref().unwrap_or("-")),
+            texts: std::array::from_fn(|at| text(TEXTS[at])),
+            segments: std::array::from_fn(|_| segment()),
+            heap: 0,
+        };
+        // A child has the notes of the thread that made it.
+        let threads = if setting.child.is_some() { 1 } else { setting.threads as usize };
+        map_notes(threads * NOTE);
+        let mut workers = Vec::with_capacity(threads);
+        // Room for what the threads allocate when they begin.
+        common.heap = call(libc::SYS_brk, [0]).expect("it does not fail") + 64 * PAGE;
+        let _ = call(libc::SYS_brk, [common.heap]);
+        for thread in 0..threads {
+            let note = NOTES + thread * NOTE;
+            let worker = Worker {
+                common,
+                slots: [Slot::default(); SLOTS as usize],
+                children: Children::default(),
+                block: note + 256,
+                stack: note + NOTE,
+                // SAFETY: it was just mapped, and stays.
+                stack_used: unsafe { &*std::ptr::with_exposed_provenance::<AtomicU32>(note) },
+            };
+            workers.push(Box::into_raw(Box::new(worker)));
+        }
+        let place = Self(workers);
+        // SAFETY: takes a number.
+        let address = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) } as usize;
+        place.worker(0).slots[usize::from(VDSO)] = Slot { address, length: 2 * PAGE };
+        place
+    }
+}
+
+fn map_notes(bytes: usize) {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    let prot = libc::PROT_READ | libc::PROT_WRITE;
+    let args = [NOTES, bytes, prot as usize, flags as usize, usize::MAX, 0];
+    assert_eq!(call(libc::SYS_mmap, args), Ok(NOTES), "room for the notes");
+}
+
+/// A segment of shared memory that goes with the last process that has it.
+fn segment() -> usize {
+    let Ok(id) = call(libc::SYS_shmget, [0, 16 * PAGE, 0o600]) else { return usize::MAX };
+    let _ = call(libc::SYS_shmat, [id, 0, libc::SHM_RDONLY as usize]);
+    let _ = call(libc::SYS_shmctl, [id, libc::IPC_RMID as usize, 0]);
+    id
+}
+
+/// Files of all kinds, at numbers that a sequence can name. What this kernel lacks is not there,
+/// and calls that name it fail.
+fn descriptors() {
+    let open = |path: &CStr, flags: c_int| -> c_int {
+        // SAFETY: a path with an end.
+        unsafe { libc::open(path.as_ptr(), flags, 0o600) }
+    };
+    let made = libc::O_RDWR | libc::O_CREAT;
+    // SAFETY: plain calls, and descriptors that nothing else has.
+    unsafe {
+        libc::mkdir(c"d".as_ptr(), 0o700);
+        let with_room = |fd: c_int| {
+            libc::ftruncate(fd, (64 * PAGE) as i64);
+            fd
+        };
+        let memory = |flags| libc::memfd_create(c"torture".as_ptr(), flags);
+        let files = [
+            with_room(open(c"a", made)),
+            open(c"b", libc::O_RDONLY | libc::O_CREAT),
+            with_room(memory(0)),
+            open(c"/dev/zero", libc::O_RDWR),
+            open(c"/proc/self/exe", libc::O_RDONLY),
+            with_room(open(c"/dev/shm", libc::O_TMPFILE | libc::O_RDWR)),
+            -1,
+            open(c".", libc::O_RDONLY),
+            with_room(open(c"d/a", made)),
+            with_room(open(c"c", made)),
+            libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) as c_int,
+            userfault(),
+            with_room(memory(libc::MFD_HUGETLB)),
+            perf(),
+            with_room(libc::syscall(libc::SYS_memfd_secret, 0) as c_int),
+            open(c"/dev/null", libc::O_RDWR),
+            open(c"/proc/self/maps", libc::O_RDONLY),
+        ];
+        for (at, fd) in (FIRST..).zip(files) {
+            if fd < 0 {
+                libc::close(at);
+            } else {
+                libc::dup3(fd, at, libc::O_CLOEXEC);
+                libc::close(fd);
+            }
+        }
+        // An image and a child have that of the first.
+        if libc::fcntl(STILL as c_int, libc::F_GETFD) < 0 {
+            let mut pipe = [0; 2];
+            libc::pipe2(pipe.as_mut_ptr(), libc::O_NONBLOCK);
+            libc::dup2(pipe[0], STILL_READ as c_int);
+            libc::dup2(pipe[1], STILL as c_int);
+            for end in pipe {
+                libc::close(end);
+            }
+        }
+    }
+}
+
+/// A userfaultfd that sends a signal where others would wait for somebody to answer a fault.
+fn userfault() -> c_int {
+    const API: u64 = 0xc018_aa3f;
+    const SIGBUS: u64 = 1 << 7;
+    let mut api = [0xaa_u64, SIGBUS, 0];
+    // SAFETY: the argument is a block of three words.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_userfaultfd, 0) as c_int;
+        if fd >= 0 && libc::ioctl(fd, API, &raw mut api) != 0 {
+            libc::close(fd);
+            return -1;
+        }
+        fd
+    }
+}
+
+/// An event whose buffer can be mapped.
+fn perf() -> c_int {
+    // Software, the CPU's clock; the size of the first version of the structure.
+    let attribute = [1 | 64 << 32, 0_u64, 0, 0, 0, 0, 0, 0];
+    // SAFETY: the structure is as large as it says.
+    unsafe { libc::syscall(libc::SYS_perf_event_open, attribute.as_ptr(), 0, -1, -1, 0) as c_int }
+}

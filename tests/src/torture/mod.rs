@@ -1,0 +1,29 @@
+//! Tortures: a program that makes every call of the table with all that may be an argument, many
+//! at a time, held against `/proc/PID/maps` every few thousand calls.
+//!
+//! The calls are those of a seed ([`Generator`]), or of a file ([`parse`]). The program
+//! (`src/bin/torture`) makes them; [`run`] traces it and compares; [`shrink`] finds the shortest
+//! list of calls that still ends in a difference.
+
+mod generate;
+mod op;
+mod run;
+mod setting;
+mod shrink;
+
+pub use generate::{ARENA, Generator, Random, SEGMENTS, SLOTS, VDSO, share};
+pub use op::{Abi, BLOCK, OTHERS, Op, TEXTS, Word, parse};
+pub use run::{Counts, Difference, run};
+pub use setting::{Setting, Start};
+pub use shrink::shrink;
+
+/// Where this package's `torture` is: `MMAPTRACE_TORTURE`, else where it was built.
+#[macro_export]
+macro_rules! torture_path {
+    () => {
+        std::path::Path::new(
+            &std::env::var_os("MMAPTRACE_TORTURE")
+                .unwrap_or_else(|| env!("CARGO_BIN_EXE_torture").into()),
+        )
+    };
+}

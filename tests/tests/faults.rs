@@ -1,0 +1,200 @@
+//! What goes wrong around the tracing: each fault, one test. What is lost is counted, and told where;
+//! the model is made whole again and says so; the traced program does not notice.
+
+use std::io::Read as _;
+use std::time::{Duration, Instant};
+
+use mmaptrace_tests::{
+    Outcome, Process, Trace, Tracer, assert_exact, cases, difference, dump_as, is_loaded, maps,
+    mmaptrace, needs_root, programs, until, victim,
+};
+
+/// Waits until the model of a process that stands still is exact again, and holds that it is.
+fn assert_heals(pid: u32) {
+    until("a model that is exact again", || {
+        let dump = dump_as(pid, &["-v"]);
+        let exact = dump.code() == Some(0) && !dump.stderr.contains("NOT known to be exact");
+        exact.then(|| assert_eq!(difference(&maps(pid), &dump.stdout), None))
+    });
+}
+
+/// Holds that something was lost; that each loss is counted, at its place in the order of commits;
+/// and that the model was healed after it and says so.
+fn assert_lost_and_healed(trace: &Trace) {
+    let end = trace.end();
+    assert!(trace.total("lost") > 0 && trace.total("healed") > 0, "{end}");
+    assert_eq!(end["exact"], true, "{end}");
+    let mut told = 0;
+    for doubt in trace.of_type("doubt") {
+        let why = &doubt["why"];
+        assert!(matches!(why["kind"].as_str(), Some("lost" | "hole")), "{doubt}");
+        assert!(doubt["after"].is_u64(), "its place: {doubt}");
+        told += why["records"].as_u64().unwrap_or(0);
+    }
+    assert!(told > 0 && told <= trace.total("lost"), "{told} told: {end}");
+    assert_eq!(trace.of_type("healed").count() as u64, trace.total("healed"), "{end}");
+}
+
+/// 16 KiB: one record may have nearly as much, and could never be sent through less.
+#[test]
+fn the_smallest_ring_is_flooded() {
+    needs_root!("the_smallest_ring_is_flooded");
+    let mut victim = victim!("storm_one_arena");
+    let tracer = Tracer::attach(victim.pid(), &["--buffer", "16K"]);
+    victim.work();
+    assert_heals(victim.pid());
+    assert_lost_and_healed(&tracer.finish());
+}
+
+#[test]
+fn the_tracer_is_stopped_for_10_s() {
+    needs_root!("the_tracer_is_stopped_for_10_s");
+    let mut victim = victim!("flood");
+    let mut tracer = Tracer::attach(victim.pid(), &["--buffer", "1M"]);
+    victim.go();
+    assert_eq!(victim.line().as_deref(), Some("FLOOD"));
+    tracer.process().signal(libc::SIGSTOP);
+    std::thread::sleep(Duration::from_secs(10));
+    tracer.process().signal(libc::SIGCONT);
+    // Whatever the tracer does, the program goes on.
+    assert_eq!(victim.work(), Outcome::Done);
+    assert_heals(victim.pid());
+    assert_lost_and_healed(&tracer.finish());
+}
+
+/// `mmaptrace -p PID | sleep infinity`.
+#[test]
+fn the_reader_of_standard_output_does_not_read() {
+    needs_root!("the_reader_of_standard_output_does_not_read");
+    let mut victim = victim!("storm_one_arena");
+    let mut tracer = Tracer::attach_plainly(victim.pid(), &["--format", "json", "--buffer", "64K"]);
+    // It does all its work, however little is read.
+    assert_eq!(victim.work(), Outcome::Done);
+    let mut stdout = tracer.process().child().stdout.take().expect("a pipe");
+    let reader = std::thread::spawn(move || {
+        let mut stream = Vec::new();
+        stdout.read_to_end(&mut stream).map(|_| stream)
+    });
+    assert_heals(victim.pid());
+    tracer.process().signal(libc::SIGINT);
+    let status = tracer.process().wait();
+    let stream = reader.join().expect("a thread that reads").expect("a pipe");
+    assert_lost_and_healed(&Trace::parse(status, &stream, tracer.stderr()));
+}
+
+/// From its first instructions to the middle of a flood: nothing stays attached, and the program
+/// goes on.
+#[test]
+fn the_tracer_is_killed_at_any_point() {
+    needs_root!("the_tracer_is_killed_at_any_point");
+    let mut victim = victim!("flood");
+    victim.go();
+    assert_eq!(victim.line().as_deref(), Some("FLOOD"));
+    let pid = victim.pid().to_string();
+    // How long it takes one to trace, here and today.
+    let start = Instant::now();
+    drop(Tracer::attach(victim.pid(), &[]));
+    let whole = start.elapsed();
+    let mut seen = 0;
+    for round in 0..16 {
+        let mut command = mmaptrace(&["-q", "-o", "/dev/null", "-p", &pid]);
+        let mut tracer = Process::spawn(&mut command);
+        std::thread::sleep(whole * round / 12);
+        // What it has loaded is looked at while it can load no more.
+        tracer.signal(libc::SIGSTOP);
+        until("a tracer that stands still", || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", tracer.pid())).ok()?;
+            stat.contains(") T ").then_some(())
+        });
+        let programs = programs(tracer.pid());
+        seen += programs.len();
+        tracer.signal(libc::SIGKILL);
+        tracer.wait();
+        until("programs that are gone", || {
+            (!programs.iter().any(|&program| is_loaded(program))).then_some(())
+        });
+    }
+    assert!(seen > 0, "no round came as far as to load a program");
+    assert_eq!(victim.work(), Outcome::Done);
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    assert_exact(victim.pid());
+    tracer.finish().assert_clean();
+}
+
+#[test]
+fn a_program_is_killed_in_the_middle_of_calls() {
+    needs_root!("a_program_is_killed_in_the_middle_of_calls");
+    let mut victim = victim!("flood");
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.go();
+    assert_eq!(victim.line().as_deref(), Some("FLOOD"));
+    until("events", || (tracer.stream().len() > 10_000).then_some(()));
+    victim.process().signal(libc::SIGKILL);
+    let trace = tracer.wait();
+    trace.assert_clean();
+    assert_eq!(trace.process(victim.pid())["status"]["signal"], "SIGKILL", "{}", trace.end());
+}
+
+#[test]
+fn two_tracers_of_one_process() {
+    needs_root!("two_tracers_of_one_process");
+    let mut victim = victim!("storm_one_arena");
+    let one = Tracer::attach(victim.pid(), &[]);
+    let other = Tracer::attach(victim.pid(), &["--low-overhead"]);
+    victim.work();
+    // The newest that has it answers, and then the other.
+    assert_exact(victim.pid());
+    let other = other.finish();
+    assert_exact(victim.pid());
+    for trace in [one.finish(), other] {
+        trace.assert_clean();
+        trace.assert_leads_to(victim.pid(), &maps(victim.pid()));
+    }
+}
+
+// A PID that is used again, and address spaces at the place of others; then 65,530 regions.
+cases! {
+    fork_reuses_a_pid: ["fork", "exit"];
+    all_regions: ["mprotect", "munmap"];
+}
+
+/// The memory that a process has now, in KiB.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// 50 processes of 20,000 regions.
+#[test]
+fn a_million_regions_take_no_more_than_400_mib() {
+    needs_root!("a_million_regions_take_no_more_than_400_mib");
+    let mut victims: Vec<_> = (0..50).map(|_| victim!("many_regions")).collect();
+    let pids: Vec<_> = victims.iter().map(mmaptrace_tests::Victim::pid).collect();
+    let mut tracer = Tracer::attach_all(&pids, &["--buffer", "32M", "--history", "0"]);
+    let resident = resident(tracer.process().pid());
+    assert!(resident < 400 << 10, "{resident} KiB");
+    let last = victims.last_mut().expect("fifty");
+    last.work();
+    assert_exact(last.pid());
+    let trace = tracer.finish();
+    trace.assert_clean();
+    assert!(trace.total("regions") > 1_000_000, "{}", trace.total("regions"));
+}
+
+/// What a process that has ended leaves behind is bounded: 10,000 more of them take no more.
+#[test]
+fn processes_that_come_and_go_leave_nothing() {
+    needs_root!("processes_that_come_and_go_leave_nothing");
+    let mut victim = victim!("generations");
+    let mut tracer = Tracer::attach(victim.pid(), &["-f", "--history", "0", "-e", "brk"]);
+    victim.go();
+    assert_eq!(victim.line().as_deref(), Some("HALF"));
+    assert_exact(victim.pid());
+    let half = resident(tracer.process().pid());
+    assert_eq!(victim.work(), Outcome::Done);
+    assert_exact(victim.pid());
+    let full = resident(tracer.process().pid());
+    assert!(full < half + 4096, "{half} KiB after 10,000 processes, {full} KiB after 20,000");
+    tracer.finish().assert_clean();
+}

@@ -1,0 +1,72 @@
+//! Short tortures: every call of the table, with all that may be an argument, from one thread and
+//! from many, with children and new images in between; and again all that was ever found by the
+//! long ones (`cargo xtask torture`).
+
+use std::path::Path;
+
+use mmaptrace_tests::{
+    needs_root, skip,
+    torture::{Counts, Setting, parse, run},
+    torture_path,
+};
+
+/// Calls of all threads together between two comparisons.
+const CALLS: u64 = 4000;
+
+/// Runs a seed, and holds that there is no difference.
+fn torture(seed: u64, threads: u64, options: &[&str]) -> Counts {
+    let calls = CALLS / threads;
+    let (phases, images) = (3, 2);
+    let setting = Setting { seed, threads, calls, phases, images, ..Setting::default() };
+    run(torture_path!(), &setting, options)
+        .unwrap_or_else(|found| panic!("seed {seed}, {threads} threads: {found}"))
+}
+
+/// One test for each number of threads.
+macro_rules! tortures {
+    ($($(#[$attribute:meta])* $name:ident: $seed:literal, $threads:literal, $options:expr;)*) => {$(
+        $(#[$attribute])*
+        #[test]
+        fn $name() {
+            needs_root!(stringify!($name));
+            let counts = torture($seed, $threads, $options);
+            assert!(counts.calls > 5 * CALLS && counts.comparisons >= 6, "{counts}");
+        }
+    )*};
+}
+
+tortures! {
+    torture_by_1_thread: 1, 1, &[];
+    torture_by_2_threads: 2, 2, &[];
+    torture_by_8_threads: 3, 8, &[];
+    torture_by_64_threads: 4, 64, &[];
+    torture_with_low_overhead: 5, 4, &["--low-overhead"];
+}
+
+/// Each list of calls that once ended in a difference.
+#[test]
+fn regressions_of_tortures() {
+    const NAME: &str = "regressions_of_tortures";
+    needs_root!("regressions_of_tortures");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    let Ok(entries) = directory.read_dir() else {
+        return skip(NAME, "the lists are not on this machine");
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let text = std::fs::read_to_string(&path).expect("a list of calls");
+        let calls = parse(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+        let setting = Setting {
+            script: Some(path.display().to_string()),
+            threads: 1,
+            calls: calls.len() as u64,
+            phases: 1,
+            images: 1,
+            ..Setting::default()
+        };
+        for options in [&[][..], &["--low-overhead"]] {
+            if let Err(found) = run(torture_path!(), &setting, options) {
+                panic!("{}, {options:?}: {found}", path.display());
+            }
+        }
+    }
+}
