@@ -102,6 +102,37 @@ fn no_right_to_more_memory() {
     }
 }
 
+/// A kernel without the call that pictures are asked for with: a filter says so for it.
+#[test]
+fn no_process_vm_readv() {
+    needs_root!("no_process_vm_readv");
+    let mut command = mmaptrace(&trace(&pid()));
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // Load the number of the call; if it is that one, ENOSYS; else let it pass.
+    let filter = [
+        step(0x20, 0, 0, 0),
+        step(0x15, 0, 1, libc::SYS_process_vm_readv as u32),
+        step(0x06, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+        step(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    // SAFETY: a plain call, which may be made between fork and exec; the filter is the closure's.
+    unsafe {
+        command.pre_exec(move || {
+            let mut filter = filter;
+            let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+            let mode = libc::SECCOMP_MODE_FILTER;
+            match libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    let traced = run(&mut command);
+    assert_eq!(traced.code(), Some(0), "{}", traced.stderr);
+    let tier = traced.stderr.lines().find(|line| line.contains("tier degraded"));
+    assert!(tier.is_some_and(|line| line.contains("this kernel has no ")), "{}", traced.stderr);
+}
+
 #[test]
 fn no_capability_for_ebpf() {
     const NAME: &str = "no_capability_for_ebpf";

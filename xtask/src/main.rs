@@ -22,6 +22,8 @@ use std::{ffi::OsString, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use vm::Selection;
+
 /// What a developer of mmaptrace does, each in one command
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask")]
@@ -58,6 +60,9 @@ enum Task {
         /// A kernel: 5.10, 6.1, 6.12, newest; may be given several times [default: all]
         #[arg(long = "kernel", value_name = "KERNEL")]
         kernels: Vec<String>,
+        /// A file of tests/tests; may be given several times [default: all]
+        #[arg(long = "file", value_name = "FILE")]
+        files: Vec<String>,
         /// Only tests whose names contain this
         #[arg(long, value_name = "TEST")]
         filter: Option<String>,
@@ -112,9 +117,11 @@ fn main() -> Result<ExitCode> {
             setup::setup()?;
             return test::test(no_root);
         }
-        Task::Vm { kernels, filter } => {
+        Task::Vm { kernels, files, filter } => {
             setup::setup()?;
-            return vm::vm(&kernels, filter.as_deref());
+            let tally = vm::vm(&Selection { kernels, files, filter })?;
+            println!("{tally}");
+            return Ok(tally.verdict());
         }
         Task::Bench { quick, only } => {
             setup::setup()?;

@@ -4,6 +4,7 @@ use std::{
     fmt,
     io::{self, BufRead, Write},
     ops::AddAssign,
+    process::ExitCode,
 };
 
 /// How many tests came to which end.
@@ -70,6 +71,11 @@ impl Tally {
     /// Whether no test ran.
     pub(crate) fn is_empty(self) -> bool {
         self.ran <= self.declined && self.failed == 0
+    }
+
+    /// Success, if some ran and none failed.
+    pub(crate) fn verdict(self) -> ExitCode {
+        if self.has_failures() || self.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 }
 

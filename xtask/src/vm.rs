@@ -15,7 +15,6 @@ use std::{
     num::NonZero,
     panic::resume_unwind,
     path::{Path, PathBuf},
-    process::ExitCode,
     sync::{Mutex, PoisonError},
     thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
@@ -31,33 +30,51 @@ use self::{
     packages::Packages,
     table::Column,
 };
-use crate::workspace::target_dir;
+use crate::{tally::Tally, workspace::target_dir};
 
 /// How long a machine may run.
 const PATIENCE: Duration = Duration::from_mins(15);
 /// Modules that tests need, by file name up to the first dot.
 const MODULES: [&str; 1] = ["overlay"];
 
-/// Boots the kernels of these names, all if there are none, with the tests whose names contain
-/// `filter`, prints how each came out and, as the last line, the counts.
+/// What to run on what; where nothing is named, all.
+#[derive(Debug, Default)]
+pub(crate) struct Selection {
+    /// Kernels, by name.
+    pub(crate) kernels: Vec<String>,
+    /// The files of tests.
+    pub(crate) files: Vec<String>,
+    /// A part of the names of tests.
+    pub(crate) filter: Option<String>,
+}
+
+impl Selection {
+    fn is_all(&self) -> bool {
+        self.files.is_empty() && self.filter.is_none()
+    }
+
+    fn has_file(&self, name: &str) -> bool {
+        self.files.is_empty() || self.files.iter().any(|file| file == name)
+    }
+}
+
+/// Boots kernels, runs tests there, and prints how each came out.
 ///
 /// # Errors
 /// When the tests cannot be built, or the emulator not be had. A kernel that cannot be had has
 /// failed, and the others run.
-pub(crate) fn vm(names: &[String], filter: Option<&str>) -> Result<ExitCode> {
-    let kernels = select(names)?;
+pub(crate) fn vm(selection: &Selection) -> Result<Tally> {
+    let kernels = select(&selection.kernels)?;
     let programs = build::build()?;
     let mut packages = Packages::cached()?;
     let qemu = Qemu::find(&mut packages)?;
     let ready: Vec<_> =
         kernels.iter().map(|kernel| (*kernel, Files::of(kernel, &mut packages))).collect();
     let columns = at_once(ready, |(kernel, files)| {
-        let column = files.and_then(|files| run(kernel, files, &qemu, &programs, filter));
+        let column = files.and_then(|files| run(kernel, files, &qemu, &programs, selection));
         column.unwrap_or_else(|error| Column::broken(kernel, format!("{error:#}")))
     });
-    let tally = table::print(&columns);
-    println!("{tally}");
-    Ok(if tally.has_failures() || tally.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(table::print(&columns))
 }
 
 /// The rows of these names.
@@ -94,13 +111,13 @@ fn run(
     files: Files,
     qemu: &Qemu,
     programs: &Programs,
-    filter: Option<&str>,
+    selection: &Selection,
 ) -> Result<Column> {
     let directory = target_dir()?.join("vm");
     fs::create_dir_all(&directory)?;
     let initrd = directory.join(format!("{}.cpio", kernel.name));
     let log = directory.join(format!("{}.log", kernel.name));
-    image::write(&initrd, programs, &files.busybox, &files.modules, kernel.tier, filter)?;
+    image::write(&initrd, programs, &files.busybox, &files.modules, kernel.tier, selection)?;
     let mut file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     eprintln!("vm: {} boots; see {}", files.release, log.display());
     let start = Instant::now();

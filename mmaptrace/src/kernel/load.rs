@@ -103,6 +103,9 @@ pub enum LoadError {
     /// A hook is missing: the kernel is older than Linux 6.1.
     #[error("this kernel has no tracepoint {0}")]
     Tracepoint(&'static str),
+    /// A call that makes the kernel take pictures is missing, or this process may not make it.
+    #[error("this kernel has no call {0}")]
+    Call(&'static str),
     /// The verifier refused one, or it could not be attached.
     #[error("the kernel refuses the program {name}: {why}")]
     Refused {
@@ -128,7 +131,7 @@ impl LoadError {
     /// Whether another tier may do what this one cannot.
     pub(super) const fn is_of_the_tier(&self) -> bool {
         match self {
-            Self::Btf(_) | Self::Tracepoint(_) | Self::Refused { .. } => true,
+            Self::Btf(_) | Self::Tracepoint(_) | Self::Call(_) | Self::Refused { .. } => true,
             Self::Permission(_)
             | Self::Lockdown
             | Self::LockedMemory
@@ -154,6 +157,9 @@ impl LoadError {
                 Some("run it with CAP_SYS_RESOURCE, after ulimit -l unlimited, or with --buffer 1M")
             }
             Self::Tracepoint(_) => Some("the exact tier takes Linux 6.1 or later"),
+            Self::Call(_) => Some(
+                "the kernel must be built with CONFIG_CROSS_MEMORY_ATTACH, and no filter be set",
+            ),
             Self::Refused { .. } => Some("see: mmaptrace check"),
             Self::Btf(BtfError::Parse(_) | BtfError::Missing { .. } | BtfError::Far { .. })
             | Self::Object(_)

@@ -15,6 +15,7 @@ use super::{
     btf::Types,
     load::{LoadError, Settings, Stacks, forget, map, object_error, refused, release},
     maps::{Renames, Space},
+    seed,
     source::Bytes,
 };
 
@@ -58,6 +59,9 @@ impl Probe {
             Some(3) => "release_3",
             Some(_) | None => return Err(LoadError::Tracepoint("mmap_lock_released")),
         };
+        if !seed::is_possible() {
+            return Err(LoadError::Call("process_vm_readv"));
+        }
         let mut layout = Layout {
             exit_tells_last: u32::from(types.tracepoint_arguments("sched_process_exit") == Some(2)),
             growth_locked: u32::from(release() >= GROWTH_LOCKED),

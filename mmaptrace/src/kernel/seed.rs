@@ -79,6 +79,12 @@ impl Probe {
     }
 }
 
+/// Whether the kernel has the call that pictures are asked for with.
+pub(super) fn is_possible() -> bool {
+    // SAFETY: it has no requirements.
+    touch(unsafe { libc::gettid() }).raw_os_error() != Some(libc::ENOSYS)
+}
+
 /// Reads a byte at address 0 of a task's memory; the error it must be.
 fn touch(tid: i32) -> io::Error {
     let mut byte = 0u8;

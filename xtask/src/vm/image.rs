@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
+    Selection,
     build::Programs,
     console::{BINARY, END},
     kernels::Tier,
@@ -36,6 +37,7 @@ mount -t tmpfs run /run
 mkdir -p /dev/shm /sys/fs/cgroup
 mount -t tmpfs shm /dev/shm
 mount -t cgroup2 cgroup /sys/fs/cgroup
+mount -t tracefs tracefs /sys/kernel/tracing
 for module in /modules/*; do insmod $module; done
 echo 8 > /proc/sys/vm/nr_hugepages
 ip link set lo up
@@ -62,8 +64,6 @@ LINES=9
 refuses check_says_why mmaptrace check
 ";
 
-const MOUNT_TRACEFS: &str = "mount -t tracefs tracefs /sys/kernel/tracing";
-
 /// Writes the file system for a kernel to `path`.
 ///
 /// # Errors
@@ -74,7 +74,7 @@ pub(crate) fn write(
     busybox: &Path,
     modules: &[PathBuf],
     tier: Tier,
-    filter: Option<&str>,
+    selection: &Selection,
 ) -> Result<()> {
     let mut archive = Archive::new();
     for directory in DIRECTORIES {
@@ -82,7 +82,7 @@ pub(crate) fn write(
     }
     let read =
         |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    archive.program("init", script(programs, tier, filter).as_bytes());
+    archive.program("init", script(programs, tier, selection).as_bytes());
     archive.file("etc/passwd", b"root:x:0:0::/root:/bin/sh\n");
     archive.program("bin/busybox", &read(busybox)?);
     archive.program("bin/mmaptrace", &read(&programs.tool)?);
@@ -98,28 +98,26 @@ pub(crate) fn write(
     fs::write(path, archive.finish()).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Tests that run where there is no other tier.
+const DEGRADED: [&str; 3] = ["absent", "degraded", "victims"];
+
 /// What the machine runs.
-fn script(programs: &Programs, tier: Tier, filter: Option<&str>) -> String {
+fn script(programs: &Programs, tier: Tier, selection: &Selection) -> String {
     let mut script = PROLOGUE.to_owned();
     let mut run = |label: &str, command: &str| {
         script.extend(["echo '", BINARY, label, "'\n", command, "\n"]);
     };
     // Quoted for the shell.
-    let quoted = filter.map_or(String::new(), |text| format!(" '{}'", text.replace('\'', r"'\''")));
-    let test = |name: &str| format!("/tests/{name} --test-threads=1{quoted} 2>&1");
-    match tier {
-        Tier::Exact => {
-            run("attach without tracefs", &test("attach"));
-            run("all with tracefs", MOUNT_TRACEFS);
-            programs.tests.keys().for_each(|name| run(name, &test(name)));
-        }
-        Tier::Degraded => {
-            for name in ["absent", "degraded", "victims"] {
-                run(name, &test(name));
-            }
-        }
+    let quote = |text: &String| format!(" '{}'", text.replace('\'', r"'\''"));
+    let filter = selection.filter.as_ref().map_or(String::new(), quote);
+    let runs_there = |name: &str| match tier {
+        Tier::Exact => true,
+        Tier::Degraded => DEGRADED.contains(&name),
+    };
+    for name in programs.tests.keys().filter(|it| selection.has_file(it) && runs_there(it)) {
+        run(name, &format!("/tests/{name} --test-threads=1{filter} 2>&1"));
     }
-    if filter.is_none() {
+    if selection.is_all() {
         run("lockdown", LOCKDOWN);
     }
     script + &format!("echo '{END}'\npoweroff -f\n")

@@ -83,6 +83,7 @@ pub(crate) const ROOTLESS: &[Skip] = &[
     ("no_call_of_the_command_is_missed", "no strace"),
     ("no_capability_for_ebpf", "no setpriv"),
     ("pmap_prints_the_same", "no pmap"),
+    ("pmap_x_prints_the_same", "no pmap"),
     ("python_with_threads_that_map", "no python3"),
     ("regressions_of_tortures", "not on this machine"),
     ("shell_children_are_followed", "no bash"),

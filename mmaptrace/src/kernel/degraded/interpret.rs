@@ -1,7 +1,7 @@
 //! What the programs of the degraded tier tell, made into what the exact tier would have told.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     fs,
     os::unix::ffi::OsStringExt as _,
 };
@@ -27,6 +27,8 @@ struct Readings {
     execs: HashMap<u32, usize>,
     /// Where in the batch the record at hand is.
     at: usize,
+    /// Processes whose whole address space was told: nothing else is known of it.
+    told: HashSet<u32>,
     /// What each process had lost when that was first asked.
     lost: HashMap<u32, u64>,
 }
@@ -55,9 +57,6 @@ impl Readings {
         *self.lost.entry(pid).or_insert_with(|| shared.lost_of(pid))
     }
 }
-
-/// So few threads are looked for when another has ended: one of which no end was told may be left.
-const FEW: usize = 4;
 
 impl Degraded {
     /// Takes records of the ring that were written before now.
@@ -92,6 +91,7 @@ impl Degraded {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         (call.header.mm, call.header.lost) = (process.mm, lost);
         if let Some(touched) = touched(&call)
+            && (matches!(touched, Touched::Range(..)) || readings.told.insert(pid))
             && let Some(picture) = readings.of(pid)
         {
             process.id += 2;
@@ -160,11 +160,9 @@ impl Degraded {
         let lost = self.shared.lost_of(pid);
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.threads.remove(&tid);
-        if process.threads.len() <= FEW {
-            let lives = |tid: &u32| fs::exists(format!("/proc/{pid}/task/{tid}")).unwrap_or(true);
-            process.threads.retain(lives);
-        }
-        let last = process.threads.is_empty();
+        // A thread that was about to end when it was first looked for is told by nobody.
+        let is_there = fs::exists(format!("/proc/{pid}")).unwrap_or(true);
+        let last = process.threads.is_empty() || !is_there;
         (exit.header.mm, exit.header.lost) = (process.mm, lost);
         let status = last.then(|| status(pid)).flatten();
         exit.header.flags = if last { flag::GROUP } else { 0 };
@@ -224,9 +222,13 @@ fn touched(call: &record::Call) -> Option<Touched> {
             let (old, new) = (range(a0, a1), range(result.unwrap_or(a0), a2));
             (old.0.min(new.0), old.1.max(new.1))
         }
-        Range::All | Range::Prctl | Range::Brk | Range::Shmat | Range::Found | Range::At => {
-            return Some(Touched::All);
+        // The region that ends or starts there, and the hole that is left of one.
+        Range::Brk => range(result?, 0),
+        Range::At => range(a0, 0),
+        Range::Shmat | Range::Found if result.is_some_and(|result| result != 0) => {
+            range(result?, 0)
         }
+        Range::All | Range::Prctl | Range::Shmat | Range::Found => return Some(Touched::All),
     };
     // A length is rounded up, to the size of a huge page at times: the regions tell.
     let (lo, hi) = (lo & !(PAGE - 1), hi.checked_next_multiple_of(PAGE)?);

@@ -57,8 +57,8 @@ impl Queue {
         self.records.push_back(words);
     }
 
-    /// Appends a commit: what a picture says of the range that `commit` names, if `WHOLE` is not
-    /// set, widened to whole regions and to those beside it.
+    /// Appends a commit: what a picture says of all, if `WHOLE` is set, else of the range that
+    /// `commit` names, widened to whole regions, those beside it, and the holes around them.
     pub(super) fn push_commit(&mut self, mut commit: Commit, picture: &Picture) {
         let all = &picture.maps.regions;
         let (mut lo, mut hi) = (0, u64::MAX);
@@ -67,8 +67,8 @@ impl Queue {
             let first = all.partition_point(|(region, _)| region.end < commit.lo);
             let end = all.partition_point(|(region, _)| region.start <= commit.hi);
             wanted = &all[first..end.max(first)];
-            lo = wanted.first().map_or(commit.lo, |(region, _)| region.start.min(commit.lo));
-            hi = wanted.last().map_or(commit.hi, |(region, _)| region.end.max(commit.hi));
+            lo = first.checked_sub(1).map_or(0, |before| all[before].0.end);
+            hi = all.get(end.max(first)).map_or(u64::MAX, |(region, _)| region.start);
         }
         commit.header.kind = kind::COMMIT;
         commit.map_count = all.len() as u32;
