@@ -29,12 +29,13 @@ use crate::{
     config::{Diff, Format, Later, When},
     exit::Exit,
     history::Past,
+    note,
     sink::{
         Clock, Filter, View,
         escape::{Escaped, comm},
         json::{self, Compared},
         maps,
-        text::{self, Palette},
+        text::{self, Palette, Why},
     },
     symbols::Backtrace,
 };
@@ -146,6 +147,10 @@ fn side(labels: &mut Labels, of: &When) -> Result<Side> {
     let Some(space) = then.model.space_of(pid) else {
         bail!("process {pid} had no address space then");
     };
+    if let Some(doubt) = space.doubt() {
+        let (time, why) = (past.clock().of_day(then.time), Why(doubt));
+        note(format_args!("{pid}: NOT known to be exact at {time}: {why}"));
+    }
     let (names, heap) = (then.model.names(), past.heap_rule());
     let take = |region| labels.take(region, space.name(region, names, heap));
     Ok(Side {

@@ -100,11 +100,11 @@ fn write_kind(
         None => write!(out, "?: ")?,
     }
     let (what, [one, other]) = match how {
-        How::Both if first == second => ("writable and executable at once", ["", "both"]),
+        How::Both if first == second => ("writable and executable at once", ["", "made so"]),
         How::Both => ("writable and executable at once", ["one of them", "both"]),
         How::WrittenFirst => ("writable, then executable", ["writable", "executable"]),
         How::ExecutedFirst => ("executable, then writable", ["executable", "writable"]),
-        How::Implied => ("executable without being asked for", ["", "executable"]),
+        How::Implied => ("executable without being asked for", ["", "made so"]),
     };
     write!(out, "{what}")?;
     if *implied {
