@@ -1,8 +1,9 @@
 //! The other end of the socket.
 
 use std::{
+    ffi::OsString,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::net::UnixStream,
+    os::unix::{ffi::OsStringExt as _, net::UnixStream},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -42,7 +43,7 @@ pub enum Remembered {
 pub fn remembered(pid: Option<u32>, socket: Option<&Path>) -> Result<Remembered> {
     match first_answer(Request::History { pid }, pid, socket)? {
         (Reply::History { .. }, bytes) => Ok(Remembered::Bytes(bytes)),
-        (Reply::Recording { path }, _) => Ok(Remembered::File(path)),
+        (Reply::Recording { path }, _) => Ok(Remembered::File(OsString::from_vec(path).into())),
         (Reply::NoHistory, _) => {
             bail!("the tracer remembers nothing: it was started with --history 0")
         }

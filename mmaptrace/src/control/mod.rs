@@ -1,14 +1,12 @@
-//! The control socket: how `mmaptrace dump` asks a running tracer.
+//! The control socket: how a running tracer is asked, for a map or for what it remembers.
 //!
 //! A tracer listens on `DIRECTORY/PID.sock`, in a directory that only its user can enter. A client
-//! sends one line of JSON ([`Request`]) and gets one ([`Reply`]), and after a [`Reply::Dump`] as
-//! many bytes as it says.
+//! sends one line of JSON ([`Request`]) and gets one ([`Reply`]), and after a [`Reply::Dump`] or a
+//! [`Reply::History`] as many bytes as it says.
 
 pub mod client;
 pub mod directory;
 pub mod server;
-
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -57,8 +55,8 @@ pub enum Reply {
     },
     /// What the tracer remembers is in this file.
     Recording {
-        /// Where.
-        path: PathBuf,
+        /// Where: a path of any bytes, which no text of JSON's holds.
+        path: Vec<u8>,
     },
     /// It remembers nothing.
     NoHistory,

@@ -1,6 +1,6 @@
 //! What the engine says to those who ask at its socket.
 
-use std::io;
+use std::{io, os::unix::ffi::OsStringExt as _};
 
 use anyhow::Result;
 use mmaptrace_model::Space;
@@ -64,7 +64,10 @@ impl Engine {
         drop(known);
         Ok(match self.intake.past()? {
             None => (Reply::NoHistory, Vec::new()),
-            Some(Past::File(path)) => (Reply::Recording { path }, Vec::new()),
+            Some(Past::File(path)) => {
+                let path = path.into_os_string().into_vec();
+                (Reply::Recording { path }, Vec::new())
+            }
             Some(Past::Bytes(bytes)) => (Reply::History { length: bytes.len() as u64 }, bytes),
         })
     }
