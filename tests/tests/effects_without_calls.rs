@@ -2,8 +2,11 @@
 //! 32-bit calls, workers, probes, and what happens to the files behind it. Each test of the lists
 //! runs the victim's case of its name.
 
+use std::process::Command;
+
 use mmaptrace_tests::{
-    Outcome, Scratch, Tracer, assert_exact, assert_exact_thread, cases, needs_root, skip, victim,
+    Outcome, Scratch, Tracer, assert_exact, assert_exact_thread, cases, has, needs_root, skip,
+    victim,
 };
 
 cases! {
@@ -96,4 +99,29 @@ fn clear_refs_by_another_process() {
     }
     assert_exact(victim.pid());
     tracer.finish().assert_clean();
+}
+
+/// A debugger stops the process, gives a thread other registers, and lets it make a call that is
+/// nowhere in the program.
+#[test]
+fn a_call_that_a_debugger_injects() {
+    const NAME: &str = "a_call_that_a_debugger_injects";
+    needs_root!("a_call_that_a_debugger_injects");
+    if !has("gdb") {
+        return skip(NAME, "there is no gdb");
+    }
+    let mut victim = victim!("stand_still");
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    let call = "call (long)mmap(0, 12288, 1, 34, -1, 0)";
+    let pid = victim.pid().to_string();
+    let gdb = Command::new("gdb").args(["-nx", "-batch", "-p", &pid, "-ex", call]).output();
+    let gdb = gdb.expect("gdb, which told its version");
+    let said = String::from_utf8_lossy(&gdb.stdout).into_owned();
+    assert_exact(victim.pid());
+    victim.work();
+    assert_exact(victim.pid());
+    let trace = tracer.finish();
+    trace.assert_clean();
+    let injected = trace.calls("mmap").any(|call| call["raw"][1] == "0x3000");
+    assert!(injected || !said.contains("$1 = "), "{said}");
 }

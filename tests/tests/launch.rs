@@ -181,3 +181,25 @@ fn without_o_the_lines_go_to_standard_error() {
     assert_eq!(finished.text(), "hello\n");
     assert!(finished.stderr.contains("] mmap("), "{}", finished.stderr);
 }
+
+/// Processes that are gone before anybody could look at /proc: every mapping of a file has its name.
+#[test]
+fn what_lives_a_millisecond_has_its_names() {
+    needs_root!("what_lives_a_millisecond_has_its_names");
+    let script = "for i in $(seq 1000); do /bin/true; done";
+    let tracer = Tracer::launch(&["-f"], &["sh", "-c", script]);
+    let trace = tracer.wait();
+    trace.assert_clean();
+    assert!(trace.of_type("exec").count() >= 1000, "{}", trace.end());
+    let mut files = 0;
+    for effect in
+        trace.of_type("commit").flat_map(|commit| commit["effects"].as_array().expect("`effects`"))
+    {
+        let pages = if effect["pages"].is_object() { &effect["pages"] } else { &effect["new"] };
+        if pages["inode"].as_str().is_some_and(|inode| inode != "0") {
+            assert!(pages["name"].as_str().is_some_and(|name| name.starts_with('/')), "{effect}");
+            files += 1;
+        }
+    }
+    assert!(files >= 4000, "{files} mappings of files");
+}

@@ -7,6 +7,7 @@ mod budget;
 mod docs;
 #[path = "../../mmaptrace/build/ebpf.rs"]
 mod ebpf;
+mod programs;
 mod run;
 mod setup;
 mod tally;
@@ -94,6 +95,9 @@ enum Task {
         #[arg(long, default_value_t = 0, hide_default_value = true)]
         threads: u64,
     },
+    /// Trace real programs, compare with the kernel all the while, and write docs/exactness.md (as
+    /// root)
+    Programs,
     /// Write the tool's --help into the README
     Docs {
         /// Change nothing, and fail if the README differs
@@ -134,6 +138,10 @@ fn main() -> Result<ExitCode> {
         Task::Torture { seed, minutes, threads } => {
             setup::setup()?;
             return torture::torture(seed, minutes, threads);
+        }
+        Task::Programs => {
+            setup::setup()?;
+            programs::programs()?;
         }
         Task::Docs { check } => {
             setup::setup()?;
