@@ -125,7 +125,7 @@ impl Degraded {
             self.queue.push(&fork, &[]);
             return;
         }
-        fork.header.mm = self.enter(child, BTreeSet::from([fork.child_tid])).mm;
+        fork.header.mm = self.enter(child, BTreeSet::from([fork.child_tid]));
         self.queue.push(&fork, &[]);
         let header = Header { pid: child, tid: fork.child_tid, ..fork.header };
         self.begin(header, cause::FORK, fork.comm, readings);
@@ -135,7 +135,7 @@ impl Degraded {
     fn exec(&mut self, mut exec: Exec, readings: &mut Readings) {
         let pid = exec.header.pid;
         let old = self.processes.get(&pid).map(|process| process.mm);
-        exec.header.mm = self.enter(pid, BTreeSet::from([exec.header.tid])).mm;
+        exec.header.mm = self.enter(pid, BTreeSet::from([exec.header.tid]));
         exec.header.lost = readings.lost(pid, &self.shared);
         let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
         let mut text = path.into_os_string().into_vec();

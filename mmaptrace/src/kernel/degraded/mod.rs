@@ -112,12 +112,11 @@ impl Degraded {
         !batch.is_empty()
     }
 
-    /// A process in a new address space.
-    fn enter(&mut self, pid: u32, threads: BTreeSet<u32>) -> &mut Process {
+    /// Puts a process into a new address space, and tells what stands for its address.
+    fn enter(&mut self, pid: u32, threads: BTreeSet<u32>) -> u64 {
         self.spaces += 1;
-        let process = Process { mm: self.spaces, id: 2, threads, records: 0 };
-        self.processes.insert(pid, process);
-        self.processes.entry(pid).or_insert_with(|| unreachable!("it was just inserted"))
+        self.processes.insert(pid, Process { mm: self.spaces, id: 2, threads, records: 0 });
+        self.spaces
     }
 
     /// Reads twice, and tells whether nothing happened meanwhile as far as anyone can see: what was
@@ -131,7 +130,7 @@ impl Degraded {
         let earlier = self.queue.take();
         self.take_batch();
         let later = self.queue.take();
-        let unseen = self.processes.get(&pid).is_some_and(|it| it.records == seen);
+        let unseen = self.processes.get(&pid).is_some_and(|it| it.mm == mm && it.records == seen);
         let quiet = same && unseen && self.shared.lost_of(pid) == lost;
         let flags = flag::WHOLE | if quiet { 0 } else { flag::UNLOCKED };
         let header = Header { flags, time: now(), mm, pid, tid: pid, lost, ..Header::default() };
