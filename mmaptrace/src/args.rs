@@ -240,6 +240,9 @@ struct TracerArgs {
     /// Hook no system calls: as exact, costs other calls nothing, shows none without an effect
     #[arg(long)]
     low_overhead: bool,
+    /// What happens while the tracer is behind, for its reader or by itself
+    #[arg(long, value_name = "WAY", value_enum, default_value_t = OnFullArg::Drop)]
+    on_full: OnFullArg,
     /// Size of the buffer between kernel and tracer: a power of two
     #[arg(long, value_name = "SIZE", value_parser = buffer, default_value = "64M")]
     buffer: u32,
@@ -270,6 +273,14 @@ impl From<FormatArg> for Format {
             FormatArg::Json => Self::Json,
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnFullArg {
+    /// What finds no room in the buffer is lost, counted and told, and the model read again
+    Drop,
+    /// The traced processes wait, stopped as by ^Z; not with -a
+    Wait,
 }
 
 #[derive(Debug, Args)]
@@ -370,6 +381,11 @@ fn trace(
     recording: Option<PathBuf>,
     history: u64,
 ) -> Trace {
+    if args.on_full == OnFullArg::Wait && target.all {
+        usage(
+            "with -a everything would wait, the reader of the events included: not with --on-full wait",
+        );
+    }
     Trace {
         target: Target {
             follow: args.follow || target.all || !target.launch.is_empty(),
@@ -394,6 +410,7 @@ fn trace(
         verbose: args.verbose,
         calls: !args.low_overhead,
         buffer: args.buffer,
+        wait: args.on_full == OnFullArg::Wait,
         verify: args.verify,
     }
 }

@@ -63,6 +63,8 @@ pub struct Trace {
     pub calls: bool,
     /// Size of the ring buffer, in bytes.
     pub buffer: u32,
+    /// Whether the traced processes wait while the tracer is behind.
+    pub wait: bool,
     /// How often to compare with /proc.
     pub verify: Option<Duration>,
 }

@@ -1,6 +1,7 @@
 //! What goes wrong, said in one clear line with what to do, with the exit code of the contract,
 //! and with nothing left behind.
 
+use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -157,6 +158,34 @@ fn a_closed_pipe() {
     let words = words.strip_prefix(&before).expect("more, not other, lines");
     assert!(words.lines().count() <= 1 && !words.to_lowercase().contains("pipe"), "{words}");
     victim.outcome();
+}
+
+/// A reader that does not read for a while: the program waits for it, and nothing is lost.
+#[test]
+fn a_program_waits_for_the_reader() {
+    needs_root!("a_program_waits_for_the_reader");
+    let mut victim = victim!("storm_same_addresses");
+    let pid = victim.pid();
+    let mut tracer = Tracer::attach_plainly(pid, &["--on-full", "wait"]);
+    let mut reader = tracer.process().child().stdout.take().expect("a pipe");
+    victim.go();
+    let stopped = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+        status.contains("State:\tT").then_some(())
+    };
+    until("a program that waits", stopped);
+    let lines = std::thread::spawn(move || {
+        let mut lines = Vec::new();
+        reader.read_to_end(&mut lines).map(|_| lines)
+    });
+    victim.outcome();
+    tracer.process().signal(libc::SIGINT);
+    assert_eq!(tracer.process().wait().code(), Some(0));
+    let words = tracer.stderr();
+    assert!(words.contains(" 0 lost, 0 healed, exact"), "{words}");
+    let lines = lines.join().expect("a reader").expect("lines");
+    let calls = lines.split(|&byte| byte == b'\n').filter(|line| line.ends_with(b" = 0"));
+    assert!(calls.count() >= 32_000);
 }
 
 /// With a `/run` of its own it sees no tracer, whatever else runs here.

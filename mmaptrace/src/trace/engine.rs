@@ -13,6 +13,7 @@ use mmaptrace_recording::{End, Item};
 
 use super::{
     intake::{Intake, WRITE},
+    pressure::Pressure,
     recorder::Recorder,
     verify,
 };
@@ -69,6 +70,8 @@ pub(super) struct Engine {
     patience: u64,
     /// When names of files are looked at again, ns of `CLOCK_MONOTONIC`.
     rename_at: u64,
+    /// Processes wait for this, if they are to.
+    pressure: Option<Pressure>,
 }
 
 impl Engine {
@@ -92,6 +95,7 @@ impl Engine {
             heal_at: 0,
             patience: MIN_PATIENCE,
             rename_at: 0,
+            pressure: None,
         }
     }
 
@@ -137,6 +141,13 @@ impl Engine {
         // finds no room there is counted.
         let congested = self.is_congested();
         let records = if congested { 0 } else { self.drain(u64::MAX)? };
+        if let Some(pressure) = &mut self.pressure {
+            if congested || records == BATCH {
+                pressure.stop(&self.intake.alive);
+            } else {
+                pressure.go_on();
+            }
+        }
         if records == 0 {
             self.look_for_losses()?;
         }
@@ -367,6 +378,11 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Processes are to wait while this is behind.
+    pub(super) fn press_back(&mut self) {
+        self.pressure = Some(Pressure::default());
     }
 
     /// Comparisons with /proc are wanted, and their differences are to be counted.

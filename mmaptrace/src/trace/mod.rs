@@ -8,6 +8,7 @@ mod answer;
 mod engine;
 mod follow;
 mod intake;
+mod pressure;
 mod recorder;
 mod verify;
 
@@ -152,6 +153,9 @@ fn engine(config: &Trace, source: Box<dyn Source>) -> Result<Engine> {
     let mut engine = Engine::new(source, intake, output, Clock::of(&start));
     if config.verify.is_some() {
         engine.count_differences();
+    }
+    if config.wait {
+        engine.press_back();
     }
     Ok(engine)
 }

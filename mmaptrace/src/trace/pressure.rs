@@ -1,0 +1,107 @@
+//! Back pressure, where it is asked for (`--on-full wait`): processes wait while the tracer is
+//! behind, stopped as by a shell's ^Z, so that what they do next finds room in the ring.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    ptr,
+};
+
+use procfs::process::Process;
+
+/// The processes that wait. They go on when this is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Pressure {
+    stopped: BTreeMap<u32, OwnedFd>,
+}
+
+impl Pressure {
+    /// Lets these processes wait, but for those that someone else has stopped already. One that
+    /// cannot be stopped has ended, or goes on and may lose records, which are counted.
+    pub(super) fn stop(&mut self, pids: &BTreeSet<u32>) {
+        for &pid in pids {
+            if !self.stopped.contains_key(&pid)
+                && runs(pid)
+                && let Ok(process) = open(pid)
+                && signal(&process, libc::SIGSTOP).is_ok()
+            {
+                self.stopped.insert(pid, process);
+            }
+        }
+    }
+
+    /// Lets all go on.
+    pub(super) fn go_on(&mut self) {
+        for process in std::mem::take(&mut self.stopped).values() {
+            // It may have been killed.
+            let _ = signal(process, libc::SIGCONT);
+        }
+    }
+}
+
+impl Drop for Pressure {
+    fn drop(&mut self) {
+        self.go_on();
+    }
+}
+
+/// Whether a process is neither stopped nor over.
+fn runs(pid: u32) -> bool {
+    let stat = Process::new(pid.cast_signed()).and_then(|process| process.stat());
+    stat.is_ok_and(|stat| !matches!(stat.state, 'T' | 't' | 'Z' | 'X'))
+}
+
+/// pidfd_open(2): the process itself, whoever gets its PID later.
+fn open(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: it takes two numbers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor, which nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// pidfd_send_signal(2)
+fn signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
+    let info = ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open; no information goes with the signal.
+    let status =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, info, 0) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, process::Command};
+
+    use super::Pressure;
+
+    /// The state of a process, once it is this one.
+    fn becomes(pid: u32, state: char) {
+        let stat = || procfs::process::Process::new(pid.cast_signed()).and_then(|it| it.stat());
+        while stat().expect("a process that lives").state != state {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn stops_what_runs_and_lets_go_of_no_other() {
+        let sleep = || Command::new("sleep").arg("1000").spawn().expect("sleep");
+        let (mut free, mut held) = (sleep(), sleep());
+        // SAFETY: a child of this process.
+        unsafe { libc::kill(held.id().cast_signed(), libc::SIGSTOP) };
+        becomes(held.id(), 'T');
+        let mut pressure = Pressure::default();
+        pressure.stop(&BTreeSet::from([free.id(), held.id()]));
+        becomes(free.id(), 'T');
+        drop(pressure);
+        becomes(free.id(), 'S');
+        becomes(held.id(), 'T');
+        for child in [&mut free, &mut held] {
+            child.kill().expect("a child");
+            child.wait().expect("a child");
+        }
+    }
+}
