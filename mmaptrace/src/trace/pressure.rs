@@ -52,7 +52,7 @@ fn runs(pid: u32) -> bool {
     stat.is_ok_and(|stat| !matches!(stat.state, 'T' | 't' | 'Z' | 'X'))
 }
 
-/// pidfd_open(2): the process itself, whoever gets its PID later.
+/// `pidfd_open(2)`: the process itself, whoever gets its PID later.
 fn open(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: it takes two numbers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
@@ -63,7 +63,7 @@ fn open(pid: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// pidfd_send_signal(2)
+/// `pidfd_send_signal(2)`
 fn signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
     let info = ptr::null::<libc::siginfo_t>();
     // SAFETY: the descriptor is open; no information goes with the signal.
