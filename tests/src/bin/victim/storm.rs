@@ -200,10 +200,15 @@ fn many_regions() -> Outcome {
     Ok(())
 }
 
+/// How many regions a process may have.
+fn limit() -> usize {
+    let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").expect("the limit");
+    limit.trim().parse().expect("a number")
+}
+
 /// More than 80 % of `vm.max_map_count` regions, then less than 75 %, and all again.
 fn crowd() -> Outcome {
-    let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").expect("the limit");
-    let limit: usize = limit.trim().parse().expect("a number");
+    let limit = limit();
     let at = must(mmap(0, limit * PAGE, RW, ANON | libc::MAP_NORESERVE, -1, 0));
     let set = |pages: std::ops::Range<usize>, prot| {
         for page in pages.step_by(2) {
@@ -221,15 +226,15 @@ fn crowd() -> Outcome {
 
 /// As many regions as there may be, and a try at one more.
 fn all_regions() -> Outcome {
-    const PAGES: usize = 70_000;
-    let at = must(mmap(0, PAGES * PAGE, RW, ANON | libc::MAP_NORESERVE, -1, 0));
+    let pages = limit() / 2 * 2 + 4000;
+    let at = must(mmap(0, pages * PAGE, RW, ANON | libc::MAP_NORESERVE, -1, 0));
     ready();
-    let mut pages = (1..PAGES).step_by(2);
-    let refused = pages.find_map(|page| mprotect(at + page * PAGE, PAGE, R).err());
+    let mut others = (1..pages).step_by(2);
+    let refused = others.find_map(|page| mprotect(at + page * PAGE, PAGE, R).err());
     assert_eq!(refused, Some(libc::ENOMEM));
     // There may be one or none left: two are too many.
     assert_eq!(
-        munmap(at + (PAGES - 3) * PAGE, PAGE).and(munmap(at + (PAGES - 5) * PAGE, PAGE)),
+        munmap(at + (pages - 3) * PAGE, PAGE).and(munmap(at + (pages - 5) * PAGE, PAGE)),
         Err(libc::ENOMEM)
     );
     must(munmap(at, 100 * PAGE));
