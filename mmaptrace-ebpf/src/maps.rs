@@ -12,7 +12,7 @@ use mmaptrace_common::{
     },
 };
 
-use crate::range::Ranges;
+use crate::{claim::Busy, range::Ranges};
 
 /// All records. User space sets its size.
 #[map]
@@ -131,6 +131,7 @@ pub(crate) struct StackText {
     /// Not 0: a stack of 64-bit code.
     pub(crate) wide: u32,
     pub(crate) pad: u32,
+    pub(crate) busy: Busy,
 }
 
 /// A call record with its text.
@@ -138,6 +139,7 @@ pub(crate) struct StackText {
 pub(crate) struct CallText {
     pub(crate) call: Call,
     pub(crate) text: [u8; TEXT_MAX],
+    pub(crate) busy: Busy,
 }
 
 /// An exec record with its text: the file name, then the arguments.
@@ -145,14 +147,15 @@ pub(crate) struct CallText {
 pub(crate) struct ExecText {
     pub(crate) exec: Exec,
     pub(crate) text: [u8; 2 * TEXT_MAX],
+    pub(crate) busy: Busy,
 }
 
 /// The state of a walk over the maple tree of an mm, in a map for two reasons: it is too large for
 /// the stack, and the verifier would follow counts on the stack through every iteration.
 #[repr(C)]
 pub(crate) struct Walk {
-    /// Not 0: in use. A nested use, from an interrupt, is refused and counted as a loss.
-    pub(crate) busy: u32,
+    /// All that is needed for a commit goes with it. Where it is in use that is counted as a loss.
+    pub(crate) busy: Busy,
     /// Not 0: `node` is a leaf, and `slot` the entry to look at next.
     pub(crate) leaf: u32,
     pub(crate) slot: u32,

@@ -18,6 +18,7 @@ use mmaptrace_common::{
 };
 
 use crate::{
+    claim::Busy,
     commit, emit,
     kernel::{Entry, comm, current, ids, is_compat, layout, load, mask, read},
     maps::{CALL_TEXT, CGROUP, ENTERED, EXEC_TEXT, PROCESSES, SPACES},
@@ -185,7 +186,8 @@ fn send_call(call: &Entry, result: i64, mm: u64, lost: u64, ids: (u32, u32), com
     unsafe { emit::send((&raw const record).cast(), size, mm) };
 }
 
-/// Sends a call's return with the string at a user address. `false`: there is none to be read.
+/// Sends a call's return with the string at a user address. `false`: there is none to be read, or
+/// nowhere to read it to.
 #[inline(always)]
 fn send_call_with_text(record: &mut Call, address: u64) -> bool {
     let Some(out) = CALL_TEXT.get_ptr_mut(0) else {
@@ -193,22 +195,25 @@ fn send_call_with_text(record: &mut Call, address: u64) -> bool {
     };
     // SAFETY: the element of a per-CPU array, and room for the text.
     unsafe {
+        if !Busy::claim(&raw mut (*out).busy) {
+            return false;
+        }
         let out = &mut *out;
         let length = bpf_probe_read_user_str(
             out.text.as_mut_ptr().cast(),
             TEXT_MAX as u32,
             address as *const c_void,
         );
-        if length <= 0 {
-            return false;
+        if length > 0 {
+            // Without the NUL.
+            record.len = mask::<{ TEXT_MAX - 1 }>(length as usize - 1) as u32;
+            record.header.size = size_of::<Call>() as u32 + record.len;
+            out.call = *record;
+            emit::send((&raw const *out).cast(), record.header.size, record.header.mm);
         }
-        // Without the NUL.
-        record.len = mask::<{ TEXT_MAX - 1 }>(length as usize - 1) as u32;
-        record.header.size = size_of::<Call>() as u32 + record.len;
-        out.call = *record;
-        emit::send((&raw const *out).cast(), record.header.size, record.header.mm);
+        Busy::give_back(&raw mut out.busy);
+        length > 0
     }
-    true
 }
 
 /// `sched_process_fork(parent, child)`: a task was made and has not run. Its address space, if it
@@ -327,6 +332,10 @@ unsafe fn send_exec(
     };
     // SAFETY: the element has room for two texts, and each length is masked to less than one.
     unsafe {
+        if !Busy::claim(&raw mut (*out).busy) {
+            emit::count_loss(mm);
+            return;
+        }
         let out = &mut *out;
         let text = out.text.as_mut_ptr();
         let read =
@@ -358,6 +367,7 @@ unsafe fn send_exec(
             comm,
         };
         emit::send((&raw const *out).cast(), size, mm);
+        Busy::give_back(&raw mut out.busy);
     }
 }
 

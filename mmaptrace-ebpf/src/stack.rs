@@ -14,6 +14,7 @@ use aya_ebpf::helpers::generated::{
 use mmaptrace_common::record::{STACK_MAX, Stack, kind, stack};
 
 use crate::{
+    claim::Busy,
     emit,
     kernel::{Registers, current, ids, layout, mask},
     maps::{SPACES, STACK_TEXT, STACKS, StackText},
@@ -94,14 +95,21 @@ fn moment(tid: u32, nr: i32) -> u64 {
 /// global function returns, and lets none take the pointer that `mm` is to it.
 #[inline(always)]
 fn taken(buffer: Buffer, mm: u64, take: extern "C" fn(u32) -> i32) -> u64 {
+    /// The key of a stack that nobody sends.
+    const LOST: u64 = 1;
     let Some(text) = STACK_TEXT.get_ptr_mut(buffer as u32) else {
         return 0;
     };
     // SAFETY: the element of a per-CPU array that is this program's.
     unsafe {
+        if !Busy::claim(&raw mut (*text).busy) {
+            return LOST;
+        }
         (*text).stack.header.mm = mm;
         take(buffer as u32);
-        (*text).stack.key
+        let key = (*text).stack.key;
+        Busy::give_back(&raw mut (*text).busy);
+        key
     }
 }
 

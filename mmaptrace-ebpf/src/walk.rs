@@ -15,6 +15,7 @@ use mmaptrace_common::{
 };
 
 use crate::{
+    claim::Busy,
     emit,
     kernel::{layout, mask, read},
     maps::{PART, Part, WALK, Walk},
@@ -34,8 +35,8 @@ const PAGE: u64 = 4096;
 
 const _: () = assert!(syscalls::NUMBERS.is_power_of_two() && REGIONS_PER_PART.is_power_of_two());
 
-/// Takes the CPU's walk and record for a commit of `mm`, of which so many records were lost. `None`, and a loss, if they are in use: an
-/// interrupt released a lock in the middle of another walk.
+/// Takes the CPU's walk and record for a commit of `mm`, of which so many records were lost. `None`,
+/// and a loss, if they are in use.
 ///
 /// What it returns must go to [`finish`].
 #[inline(always)]
@@ -45,11 +46,10 @@ pub(crate) fn begin(mm: u64, root: u64, lost: u64) -> Option<(*mut Walk, *mut Co
     };
     // SAFETY: elements of per-CPU arrays, and the programs that use them do not migrate.
     unsafe {
-        if core::ptr::read_volatile(&raw const (*walk).busy) != 0 {
+        if !Busy::claim(&raw mut (*walk).busy) {
             emit::count_loss(mm);
             return None;
         }
-        core::ptr::write_volatile(&raw mut (*walk).busy, 1);
         (*walk).mm = mm;
         (*walk).root = root;
         (*walk).flags = 0;
@@ -62,7 +62,7 @@ pub(crate) fn begin(mm: u64, root: u64, lost: u64) -> Option<(*mut Walk, *mut Co
 #[inline(always)]
 pub(crate) fn finish(walk: *mut Walk) {
     // SAFETY: as in `begin`.
-    unsafe { core::ptr::write_volatile(&raw mut (*walk).busy, 0) }
+    unsafe { Busy::give_back(&raw mut (*walk).busy) }
 }
 
 /// Sends the record with the regions that have a page in `[lo, hi)`, to their ends, and the holes
