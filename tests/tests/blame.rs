@@ -211,6 +211,25 @@ fn beside_each_region_stands_who_made_it() {
     assert!(line.contains(" rw-p    20K ") && line.contains(&format!("{pid} victim: mmap(0x")));
 }
 
+/// Of a tracer that was there when it was made.
+#[test]
+fn a_running_tracer_says_who_made_a_region() {
+    needs_root!("a_running_tracer_says_who_made_a_region");
+    let scratch = Scratch::new();
+    let mut victim = victim!("deeds_between", scratch.path());
+    let live = Tracer::attach(victim.pid(), &["-U"]);
+    victim.work();
+    let deeds = deeds(&scratch);
+    let new = &deeds[3];
+    let start = format!("{:#x}", new.args[0]);
+    let blame = lines(&["dump", &victim.pid().to_string(), "--blame"]);
+    let region = blame.iter().find(|line| line["region"]["start"] == start.as_str());
+    let region = region.unwrap_or_else(|| panic!("no region at {start}: {blame:#?}"));
+    assert!(new.is(&region["created"]) && region["changed"].is_null(), "{region}");
+    new.assert_stack(&region["created"]["stack"]);
+    live.finish().assert_clean();
+}
+
 /// One thread unmaps what another then writes to.
 #[test]
 fn a_crash_is_answered_with_who_took_the_memory_away() {

@@ -117,12 +117,14 @@ fn what_was_never_writable_and_executable_is_not_reported() {
     assert!(lines(&["report", "--wx", "-i", &file]).is_empty());
 }
 
-/// Between two moments, between a recording and another, and between a recording and now.
+/// Between two moments, between a recording and another, and between a recording and now; and as a
+/// running tracer remembers.
 #[test]
 fn a_difference_is_what_the_program_did_in_between() {
     needs_root!("a_difference_is_what_the_program_did_in_between");
     let mut recorded = Recorded::start(|log| victim!("deeds_between", log), &[]);
     let pid = recorded.victim.pid().to_string();
+    let live = Tracer::attach(recorded.victim.pid(), &[]);
     let file = recorded.file();
     let before = now();
     recorded.victim.work();
@@ -156,6 +158,8 @@ fn a_difference_is_what_the_program_did_in_between() {
     assert_difference(&["-i", &file, "--to", "now"]);
     assert_difference(&["-i", &file, "--to", "now", "-p", &pid]);
     assert_difference(&["-i", &file, "-i", &other_file]);
+    assert_difference(&["-p", &pid]);
+    live.finish().assert_clean();
     let text = ask(&["diff", "--from", &before, "-i", &file]).text();
     let totals = "1 added (20K), 1 removed (8K), 1 grown (24K), 1 re-protected (4K)";
     assert!(text.lines().any(|line| line == totals), "{text}");

@@ -92,11 +92,14 @@ fn logged() -> Outcome {
     ready();
     let fixed = ANON | libc::MAP_FIXED;
     let names = [c"one", c"two", c"three"];
+    // The stack for signals that a thread starts with must not come to lie in a hole of the arena.
+    let started = Barrier::new(names.len());
     std::thread::scope(|scope| {
         for (thread, name) in names.into_iter().enumerate() {
-            let log = &log;
+            let (log, started) = (&log, &started);
             scope.spawn(move || {
                 call_me(name);
+                started.wait();
                 let mut seed = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(thread as u64 + 1);
                 let mut random = |below: usize| {
                     seed ^= seed << 13;
