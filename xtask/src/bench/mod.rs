@@ -75,7 +75,7 @@ pub(crate) fn bench(quick: bool, only: Option<&str>) -> Result<()> {
         tool: built("mmaptrace", true)?,
         load: built("load", true)?,
         scratch,
-        rounds: if quick { 3 } else { 7 },
+        rounds: if quick { 3 } else { 5 },
         quick,
     };
     let mut report = about(quick)?;
