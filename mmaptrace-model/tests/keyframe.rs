@@ -29,8 +29,8 @@ fn seeded() -> Model {
 fn the_bytes_are_those_of_this_version() {
     let hex: Vec<_> = seeded().to_keyframe().iter().map(|byte| format!("{byte:02x}")).collect();
     let expected = "010000000180acd1918190e2ffff010180acd1918190e2ffff0101802080600001000000000001\
-                    0a0a000100000000000000010180acd1918190e2ffff0101016464776f726b6572000000000000\
-                    00000000010100000000000000010164000000000000000000";
+                    0a0a00000100000000000000010180acd1918190e2ffff0101016464776f726b65720000000000\
+                    0000000000010100000000000000010164000000000000000000";
     assert_eq!(hex.concat(), expected);
 }
 

@@ -272,6 +272,7 @@ mod schema {
         Count { kernel: u64, model: u64 },
         Pages { kernel: u64, model: u64 },
         Malformed,
+        Unlocked,
     }
 
     #[derive(Debug, Deserialize)]
