@@ -2,7 +2,7 @@
 //! at a time, held against `/proc/PID/maps` every few thousand calls.
 //!
 //! The calls are those of a seed ([`Generator`]), or of a file ([`parse`]). The program
-//! (`src/bin/torture`) makes them; [`run`] traces it and compares; [`shrink`] finds the shortest
+//! (`src/bin/torture`) makes them; [`run()`] traces it and compares; [`shrink()`] finds the shortest
 //! list of calls that still ends in a difference.
 
 mod generate;
