@@ -2,17 +2,15 @@
 //! every run and under any load, as times are not.
 
 use std::{
-    collections::BTreeMap,
-    env::consts::ARCH,
-    fmt::Write as _,
-    fs,
-    path::PathBuf,
-    process::{Command, Stdio},
+    collections::BTreeMap, env::consts::ARCH, fmt::Write as _, fs, path::PathBuf, process::Stdio,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::workspace::{cargo, is_root, root, succeed, target_dir};
+use crate::{
+    package,
+    workspace::{cargo, root, target_dir},
+};
 
 /// What the bench `flow` does.
 const PATHS: [&str; 3] = ["model", "text", "json"];
@@ -34,7 +32,7 @@ fn file() -> PathBuf {
 /// # Errors
 /// When a count differs from its budget, up or down, or cannot be had.
 pub(crate) fn budget(write: bool) -> Result<()> {
-    install()?;
+    ensure!(package::have("valgrind", "valgrind"), "no valgrind; install it");
     let mut counts = BTreeMap::new();
     for path in PATHS {
         let [short, long] = [instructions(path, ROUNDS[0])?, instructions(path, ROUNDS[1])?];
@@ -64,24 +62,6 @@ pub(crate) fn budget(write: bool) -> Result<()> {
         "not within {TOLERANCE} % of the budget: {}; if it is meant, cargo xtask budget --write",
         apart.join(", ")
     );
-    Ok(())
-}
-
-/// Installs what counts.
-fn install() -> Result<()> {
-    let there = || {
-        let mut valgrind = Command::new("valgrind");
-        let status = valgrind.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    };
-    if there() {
-        return Ok(());
-    }
-    ensure!(is_root(), "no valgrind; install it");
-    succeed(
-        Command::new("apt-get").args(["install", "-y", "-q", "valgrind"]).stdin(Stdio::null()),
-    )?;
-    ensure!(there(), "valgrind does not run");
     Ok(())
 }
 

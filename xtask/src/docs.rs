@@ -9,10 +9,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::workspace::root;
+use crate::{document, workspace::root};
 
-const BEGIN: &str = "<!-- options:begin -->\n";
-const END: &str = "<!-- options:end -->";
+/// The part of the README that this writes.
+const PART: &str = "options";
 
 /// Writes the help of `tool` into the README, or with `check` compares only.
 ///
@@ -21,13 +21,12 @@ const END: &str = "<!-- options:end -->";
 pub(crate) fn docs(tool: &Path, check: bool) -> Result<()> {
     let path = root().join("README.md");
     let readme = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let updated = replace(&readme, &options(tool)?)
-        .with_context(|| format!("README.md lacks {} or {END}", BEGIN.trim_end()))?;
-    if updated == readme {
+    let options = options(tool)?;
+    if document::replace(&readme, PART, &options).as_ref() == Some(&readme) {
         return Ok(());
     }
     ensure!(!check, "README.md and --help differ: run `cargo xtask docs`");
-    fs::write(&path, updated).with_context(|| path.display().to_string())
+    document::write(&path, PART, &options)
 }
 
 /// What stands between the markers: the help of the tool, then of each of its commands.
@@ -66,16 +65,9 @@ fn commands(help: &str) -> impl Iterator<Item = &str> {
         .filter(|name| *name != "help")
 }
 
-/// `readme` with `text` between its markers; None where they are not.
-fn replace(readme: &str, text: &str) -> Option<String> {
-    let (before, rest) = readme.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some([before, BEGIN, text, END, after].concat())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{commands, replace};
+    use super::commands;
 
     #[test]
     fn commands_are_found_in_the_help() {
@@ -93,15 +85,5 @@ Options:
 ";
         assert_eq!(commands(help).collect::<Vec<_>>(), ["dump", "check"]);
         assert_eq!(commands("Options:\n  -p\n").count(), 0);
-    }
-
-    #[test]
-    fn only_what_is_between_the_markers_changes() {
-        let readme = "a\n<!-- options:begin -->\nold\n<!-- options:end -->\nb\n";
-        let expected = "a\n<!-- options:begin -->\nnew\n<!-- options:end -->\nb\n";
-        let updated = replace(readme, "new\n");
-        assert_eq!(updated.as_deref(), Some(expected));
-        assert_eq!(replace(expected, "new\n"), updated, "a second time changes nothing");
-        assert_eq!(replace("no markers", "new\n"), None);
     }
 }

@@ -5,8 +5,10 @@
 mod bench;
 mod budget;
 mod docs;
+mod document;
 #[path = "../../mmaptrace/build/ebpf.rs"]
 mod ebpf;
+mod package;
 mod programs;
 mod run;
 mod setup;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{run, workspace::root};
+use crate::{document, package, run, workspace::root};
 
 /// A program: its name in the table, the command that must be there and its package, and what a
 /// shell runs.
@@ -56,11 +56,6 @@ const CHURN: &str = "public class Churn { public static void main(String[] a) th
         for (int i = 0; i < 60000; i++) kept[i % 64] = new byte[i % 200000]; }); all[t].start(); }
     for (Thread t : all) t.join(); } }";
 
-/// Between these lines of the document is the table.
-const BEGIN: &str = "<!-- programs:begin -->\n";
-/// See [`BEGIN`].
-const END: &str = "<!-- programs:end -->\n";
-
 /// Runs them all, prints a row for each, and writes the table into `docs/exactness.md`.
 ///
 /// # Errors
@@ -71,15 +66,7 @@ pub(crate) fn programs() -> Result<()> {
         "| program | events | lost | healed | comparisons | differences |\n|---|---|---|---|---|---|\n"
             .to_owned();
     for &(name, needed, package, script) in PROGRAMS {
-        let there = |program: &str| {
-            let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
-            found.is_ok_and(|output| output.status.success())
-        };
-        if !there(needed) {
-            let install = ["install", "-y", "--no-install-recommends", package];
-            let _ = Command::new("apt-get").args(install).stdout(Stdio::null()).status();
-        }
-        let row = if there(needed) {
+        let row = if package::have(needed, package) {
             let script =
                 if script.ends_with('\n') { script.to_owned() + THREADS } else { script.into() };
             trace(&tool, &script)?
@@ -90,12 +77,7 @@ pub(crate) fn programs() -> Result<()> {
         // Writing to a string cannot fail.
         let _ = writeln!(table, "| {name} | {row} |");
     }
-    let path = root().join("docs/exactness.md");
-    let document = fs::read_to_string(&path)?;
-    let (head, rest) = document.split_once(BEGIN).context("no place for the table")?;
-    let (_, tail) = rest.split_once(END).context("no end of the table")?;
-    fs::write(&path, [head, BEGIN, &table, END, tail].concat())?;
-    Ok(())
+    document::write(&root().join("docs/exactness.md"), "programs", &table)
 }
 
 /// Traces one, and returns the figures of its row.

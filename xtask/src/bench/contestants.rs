@@ -9,8 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::command::run;
-use crate::workspace::succeed;
+use crate::package;
 
 /// The calls that the loads make.
 const CALLS: [&str; 6] = ["mmap", "munmap", "mprotect", "mremap", "brk", "madvise"];
@@ -212,10 +211,7 @@ pub(crate) fn install() {
         ("stress-ng", "stress-ng"),
     ];
     for (program, package) in programs {
-        if run(Command::new("which").arg(program)).is_err() {
-            let mut install = Command::new("apt-get");
-            let _ = succeed(install.args(["install", "-y", "-q", package]).stdin(Stdio::null()));
-        }
+        let _ = package::have(program, package);
     }
 }
 

@@ -13,17 +13,15 @@ mod report;
 mod stream;
 mod traced;
 
-use std::{
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fmt::Write as _, fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
 use self::{command::run, report::Section};
-use crate::workspace::{built, cargo, is_root, root, succeed, target_dir};
+use crate::{
+    document,
+    workspace::{built, cargo, is_root, root, succeed, target_dir},
+};
 
 /// What is the same for all benchmarks.
 struct Bench {
@@ -90,7 +88,7 @@ pub(crate) fn bench(quick: bool, only: Option<&str>) -> Result<()> {
     if quick || only.is_some() {
         println!("{report}");
     } else {
-        write_between_marks(&root().join("docs/performance.md"), &report)?;
+        document::write(&root().join("docs/performance.md"), "bench", &format!("\n{report}\n"))?;
     }
     Ok(())
 }
@@ -116,16 +114,6 @@ fn about(quick: bool) -> Result<String> {
         fs::read_to_string("/proc/loadavg")?.split(' ').next().unwrap_or_default(),
         versions.join("; "),
     ) + if quick { "\nA quick run.\n" } else { "" })
-}
-
-/// Puts the report where the document has room for it: what a person wrote around it stays.
-fn write_between_marks(path: &Path, report: &str) -> Result<()> {
-    const MARKS: [&str; 2] = ["<!-- begin: cargo xtask bench -->\n", "<!-- end -->"];
-    let text = fs::read_to_string(path).with_context(|| format!("no {}", path.display()))?;
-    let (before, rest) = text.split_once(MARKS[0]).context("no mark where the report begins")?;
-    let (_, after) = rest.split_once(MARKS[1]).context("no mark where the report ends")?;
-    let text = format!("{before}{}\n{report}\n{}{after}", MARKS[0], MARKS[1]);
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// ns an operation that a load says it took, on the wall and of CPU time, among what else is there.
