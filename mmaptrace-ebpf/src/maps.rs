@@ -1,11 +1,11 @@
-//! The maps: what the programs share with user space, and their scratch.
+//! The maps: what the programs share with user space, beside what is in `object`, and their scratch.
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, CgroupArray, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray},
 };
 use mmaptrace_common::{
-    control::{Control, Faults, Process, Renames, Space},
+    control::{Process, Renames, Space},
     record::{
         Call, Commit, Exec, NAME_MAX, Name, PATH_TEXT_MAX, Path, REGIONS_PER_PART, Region,
         STACK_MAX, Stack, TEXT_MAX,
@@ -13,10 +13,6 @@ use mmaptrace_common::{
 };
 
 use crate::{claim::Busy, range::Ranges};
-
-/// All records. User space sets its size.
-#[map]
-pub(crate) static RING: RingBuf = RingBuf::with_byte_size(1 << 26, 0);
 
 /// Followed address spaces, by the address of their `mm_struct`. Not LRU: nothing may push one out.
 #[map]
@@ -46,18 +42,6 @@ pub(crate) static ENTERED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1
 /// One [`Renames`].
 #[map]
 pub(crate) static RENAMES: Array<Renames> = Array::with_max_entries(1, 0);
-
-/// One [`Control`].
-#[map]
-pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
-
-/// One [`Faults`].
-#[map]
-pub(crate) static FAULTS: Array<Faults> = Array::with_max_entries(1, 0);
-
-/// The cgroup whose processes are followed, if `follow_cgroup` is set.
-#[map]
-pub(crate) static CGROUP: CgroupArray = CgroupArray::with_max_entries(1, 0);
 
 /// The record under construction.
 #[map]

@@ -21,8 +21,10 @@ use crate::{
     claim::Busy,
     commit, emit,
     kernel::{Entry, comm, current, ids, is_compat, layout, load, mask, read},
-    maps::{CALL_TEXT, CGROUP, ENTERED, EXEC_TEXT, PROCESSES, SPACES},
-    name, report, ring, stack,
+    maps::{CALL_TEXT, ENTERED, EXEC_TEXT, PROCESSES, SPACES},
+    name,
+    object::CGROUP,
+    report, ring, stack,
 };
 
 /// The name that `follow_name` compares with, NUL-padded.

@@ -4,7 +4,7 @@ use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 
-use crate::maps::{CONTROL, FAULTS, RING};
+use crate::object::{CONTROL, FAULTS, RING};
 
 /// `BPF_RB_NO_WAKEUP`: the reader comes by on its own.
 const NO_WAKEUP: u64 = 1;

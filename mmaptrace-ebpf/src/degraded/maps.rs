@@ -1,14 +1,10 @@
-//! The maps, those of the other object as far as they are needed here.
+//! The maps of this object alone.
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, CgroupArray, HashMap, LruHashMap, RingBuf},
+    maps::{HashMap, LruHashMap},
 };
-use mmaptrace_common::control::{Control, Faults, Process};
-
-/// All records. User space sets its size.
-#[map]
-pub(crate) static RING: RingBuf = RingBuf::with_byte_size(1 << 26, 0);
+use mmaptrace_common::control::Process;
 
 /// Followed processes, by PID. User space removes those that have ended.
 #[map]
@@ -19,15 +15,3 @@ pub(crate) static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(1
 /// LRU.
 #[map]
 pub(crate) static BORN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1 << 12, 0);
-
-/// One [`Control`].
-#[map]
-pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
-
-/// One [`Faults`].
-#[map]
-pub(crate) static FAULTS: Array<Faults> = Array::with_max_entries(1, 0);
-
-/// The cgroup whose processes are followed, if `follow_cgroup` is set.
-#[map]
-pub(crate) static CGROUP: CgroupArray = CgroupArray::with_max_entries(1, 0);

@@ -21,7 +21,8 @@ use mmaptrace_common::{
 
 use crate::{
     kernel::{Entry, TS_COMPAT, ids, layout, read},
-    maps::{BORN, CGROUP, PROCESSES},
+    maps::{BORN, PROCESSES},
+    object::CGROUP,
     report, ring,
 };
 
