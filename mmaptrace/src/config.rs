@@ -257,8 +257,8 @@ pub enum Later {
 pub struct When {
     /// Of whose past.
     pub source: Source,
-    /// The moment.
-    pub at: Moment,
+    /// The moment; without one, the last map that there is.
+    pub at: Option<Moment>,
     /// The process, if there are several.
     pub pid: Option<u32>,
 }

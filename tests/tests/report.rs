@@ -167,6 +167,32 @@ fn a_difference_is_what_the_program_did_in_between() {
     assert!(same.text().contains("no difference"), "{}", same.text());
 }
 
+/// Nothing is left of either at the end: the last map that there was is meant.
+#[test]
+fn recordings_of_programs_that_ended_are_compared() {
+    needs_root!("recordings_of_programs_that_ended_are_compared");
+    let scratch = Scratch::new();
+    let file = |name: &str| scratch.join(name).to_str().expect("a path").to_owned();
+    for (name, command) in [("one", "true"), ("two", "true"), ("many", "/bin/true; exit")] {
+        let mut args = vec!["record", "-q", "-o"];
+        let file = file(name);
+        args.extend([&file, "--", "sh", "-c", command]);
+        assert_eq!(run(&mut mmaptrace(&args)).code(), Some(0));
+    }
+    let (one, two, many) = (file("one"), file("two"), file("many"));
+    let text = ask(&["diff", "-i", &one, "-i", &two]).text();
+    assert!(text.contains(" sh ") && text.contains(" regions, "), "{text}");
+    let text = ask(&["diff", "-i", &one, "--from", "exec"]).text();
+    assert!(text.contains("libc.so.6") && text.contains(" added ("), "{text}");
+    let several = run(&mut mmaptrace(&["diff", "-i", &one, "-i", &many]));
+    assert_eq!(several.code(), Some(1));
+    assert!(
+        several.stderr.contains("say which process, with -p: there were "),
+        "{}",
+        several.stderr
+    );
+}
+
 /// This moment, as a recording tells it.
 fn now() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after it");
@@ -182,7 +208,7 @@ fn questions_that_nothing_answers_say_why() {
     let _scratch = recorded.end();
     for (args, code, why) in [
         (&["who", "10000", "-p", "1", "-i", &file][..], 1, "process 1 was not traced"),
-        (&["who", "10000", "--at", "exit", "-i", &file], 1, "say which, with -p"),
+        (&["who", "10000", "--at", "exit", "-p", "1", "-i", &file], 1, "has no exit"),
         (&["who", "zero", "-i", &file], 2, "hexadecimal"),
         (&["who", "--core", "/proc/self/exe", "-i", &file], 1, "no core file"),
         (&["diff", "-i", &file], 2, "--from"),

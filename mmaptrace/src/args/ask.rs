@@ -68,10 +68,11 @@ pub(super) struct ReportArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DiffArgs {
-    /// The earlier moment; if not given, the end, where that is not the later one
+    /// The earlier moment; needed unless there are two recordings or processes, whose last maps
+    /// are compared
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     from: Option<Moment>,
-    /// The later moment: the end, if not given; 'now' is what /proc/PID/maps says now
+    /// The later moment, else the last map there is; 'now' is what /proc/PID/maps says now
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     to: Option<To>,
     /// Of this process; a second one is that of the later moment
@@ -147,8 +148,6 @@ pub(super) fn report(args: ReportArgs) -> Command {
 
 /// The two sides of a comparison.
 pub(super) fn diff(args: DiffArgs) -> Result<Command, &'static str> {
-    /// The end of a recording, or now.
-    const END: Moment = Moment::BeforeEnd(0);
     let DiffArgs { from, to, pid, input, socket, format } = args;
     let pids = match pid[..] {
         [] => [None; 2],
@@ -164,18 +163,16 @@ pub(super) fn diff(args: DiffArgs) -> Result<Command, &'static str> {
         _ => return Err("there are two sides, and so at most two -i"),
     };
     let to_now = matches!(to, Some(To::Now));
-    let from = match from {
-        Some(from) => from,
-        None if to_now || old != new => END,
-        None => return Err("say from which moment on, with --from"),
-    };
+    if from.is_none() && !to_now && old == new {
+        return Err("say from which moment on, with --from");
+    }
     let to = match to {
         Some(To::Now) if input.len() > 1 => {
             return Err("two recordings are given, and 'now' would be a third side");
         }
         Some(To::Now) => Later::Now(pids[1]),
-        Some(To::Moment(at)) => Later::Then(When { source: new, at, pid: pids[1] }),
-        None => Later::Then(When { source: new, at: END, pid: pids[1] }),
+        Some(To::Moment(at)) => Later::Then(When { source: new, at: Some(at), pid: pids[1] }),
+        None => Later::Then(When { source: new, at: None, pid: pids[1] }),
     };
     Ok(Command::Diff(Diff {
         from: When { source: old, at: from, pid: pids[0] },

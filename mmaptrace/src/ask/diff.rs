@@ -22,13 +22,15 @@ use mmaptrace_model::{
 };
 
 use super::{
+    END, list, only,
     print::{palette, print},
+    turn,
     words::About,
 };
 use crate::{
     config::{Diff, Format, Later, When},
     exit::Exit,
-    history::Past,
+    history::{Moment, Past, Then},
     note,
     sink::{
         Clock, Filter, View,
@@ -129,23 +131,16 @@ pub fn run(config: &Diff) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// The map of a process at a moment.
+/// The map of a process at a moment, or the last that it had.
 fn side(labels: &mut Labels, of: &When) -> Result<Side> {
     let mut past = Past::open(&of.source)?;
-    let then = past.at(&of.at, of.pid.unwrap_or(0))?;
-    let wanted = |process: &&Process| of.pid.is_none_or(|pid| pid == process.pid);
-    let mut processes = then.model.processes().filter(wanted);
-    let (Some(process), None) = (processes.next(), processes.next()) else {
-        let all: Vec<_> = then.model.processes().map(|it| it.pid.to_string()).collect();
-        match of.pid {
-            _ if all.is_empty() => bail!("there was no process then"),
-            Some(pid) => bail!("there was no process {pid} then, but {}", all.join(", ")),
-            None => bail!("say which process, with -p: there were {}", all.join(", ")),
-        }
-    };
-    let &Process { pid, comm, .. } = process;
-    let Some(space) = then.model.space_of(pid) else {
-        bail!("process {pid} had no address space then");
+    let (then, pid) = moment(&mut past, of)?;
+    let living: Vec<_> = then.model.processes().collect();
+    let (Some(space), Some(&&Process { comm, .. })) =
+        (then.model.space_of(pid), living.iter().find(|it| it.pid == pid))
+    else {
+        let living: Vec<_> = living.iter().map(|it| it.pid).collect();
+        bail!("there was no process {pid} then, but these: {}", list(&living));
     };
     if let Some(doubt) = space.doubt() {
         let (time, why) = (past.clock().of_day(then.time), Why(doubt));
@@ -161,6 +156,19 @@ fn side(labels: &mut Labels, of: &When) -> Result<Side> {
         brk: space.layout().brk,
         image: (space.layout().start_stack, space.layout().start_brk),
     })
+}
+
+/// The model of a moment, and which process in it is meant.
+///
+/// Without a moment it is the end; for a process that had ended by then, right before it did.
+fn moment(past: &mut Past, of: &When) -> Result<(Then, u32)> {
+    if let Some(at @ (Moment::Exec | Moment::Exit)) = &of.at {
+        return turn(past, at, of.pid);
+    }
+    let then = past.at(&of.at.unwrap_or(END), 0)?;
+    let pid = of.pid.map_or_else(|| only(&then.model), Ok)?;
+    let has_ended = of.at.is_none() && then.model.space_of(pid).is_none();
+    Ok((if has_ended { past.at(&Moment::Exit, pid)? } else { then }, pid))
 }
 
 /// What has changed in one address space, as live viewing tells it.

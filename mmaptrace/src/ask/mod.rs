@@ -13,24 +13,54 @@ mod report;
 mod who;
 mod words;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
+use mmaptrace_model::Model;
 
-use crate::history::{Moment, Past};
+use crate::history::{Moment, Past, Then};
 
 pub use self::{blame::run as blame, diff::run as diff, report::run as report, who::run as who};
+
+/// The end of a recording, or now.
+const END: Moment = Moment::BeforeEnd(0);
 
 /// Up to when to tell: a moment of a process as one that any past has.
 ///
 /// # Errors
-/// No process is given, or it has no such moment in this past.
+/// There are several processes and none is given, or it has no such moment in this past.
 fn until(past: &mut Past, at: Option<&Moment>, pid: Option<u32>) -> Result<Option<Moment>> {
     match at {
         Some(at @ (Moment::Exec | Moment::Exit)) => {
-            let pid =
-                pid.context("exec and exit are moments of one process: say which, with -p")?;
-            let then = past.at(at, pid)?;
+            let (then, _) = turn(past, at, pid)?;
             Ok(Some(Moment::Epoch(then.time.saturating_add_signed(past.clock().offset))))
         }
         at => Ok(at.copied()),
     }
+}
+
+/// The model at an exec or exit, and of which process: the only one, if none is given.
+///
+/// # Errors
+/// See [`until`].
+fn turn(past: &mut Past, at: &Moment, pid: Option<u32>) -> Result<(Then, u32)> {
+    let pid = pid.map_or_else(|| only(&past.at(&END, 0)?.model), Ok)?;
+    Ok((past.at(at, pid)?, pid))
+}
+
+/// The only process that there is, or if none is left, that there was.
+///
+/// # Errors
+/// There are several, or none.
+fn only(model: &Model) -> Result<u32> {
+    let living: Vec<_> = model.processes().map(|it| it.pid).collect();
+    let ended = || model.process_totals().map(|it| it.pid).collect();
+    let all = if living.is_empty() { ended() } else { living };
+    match all[..] {
+        [] => bail!("there was no process then"),
+        [pid] => Ok(pid),
+        _ => bail!("say which process, with -p: there were {}", list(&all)),
+    }
+}
+
+fn list(pids: &[u32]) -> String {
+    pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
