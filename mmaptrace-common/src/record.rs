@@ -59,7 +59,7 @@ pub struct Header {
     pub lost: u64,
 }
 
-/// Flags of records, the bits of [`Header::flags`].
+/// Flags of records, the bits of [`Header::flags`]. Those of different kinds may share a bit.
 pub mod flag {
     /// Commit: the lock was held for writing (else it is a read lock, a downgraded one mostly).
     pub const WRITE: u16 = 1 << 0;
@@ -97,6 +97,11 @@ pub mod flag {
     pub const RETURNS: u16 = 1 << 13;
     /// Commit: the regions were read without the lock, and may be none of one moment.
     pub const UNLOCKED: u16 = 1 << 14;
+    /// Commit: nothing was sent of those whose ids lie between the last one sent and this. As a rule
+    /// they changed nothing: a page fault that comes too late to grow a stack has taken the lock for
+    /// writing, and downgraded it. To tell, all of the space follows, read under the same lock, as a
+    /// commit of the same id and of [`cause::SEED`](super::cause::SEED), of the process 0.
+    pub const CHECKED: u16 = 1 << 7;
     /// Exit: how it ended is not known.
     pub const UNTOLD: u16 = 1 << 15;
 }

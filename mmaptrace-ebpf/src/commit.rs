@@ -16,7 +16,7 @@ use crate::{
         Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, current, ids, layout,
         load,
     },
-    maps::{PART, SPACES, WALK},
+    maps::{PART, SPACES, WALK, Walk},
     name,
     object::CONTROL,
     range::Ranges,
@@ -51,7 +51,7 @@ impl Counters {
                 last_id + 2
             } else {
                 // Odd while the lock is held for writing, and raised again when it is let go.
-                (u64::from(load::<u32>(mm, layout!(mm_lock_seq))) + 1) & !1
+                u64::from(load::<u32>(mm, layout!(mm_lock_seq)).wrapping_add(1) & !1)
             };
             Self {
                 id,
@@ -73,6 +73,12 @@ impl Counters {
         self.brk != space.brk
             || self.start_brk != space.start_brk
             || self.start_stack != space.start_stack
+    }
+
+    /// Whether nothing was sent of the commit before this one.
+    #[inline(always)]
+    fn leaves_hole(&self, space: &Space) -> bool {
+        layout!(mm_lock_seq) != ABSENT && (self.id as u32).wrapping_sub(space.id as u32) > 2
     }
 
     #[inline(always)]
@@ -209,6 +215,9 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
     } else {
         return false;
     };
+    if now.leaves_hole(space) {
+        flags |= flag::CHECKED;
+    }
     now.note(space);
     space.tid = actor.ids.1;
     space.nr = actor.entry.nr;
@@ -301,6 +310,8 @@ pub(crate) unsafe fn whole(mm: *const c_void, cause: u32, ids: (u32, u32), comm:
     now.note(space);
     // At a seed, an unmapping of another thread may be half accounted.
     let flags = flag::WHOLE | if cause == cause::SEED { 0 } else { flag::COUNTED };
+    // Whose unmapping it is has yet to tell of it, and corrects what was noted here.
+    space.tid = 0;
     let actor = Actor { ids, comm, cause, entry: Entry::NONE, result: NOT_KNOWN };
     // SAFETY: as above.
     let root = unsafe { load::<u64>(mm, layout!(mm_root)) };
@@ -421,5 +432,28 @@ pub(crate) fn send() {
             }
         }
     }
+    // SAFETY: as above.
+    if unsafe { (*walk).flags } & u32::from(flag::CHECKED) != 0 {
+        send_check(walk);
+    }
     walk::finish(walk);
+}
+
+/// Sends all of the space after a commit with [`flag::CHECKED`].
+#[inline(always)]
+fn send_check(walk: *mut Walk) {
+    let Some(part) = PART.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: they are this run's, until `finish`.
+    unsafe {
+        (*walk).flags &= u32::from(flag::SEQUENCED | flag::COUNTED | flag::VSYSCALL);
+        (*walk).flags |= u32::from(flag::WHOLE);
+        let commit = &mut (*part).commit;
+        commit.header.pid = 0;
+        commit.cause = cause::SEED;
+        commit.nr = -1;
+        (commit.user_stack, commit.kernel_stack) = (0, 0);
+    }
+    walk::send_range(0, u64::MAX, 0);
 }

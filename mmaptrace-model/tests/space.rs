@@ -75,6 +75,44 @@ fn a_hole_is_told_once_with_its_place_and_healed_once() {
     assert_eq!((space(&model).healed(), model.totals().healed), (1, 1));
 }
 
+/// The commit with the id 14 whose hook saw that of 12 nothing was sent, and what it read then.
+fn checked(model: &mut Model, all: &[Region]) -> (Vec<Event>, Vec<Event>) {
+    let mut commit = counted(14, all);
+    commit.header.flags |= flag::CHECKED;
+    (commit.lo, commit.hi) = (0, 0);
+    let told = apply(model, &commit_words(&commit, &[]));
+    (told, apply(model, &seed_words(&counted(14, all), all)))
+}
+
+#[test]
+fn a_hole_in_which_nothing_changed_is_no_doubt() {
+    let all = [region(1, 3, 3)];
+    let mut model = seeded(10, &all);
+    let (told, check) = checked(&mut model, &all);
+    assert!(matches!(told[..], [Event::Commit { exact: false, .. }]), "{told:?}");
+    assert!(matches!(check[..], [Event::Commit { exact: true, .. }]), "{check:?}");
+}
+
+#[test]
+fn a_hole_in_which_something_changed_is_told_with_its_place() {
+    let mut model = seeded(10, &[region(1, 3, 3)]);
+    let (_, check) = checked(&mut model, &[region(1, 3, 1)]);
+    let why = Doubt::Contradiction { at: PAGE };
+    assert_eq!(check[0], Event::Doubt { time: 1, space: ONE, after: 10, why });
+    assert_eq!(check[2], Event::Healed { time: 1, space: ONE, id: 14, differences: 1 });
+}
+
+#[test]
+fn a_picture_after_a_hole_tells_whether_something_changed() {
+    let all = [region(1, 3, 3)];
+    let mut model = seeded(10, &all);
+    apply(&mut model, &seed_words(&counted(14, &all), &all));
+    assert_eq!((space(&model).doubts(), model.totals().healed), (0, 0));
+    let events = apply(&mut model, &seed_words(&counted(18, &all), &[region(1, 3, 1)]));
+    let why = Doubt::Hole(1);
+    assert_eq!(events[0], Event::Doubt { time: 1, space: ONE, after: 14, why });
+}
+
 #[test]
 fn loss_is_told_by_any_record_of_the_space() {
     let all = [region(1, 3, 3)];

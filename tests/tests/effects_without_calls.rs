@@ -14,6 +14,7 @@ cases! {
     stack_grows_in_read: ["commit"];
     growsdown_far_from_sp: ["commit"];
     growsdown_of_a_thread: ["commit"];
+    growsdown_race: ["commit"];
     growsdown_thread_stack: ["commit"];
     stack_grows_locked: ["commit"];
     stack_growth_refused: [];

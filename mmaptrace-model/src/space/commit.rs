@@ -77,8 +77,11 @@ impl Space {
             self.raise(time, Doubt::Malformed, out);
             return None;
         };
+        // What those in the hole did, if anything, shows in a reading of the whole space.
+        let (checks, to_be_checked) = (cause == Cause::Seed, flags & flag::CHECKED != 0);
         match order {
             Order::First | Order::Again | Order::Next => {}
+            Order::Hole(_) if checks || to_be_checked => {}
             Order::Hole(missing) => self.raise(time, Doubt::Hole(missing), out),
             Order::Wrong => self.raise(time, Doubt::Malformed, out),
         }
@@ -98,14 +101,17 @@ impl Space {
         let brk = self.move_to(commit);
         // Ids of the hook's counting stay while another thread is in the middle of an unmapping.
         let certain = flags & (flag::SEQUENCED | flag::COUNTED) != 0;
-        let reread = whole && certain && order == Order::Again && cause == Cause::Seed;
-        if reread && let Some(why) = self.silent_error(was, commit, &effects) {
+        if whole
+            && certain
+            && checks
+            && let Some(why) = self.silent_error(order, was, commit, &effects)
+        {
             self.raise(time, why, out);
         }
         let proven = self.verify(commit, whole, out) && whole;
         let healed = if proven { self.doubt.take() } else { None };
         self.unlocked = flags & flag::UNLOCKED != 0 || (self.unlocked && !whole);
-        let exact = self.doubt().is_none();
+        let exact = self.doubt().is_none() && !to_be_checked;
         if exact {
             self.sure = commit.id;
         }
@@ -198,9 +204,15 @@ impl Space {
         result
     }
 
-    /// A reading of what was known to be exact, of the same commit, must find no difference, but
-    /// for names of files.
-    fn silent_error(&self, was: u64, commit: &record::Commit, effects: &[Effect]) -> Option<Doubt> {
+    /// A reading of what was known to be exact, of the same commit or after some that were not sent
+    /// for want of a change, must find no difference, but for names of files.
+    fn silent_error(
+        &self,
+        order: Order,
+        was: u64,
+        commit: &record::Commit,
+        effects: &[Effect],
+    ) -> Option<Doubt> {
         if self.doubt.is_some() {
             return None;
         }
@@ -208,10 +220,11 @@ impl Space {
         let mut wrong = effects.iter().filter(|effect| !(renamed && is_rename(effect)));
         let at = wrong.next()?.start();
         let kernel = u64::from(commit.map_count);
-        if was == kernel {
-            Some(Doubt::Contradiction { at })
-        } else {
-            Some(Doubt::Count { kernel, model: was })
+        match order {
+            Order::First | Order::Next | Order::Wrong => None,
+            Order::Hole(missing) => Some(Doubt::Hole(missing)),
+            Order::Again if was == kernel => Some(Doubt::Contradiction { at }),
+            Order::Again => Some(Doubt::Count { kernel, model: was }),
         }
     }
 

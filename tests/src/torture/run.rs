@@ -8,9 +8,6 @@ use crate::{PATIENCE, Scratch, Tracer, Victim, difference, dump_as};
 /// Options of a tracer that tells of its doubts and of little else.
 const QUIET: &[&str] = &["-f", "-e", "map_shadow_stack", "--min-size", "1T"];
 
-/// So many threads leave the tracer no doubt, ever.
-const ALONE: u64 = 2;
-
 /// What a run without a difference counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
@@ -61,8 +58,7 @@ impl fmt::Display for Difference {
 /// compares the model of each living process with /proc after each phase.
 ///
 /// # Errors
-/// A difference that no doubt told of; or, with one thread or two, a model that was in doubt,
-/// although nothing was lost. With more it happens, rarely: that is counted as healed.
+/// A difference that no doubt told of; or a model that was in doubt, although nothing was lost.
 ///
 /// # Panics
 /// If the program dies, or the tracer.
@@ -99,8 +95,7 @@ pub fn run(program: &Path, setting: &Setting, options: &[&str]) -> Result<Counts
     assert_eq!(victim.line().as_deref(), Some("DONE"));
     let trace = tracer.finish();
     (counts.lost, counts.healed) = (trace.total("lost"), trace.total("healed"));
-    let alone = setting.threads <= ALONE;
-    if alone && counts.lost == 0 && counts.healed > 0 {
+    if counts.lost == 0 && counts.healed > 0 {
         let (image, phase) = (setting.images - 1, setting.phases - 1);
         let what = format!("in doubt, though nothing was lost: {}", trace.doubts());
         return Err(Difference { image, phase, what });

@@ -1,10 +1,12 @@
 //! Stacks that grow: by page faults, outside and inside of system calls.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::sys::{
     ANON, Case, Outcome, PAGE, RW, area, call, fails, mmap, munmap, must, open, ready, touch,
 };
+use crate::threads::together;
 
 pub(crate) const CASES: &[Case] = &[
     ("stack_grows_by_fault", by_fault),
@@ -14,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     ("growsdown_thread_stack", thread_stack),
     ("stack_grows_locked", locked),
     ("stack_growth_refused", refused),
+    ("growsdown_race", race),
 ];
 
 /// As far below this function's frame as the argument says, in bytes: within the stack's limit,
@@ -92,6 +95,28 @@ fn locked() -> Outcome {
     must(call(libc::SYS_mlockall, [libc::MCL_CURRENT as usize]));
     ready();
     touch(below(1 << 20));
+    Ok(())
+}
+
+/// Threads that fault on the same page below: the one that comes second has taken the lock for
+/// writing, finds nothing left to do, and lets go as if it had.
+fn race() -> Outcome {
+    const THREADS: usize = 2;
+    const ROUNDS: usize = 200;
+    const REGIONS: usize = 2;
+    let regions: Vec<_> = (0..REGIONS).map(|_| growing()).collect();
+    let arrived = AtomicUsize::new(0);
+    ready();
+    together(THREADS, |_| {
+        for round in 0..REGIONS * ROUNDS {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            // Not asleep: who is woken comes too late.
+            while arrived.load(Ordering::SeqCst) < THREADS * (round + 1) {
+                std::hint::spin_loop();
+            }
+            touch(regions[round / ROUNDS] - (1 + round % ROUNDS) * PAGE);
+        }
+    });
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use crate::sys::{
     ANON, Case, Outcome, PAGE, R, RW, area, call, mmap, mprotect, munmap, must, open_self, ready,
     say, touch,
 };
+use crate::threads::together;
 
 pub(crate) const CASES: &[Case] = &[
     ("storm_same_addresses", same_addresses),
@@ -29,14 +30,9 @@ const THREADS: usize = 32;
 /// Runs `work` in all threads at once: of thread number and round.
 fn storm(rounds: usize, work: impl Fn(usize, usize) + Sync) {
     let start = Barrier::new(THREADS);
-    std::thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let (start, work) = (&start, &work);
-            scope.spawn(move || {
-                start.wait();
-                (0..rounds).for_each(|round| work(thread, round));
-            });
-        }
+    together(THREADS, |thread| {
+        start.wait();
+        (0..rounds).for_each(|round| work(thread, round));
     });
 }
 

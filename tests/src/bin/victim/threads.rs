@@ -10,21 +10,29 @@ pub(crate) const CASES: &[Case] = &[
     ("main_thread_exits", main_exits),
 ];
 
+/// Runs `work` in so many threads at once, with the number of each. When it returns they are gone:
+/// the end of a scope does not wait until they have given back the stacks they take signals on.
+pub(crate) fn together(count: usize, work: impl Fn(usize) + Sync) {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = (0..count).map(|number| scope.spawn(move || work(number))).collect();
+        for thread in threads {
+            thread.join().expect("a thread");
+        }
+    });
+}
+
 /// Eight of them, each with mappings of its own, and some that outlive it.
 fn map() -> Outcome {
     ready();
-    std::thread::scope(|scope| {
-        for thread in 1..=8 {
-            scope.spawn(move || {
-                for round in 1..=50 {
-                    let at = must(mmap(0, (thread + 1) * PAGE, RW, ANON, -1, 0));
-                    touch(at);
-                    must(mprotect(at, PAGE, R));
-                    if round % 10 != 0 {
-                        must(munmap(at, (thread + 1) * PAGE));
-                    }
-                }
-            });
+    together(8, |thread| {
+        for round in 1..=50 {
+            let at = must(mmap(0, (thread + 2) * PAGE, RW, ANON, -1, 0));
+            touch(at);
+            must(mprotect(at, PAGE, R));
+            if round % 10 != 0 {
+                must(munmap(at, (thread + 2) * PAGE));
+            }
         }
     });
     Ok(())
