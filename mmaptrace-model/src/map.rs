@@ -72,6 +72,11 @@ impl Map {
         region.contains(address).then_some(region)
     }
 
+    /// The last region that ends at or before `address`.
+    pub fn below(&self, address: u64) -> Option<&Region> {
+        self.before(self.ends_after(address))
+    }
+
     /// The regions that have an address in `[lo, hi)`, in address order.
     pub fn overlapping(&self, lo: u64, hi: u64) -> impl Iterator<Item = &Region> {
         let (chunk, index) = self.ends_after(lo);
@@ -267,6 +272,14 @@ mod tests {
         let mut map = Map::default();
         map.replace(0, u64::MAX, &mut regions.to_vec(), &mut Vec::new()).expect("in order");
         map
+    }
+
+    #[test]
+    fn what_is_below_ends_there_at_most() {
+        let map = map(&[region(1, 2, 1), region(2, 3, 2), region(5, 6, 1)]);
+        let below = |page| map.below(page * PAGE).map(|region| region.start / PAGE);
+        let expected = [None, None, Some(1), Some(2), Some(2), Some(2), Some(5), Some(5)];
+        assert_eq!([0, 1, 2, 3, 4, 5, 6, 7].map(below), expected);
     }
 
     #[test]

@@ -114,13 +114,10 @@ impl Teller {
         // A page may have been made elsewhere, and moved here.
         self.stacks.event(event, model);
         let Some((space, told)) = self.story.event(event, model) else {
-            // What nothing happens to is told by what was there at first.
-            if let Event::Commit { space, cause: Cause::Seed | Cause::Fork | Cause::Exec, .. } =
-                event
+            if let Event::Commit { space, cause, .. } = event
                 && self.story.tales().contains_key(space)
-                && let Some(picture) = self.look(*space, model)
             {
-                self.book(*space).picture = picture;
+                self.look_around(*space, *cause, model);
             }
             return Ok(());
         };
@@ -133,13 +130,25 @@ impl Teller {
             book.sink.event(&told, &lens)?;
         }
         // The space may be gone by the time that its end is told.
-        if let Some(mut picture) = self.look(space, model) {
-            if let Event::Exit { .. } = told {
-                picture.look_around(self.address, &lens, space);
-            }
+        if let Some(picture) = self.look(space, model) {
             self.book(space).picture = picture;
         }
         Ok(())
+    }
+
+    /// Keeps up with what is beside the address, which nothing has happened to: once the end of the
+    /// process is told, its space may be gone.
+    fn look_around(&mut self, space: SpaceId, cause: Cause, model: &Model) {
+        if let Cause::Seed | Cause::Fork | Cause::Exec = cause {
+            // What nothing ever happens to is told by what was there at first.
+            if let Some(picture) = self.look(space, model) {
+                self.book(space).picture = picture;
+            }
+        } else if let Some(book) = self.books.get_mut(&space) {
+            let symbols = self.stacks.symbols();
+            let lens = Lens { model, heap: self.manner.heap, symbols };
+            book.picture.look_around(self.address, &lens, space);
+        }
     }
 
     /// Writes what there is to say; `now` is the moment it is said of, ns of `CLOCK_MONOTONIC`. Tells
@@ -156,13 +165,7 @@ impl Teller {
         self.story.end(model);
         let spaces = self.told();
         for (index, (space, tale)) in spaces.iter().enumerate() {
-            if let (None, Some(mut picture)) = (tale.end, self.look(*space, model)) {
-                let Manner { heap, .. } = self.manner;
-                picture.look_around(
-                    self.address,
-                    &Lens { model, heap, symbols: self.stacks.symbols() },
-                    *space,
-                );
+            if let (None, Some(picture)) = (tale.end, self.look(*space, model)) {
                 self.book(*space).picture = picture;
             }
             let book = self.book(*space);
@@ -238,12 +241,14 @@ impl Teller {
         let end = self.address.saturating_add(self.length);
         let parts = map.overlapping(self.address, end);
         let origin = self.origins.at(space, self.address & !(PAGE - 1)).cloned();
-        Some(Picture {
+        let mut picture = Picture {
             region: region.map(|region| named(region, &lens, space)),
             origin: origin.unwrap_or_default(),
             mapped: parts.map(|it| it.end.min(end) - it.start.max(self.address)).sum(),
             ..Picture::default()
-        })
+        };
+        picture.look_around(self.address, &lens, space);
+        Some(picture)
     }
 }
 

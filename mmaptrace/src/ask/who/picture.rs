@@ -23,9 +23,13 @@ impl Picture {
     /// Looks at the regions around, where there is none.
     pub(super) fn look_around(&mut self, address: u64, lens: &Lens<'_>, space: SpaceId) {
         let (None, Some(known)) = (&self.region, lens.model.space(space)) else { return };
-        let below = known.map().iter().rev().find(|region| region.end <= address);
-        let above = known.map().iter().find(|region| region.start > address);
-        [self.below, self.above] = [below, above].map(|it| it.map(|it| named(it, lens, space)));
+        let below = known.map().below(address);
+        let above = known.map().overlapping(address, u64::MAX).next();
+        for (has, is) in [(&mut self.below, below), (&mut self.above, above)] {
+            if has.as_ref().map(|(region, _)| region) != is {
+                *has = is.map(|region| named(region, lens, space));
+            }
+        }
     }
 }
 
