@@ -48,7 +48,7 @@ pub enum BtfError {
 pub struct Types {
     /// To find offsets in.
     types: TypeTable,
-    /// The same, for the loader.
+    /// Those of tracepoints, for the loader.
     pub btf: Btf,
 }
 
@@ -59,11 +59,10 @@ impl Types {
     /// There is no BTF, or it cannot be parsed.
     pub fn of_running_kernel() -> Result<Self, BtfError> {
         let bytes = fs::read(Path::new(VMLINUX)).map_err(BtfError::Read)?;
-        // Read once and parsed by each: the loader's does not tell where members are.
-        let btf = Btf::parse(&bytes, Endianness::default())
-            .map_err(|error| BtfError::Parse(error.to_string()))?;
         let types = TypeTable::parse(bytes)
             .ok_or_else(|| BtfError::Parse("a type of an unknown kind".to_owned()))?;
+        let btf = Btf::parse(&types.tracepoints(), Endianness::default())
+            .map_err(|error| BtfError::Parse(error.to_string()))?;
         Ok(Self { types, btf })
     }
 

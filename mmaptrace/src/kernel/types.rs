@@ -53,6 +53,8 @@ struct Head {
     size_or_type: u32,
 }
 
+/// The length of the header of BTF, up to the end of what this reads of it.
+const HEADER: u32 = 24;
 /// The length of a [`Head`] in BTF.
 const HEAD: usize = 12;
 /// The length of a member of a structure.
@@ -99,6 +101,29 @@ impl TypeTable {
             }
         }
         (bits % 8 == 0).then_some(bits / 8)
+    }
+
+    /// BTF that tells of tracepoints' types only, under the ids that they have here: all that a loader
+    /// looks up, which would take and keep apart every type. The others are forward declarations.
+    pub(super) fn tracepoints(&self) -> Vec<u8> {
+        let (mut types, mut strings) = (Vec::<u8>::new(), vec![0_u8]);
+        for &at in self.types.iter().skip(1) {
+            let typedef = self.head(at).is_some_and(|head| head.kind == kind::TYPEDEF);
+            let name = self.text(at).filter(|name| typedef && name.starts_with(b"btf_trace_"));
+            let [text, kind] =
+                name.map_or([0, kind::FWD], |_| [strings.len() as u32, kind::TYPEDEF]);
+            types.extend([text, kind << 24, 0].map(u32::to_ne_bytes).as_flattened());
+            if let Some(name) = name {
+                strings.extend(name);
+                strings.push(0);
+            }
+        }
+        let mut bytes = self.bytes[..4].to_vec();
+        let (length, end) = (types.len() as u32, strings.len() as u32);
+        bytes.extend([HEADER, 0, length, length, end].map(u32::to_ne_bytes).as_flattened());
+        bytes.extend(types);
+        bytes.extend(strings);
+        bytes
     }
 
     /// The number of parameters of a type that is declared as a pointer to a function.
@@ -239,6 +264,22 @@ mod tests {
         assert_eq!(table.offset("other", "a"), None);
         assert_eq!(table.parameters("call"), Some(2));
         assert_eq!(table.parameters("inner"), None);
+    }
+
+    #[test]
+    fn the_types_of_tracepoints_keep_their_ids() {
+        let strings = b"\0int\0btf_trace_a\0btf_trace_b\0";
+        let types: &[([u32; 4], &[u32])] = &[
+            ([1, kind::INT, 0, 4], &[32]),
+            ([5, kind::STRUCT, 1, 4], &[1, 1, 0]),
+            ([17, kind::TYPEDEF, 0, 1], &[]),
+        ];
+        let tracepoints = table(strings, types).expect("BTF").tracepoints();
+        let told = TypeTable::parse(tracepoints).expect("BTF");
+        let heads = told.types[1..].iter().map(|&at| Some((told.head(at)?.kind, told.text(at)?)));
+        let nothing = Some((kind::FWD, &b""[..]));
+        let tracepoint = Some((kind::TYPEDEF, &b"btf_trace_b"[..]));
+        assert!(heads.eq([nothing, nothing, tracepoint]));
     }
 
     #[test]
