@@ -33,7 +33,7 @@ use self::{
 use crate::{tally::Tally, workspace::target_dir};
 
 /// How long a machine may run.
-const PATIENCE: Duration = Duration::from_mins(15);
+const PATIENCE: Duration = Duration::from_mins(30);
 /// Modules that tests need, by file name up to the first dot.
 const MODULES: [&str; 1] = ["overlay"];
 
