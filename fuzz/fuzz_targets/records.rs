@@ -4,6 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use mmaptrace_model::Model;
+use zerocopy::IntoBytes as _;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut model = Model::default();
@@ -11,7 +12,10 @@ fuzz_target!(|bytes: &[u8]| {
     let mut left = bytes;
     while let Some((length, rest)) = left.split_first_chunk() {
         let (record, rest) = rest.split_at(rest.len().min(u16::from_ne_bytes(*length).into()));
-        model.apply(record, &mut events);
+        // Aligned, as the ring has them: else none of them would be looked into.
+        let mut words = vec![0_u64; record.len().div_ceil(8)];
+        words.as_mut_bytes()[..record.len()].copy_from_slice(record);
+        model.apply(&words.as_bytes()[..record.len()], &mut events);
         events.clear();
         left = rest;
     }

@@ -24,5 +24,7 @@ pub use codec::{Item, RECORD_MAX};
 pub use error::Error;
 pub use frame::{End, Start};
 pub use memory::Memory;
+#[cfg(fuzzing)]
+pub use read::items;
 pub use read::{Block, Items, Place, Reader, Segment};
 pub use write::Writer;

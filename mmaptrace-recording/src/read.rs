@@ -56,6 +56,17 @@ impl Items<'_> {
     }
 }
 
+/// The items of a block that holds `payload`, past all checksums: for the fuzzer alone.
+///
+/// # Errors
+/// [`Error::Damaged`].
+#[cfg(fuzzing)]
+pub fn items(payload: &[u8]) -> Result<Items<'_>, Error> {
+    let decoder = Decoder::new(payload, PAYLOAD_MAX as usize);
+    let decoder = decoder.map_err(|_| Error::Damaged { at: 0, what: COLUMNS })?;
+    Ok(Items { decoder: Box::new(decoder), at: 0 })
+}
+
 /// What the head of a block tells of the place where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

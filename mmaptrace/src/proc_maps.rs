@@ -2,7 +2,7 @@
 
 use std::str;
 
-use mmaptrace_model::{Backing, Flags, Region, RegionName};
+use mmaptrace_model::{Backing, Flags, Region, RegionName, region::PAGE};
 
 /// What it says.
 #[derive(Debug, Default)]
@@ -45,6 +45,9 @@ fn line_of(line: &[u8]) -> Option<(Region, &[u8])> {
     let mut word = || str::from_utf8(words.next()?).ok();
     let (start, end) = word()?.split_once('-')?;
     let (start, end) = (hex(start)?, hex(end)?);
+    if start >= end || !start.is_multiple_of(PAGE) || !end.is_multiple_of(PAGE) {
+        return None;
+    }
     let flags = flags(word()?);
     let offset = hex(word()?)?;
     let (major, minor) = word()?.split_once(':')?;
@@ -62,7 +65,7 @@ fn line_of(line: &[u8]) -> Option<(Region, &[u8])> {
     } else {
         Backing::File { dev, ino, path: 0 }
     };
-    Some((Region { start, end, flags, pgoff: offset >> 12, backing }, name))
+    Some((Region { start, end, flags, pgoff: offset / PAGE, backing }, name))
 }
 
 fn name_of<'a>(region: &Region, name: &'a [u8]) -> RegionName<'a> {

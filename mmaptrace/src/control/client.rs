@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufReader, Write as _},
     os::unix::{ffi::OsStringExt as _, net::UnixStream},
     path::{Path, PathBuf},
     time::Duration,
@@ -130,21 +130,6 @@ fn ask(socket: &Path, request: Request) -> io::Result<(Reply, Vec<u8>)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let mut line = serde_json::to_vec(&request)?;
-    line.push(b'\n');
-    stream.write_all(&line)?;
-    let mut stream = BufReader::new(stream);
-    let mut head = String::new();
-    if stream.read_line(&mut head)? == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    let reply = serde_json::from_str(&head)?;
-    let mut body = Vec::new();
-    stream.read_to_end(&mut body)?;
-    if let Reply::Dump { length, .. } | Reply::History { length } = &reply
-        && body.len() as u64 != *length
-    {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok((reply, body))
+    stream.write_all(&request.to_line()?)?;
+    Reply::read(&mut BufReader::new(stream))
 }

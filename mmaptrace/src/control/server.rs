@@ -96,9 +96,9 @@ async fn serve(stream: UnixStream, asks: mpsc::Sender<Ask>) -> io::Result<()> {
         return Ok(());
     }
     let (read, mut write) = stream.into_split();
-    let mut line = String::new();
-    BufReader::new(read.take(REQUEST_MAX)).read_line(&mut line).await?;
-    let (reply, body) = match serde_json::from_str(&line) {
+    let mut line = Vec::new();
+    BufReader::new(read.take(REQUEST_MAX)).read_until(b'\n', &mut line).await?;
+    let (reply, body) = match Request::parse(&line) {
         Ok(request) => {
             let (sender, answer) = oneshot::channel();
             if asks.send((request, sender)).await.is_err() {
@@ -109,9 +109,7 @@ async fn serve(stream: UnixStream, asks: mpsc::Sender<Ask>) -> io::Result<()> {
         }
         Err(e) => (Reply::Error { why: format!("not a request: {e}") }, Vec::new()),
     };
-    let mut head = serde_json::to_vec(&reply)?;
-    head.push(b'\n');
-    write.write_all(&head).await?;
+    write.write_all(&reply.to_line()?).await?;
     write.write_all(&body).await?;
     write.shutdown().await
 }

@@ -24,8 +24,11 @@ impl Residence {
         Self::parse(BufReader::new(File::open(format!("/proc/{pid}/smaps"))?))
     }
 
-    /// Byte by byte, for the names in it may be no UTF-8.
-    fn parse(mut smaps: impl BufRead) -> io::Result<Self> {
+    /// Takes smaps apart, byte by byte, for the names in it may be no UTF-8.
+    ///
+    /// # Errors
+    /// It is something else, or what `smaps` says.
+    pub fn parse(mut smaps: impl BufRead) -> io::Result<Self> {
         let mut all = HashMap::new();
         let mut now: Option<&mut Resident> = None;
         let mut line = Vec::new();
@@ -43,7 +46,8 @@ impl Residence {
                         continue;
                     }
                 };
-                *figure += number(words.next(), 10).ok_or(io::ErrorKind::InvalidData)?;
+                let sum = number(words.next(), 10).and_then(|more| figure.checked_add(more));
+                *figure = sum.ok_or(io::ErrorKind::InvalidData)?;
             } else {
                 let mut ends = first.split(|&byte| byte == b'-').map(|end| number(Some(end), 16));
                 let range = ends.next().flatten().zip(ends.next().flatten());
@@ -98,7 +102,12 @@ mod tests {
 
     #[test]
     fn what_is_no_smaps_is_an_error() {
-        for wrong in [&b"Rss: 8 kB\n"[..], b"nothing\n", b"1000-2000 r--p\nRss: many\n"] {
+        for wrong in [
+            &b"Rss: 8 kB\n"[..],
+            b"nothing\n",
+            b"1000-2000 r--p\nRss: many\n",
+            b"1000-2000 r--p\nRss: 18446744073709551615 kB\nRss: 1 kB\n",
+        ] {
             assert!(Residence::parse(wrong).is_err());
         }
     }

@@ -6,8 +6,8 @@
 //! that have all returned before a reading share it, each told by the range that it touched.
 
 mod interpret;
-mod picture;
-mod queue;
+pub mod picture;
+pub mod queue;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

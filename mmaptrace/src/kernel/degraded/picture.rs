@@ -9,11 +9,12 @@ use crate::proc_maps::ProcMaps;
 
 /// What the file said.
 #[derive(Debug)]
-pub(super) struct Picture {
+pub struct Picture {
     text: Vec<u8>,
-    pub(super) maps: ProcMaps,
+    /// The same, taken apart: regions in order and apart.
+    pub maps: ProcMaps,
     /// Pages of all regions.
-    pub(super) pages: u64,
+    pub pages: u64,
 }
 
 impl PartialEq for Picture {
@@ -42,9 +43,14 @@ impl Picture {
         Err(SeedError::NoSpace)
     }
 
+    /// What a text of that file says.
+    ///
     /// The kernel prints a large file in pieces, and regions may change between two: where they
     /// overlap the later piece is right.
-    fn of(text: Vec<u8>) -> Result<Self, SeedError> {
+    ///
+    /// # Errors
+    /// [`SeedError::NoMaps`]: it is something else.
+    pub fn of(text: Vec<u8>) -> Result<Self, SeedError> {
         let wrong = || SeedError::NoMaps(io::ErrorKind::InvalidData.into());
         let mut maps = ProcMaps::parse(&text).ok_or_else(wrong)?;
         let mut ordered: Vec<(Region, Vec<u8>)> = Vec::with_capacity(maps.regions.len());
@@ -78,6 +84,8 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
         assert_eq!(starts, [0x55d5_c0a8_e000, 0x7f00_0000_1000, 0x7ffe_0000_0000]);
         assert_eq!(picture.pages, 2 + 2 + 0x21);
         assert!(picture.maps.vsyscall);
-        assert!(Picture::of(b"something else".to_vec()).is_err());
+        for wrong in [&b"something else"[..], b"2000-1000 r--p 00000000 00:00 0 \n"] {
+            assert!(Picture::of(wrong.to_vec()).is_err());
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::proc_maps::ProcMaps;
 
 /// Records on their way to the model, and the names that it has been told.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub struct Queue {
     records: VecDeque<Vec<u64>>,
     /// The key of each name.
     names: HashMap<Vec<u8>, u64>,
@@ -19,7 +19,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn pop(&mut self) -> Option<Vec<u64>> {
+    /// The next record: words, for their alignment.
+    pub fn pop(&mut self) -> Option<Vec<u64>> {
         self.records.pop_front()
     }
 
@@ -59,7 +60,7 @@ impl Queue {
 
     /// Appends a commit: what a picture says of all, if `WHOLE` is set, else of the range that
     /// `commit` names, widened to whole regions, those beside it, and the holes around them.
-    pub(super) fn push_commit(&mut self, mut commit: Commit, picture: &Picture) {
+    pub fn push_commit(&mut self, mut commit: Commit, picture: &Picture) {
         let all = &picture.maps.regions;
         let (mut lo, mut hi) = (0, u64::MAX);
         let mut wanted = &all[..];
