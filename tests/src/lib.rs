@@ -26,6 +26,7 @@ pub use case::check_case;
 pub use compare::{children, difference, maps, settled};
 pub use process::{Finished, PATIENCE, Process, run, until};
 pub use programs::{is_loaded, programs};
+pub use replay::address;
 pub use scratch::Scratch;
 pub use skip::{has, is_root, skip};
 pub use trace::Trace;

@@ -118,7 +118,10 @@ impl Space {
 }
 
 /// An address of the stream.
-fn address(value: &Value) -> u64 {
+///
+/// # Panics
+/// If it is none.
+pub fn address(value: &Value) -> u64 {
     let text = value.as_str().and_then(|text| text.strip_prefix("0x")).expect("an address");
     u64::from_str_radix(text, 16).expect("an address")
 }

@@ -5,8 +5,8 @@ use std::fs;
 use std::process::Command;
 
 use mmaptrace_tests::{
-    Outcome, Scratch, Tracer, Victim, difference, dump_as, maps, mmaptrace, needs_root, run, skip,
-    until, victim, victim_path,
+    Outcome, Scratch, Tracer, Victim, address, difference, dump_as, maps, mmaptrace, needs_root,
+    run, skip, until, victim, victim_path,
 };
 use serde_json::Value;
 
@@ -103,8 +103,9 @@ fn steps(maps: &[u8], from: u64) -> (u64, u64) {
     (lower.len() as u64, upper.len() as u64)
 }
 
-/// Each dump of a process that changes all the time is of a moment between two readings of its maps,
-/// or says that it may not be.
+/// Each dump of a process that changes all the time shows all that had happened when it was asked
+/// for, and nothing that had not when it came; that it is of one moment, or says that it may not be.
+/// Every step is told, with its effect.
 #[test]
 fn what_changes_is_dumped_as_it_was_or_said_to_be_unsure() {
     needs_root!("what_changes_is_dumped_as_it_was_or_said_to_be_unsure");
@@ -120,8 +121,9 @@ fn what_changes_is_dumped_as_it_was_or_said_to_be_unsure() {
         let (dump, exact) = dump(victim.pid());
         let after = steps(&maps(victim.pid()), from);
         let (lower, upper) = steps(&dump, from);
+        assert!((before.0..=after.0).contains(&lower), "{before:?} {lower} {after:?}");
+        assert!((before.1..=after.1).contains(&upper), "{before:?} {upper} {after:?}");
         if exact {
-            assert!((before.0..=after.0).contains(&lower), "{before:?} {lower} {after:?}");
             // A step is made in the upper range first.
             assert!(upper == lower || upper == lower + 1, "{lower} {upper} are of two moments");
         }
@@ -132,8 +134,14 @@ fn what_changes_is_dumped_as_it_was_or_said_to_be_unsure() {
     }
     assert_eq!(victim.work(), Outcome::Done);
     assert_sure("climb", victim.pid());
-    tracer.finish();
+    let (lower, upper) = steps(&maps(victim.pid()), from);
+    let trace = tracer.finish();
     assert!(moving > 0, "it was never asked while something happened");
+    assert_eq!(trace.total("lost"), 0, "{}", trace.end());
+    let places = trace.calls("mprotect").map(|call| address(&call["call"]["raw"][0]));
+    let told = places.filter(|place| (from..from + 2 * CLIMB * 4096).contains(place)).count();
+    assert_eq!(told as u64, lower + upper, "calls");
+    trace.assert_leads_to(victim.pid(), &maps(victim.pid()));
 }
 
 /// Stopped in the middle of whatever it did, a process stands still.
