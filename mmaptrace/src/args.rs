@@ -473,8 +473,8 @@ fn buffer(text: &str) -> Result<u32, String> {
     let bytes = size(text)?;
     u32::try_from(bytes)
         .ok()
-        .filter(|bytes| bytes.is_power_of_two() && (16384..=1 << 30).contains(bytes))
-        .ok_or_else(|| "the buffer is a power of two from 16K to 1G".to_owned())
+        .filter(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(bytes))
+        .ok_or_else(|| "the buffer is a power of two from 4K to 1G".to_owned())
 }
 
 /// What clocks can count to without a thought: 31 years.

@@ -95,6 +95,7 @@ cases! {
     madvise_guard: ["madvise"];
     madvise_collapse: ["madvise"];
     process_madvise: ["process_madvise"];
+    process_madvise_from_outside: ["process_madvise"];
 }
 
 cases! {

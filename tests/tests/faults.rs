@@ -35,15 +35,31 @@ fn assert_lost_and_healed(trace: &Trace) {
     assert_eq!(trace.of_type("healed").count() as u64, trace.total("healed"), "{end}");
 }
 
-/// 16 KiB: one record may have nearly as much, and could never be sent through less.
+/// 4 KiB, a page: the kernel makes none smaller.
 #[test]
 fn the_smallest_ring_is_flooded() {
     needs_root!("the_smallest_ring_is_flooded");
-    let mut victim = victim!("storm_one_arena");
-    let tracer = Tracer::attach(victim.pid(), &["--buffer", "16K"]);
+    let mut victim = victim!("torrent");
+    let tracer = Tracer::attach(victim.pid(), &["--buffer", "4K"]);
     victim.work();
     assert_heals(victim.pid());
     assert_lost_and_healed(&tracer.finish());
+}
+
+/// A picture that has no room in the ring can never come: what is told meanwhile is said to be in
+/// doubt.
+#[test]
+fn a_picture_larger_than_the_ring_is_waited_for_in_doubt() {
+    needs_root!("a_picture_larger_than_the_ring_is_waited_for_in_doubt");
+    let mut victim = victim!("many_regions");
+    let tracer = Tracer::attach(victim.pid(), &["--buffer", "4K"]);
+    victim.work();
+    let dump = dump_as(victim.pid(), &["-v"]);
+    assert_eq!(dump.code(), Some(0), "{}", dump.stderr);
+    assert!(dump.stderr.contains("NOT known to be exact"), "{}", dump.stderr);
+    let trace = tracer.finish();
+    assert!(trace.total("lost") > 0, "{}", trace.end());
+    assert_eq!(trace.end()["exact"], false, "{}", trace.end());
 }
 
 #[test]
@@ -135,6 +151,34 @@ fn a_program_is_killed_in_the_middle_of_calls() {
     assert_eq!(trace.process(victim.pid())["status"]["signal"], "SIGKILL", "{}", trace.end());
 }
 
+/// Its address space ends with the last who looks at it, and that is another process.
+#[test]
+fn a_program_is_killed_while_others_read_its_maps() {
+    needs_root!("a_program_is_killed_while_others_read_its_maps");
+    for _ in 0..8 {
+        let mut victim = victim!("many_regions");
+        let pid = victim.pid();
+        let tracer = Tracer::attach(pid, &[]);
+        let readers: Vec<_> = (0..4)
+            .map(|_| {
+                std::thread::spawn(move || {
+                    while std::fs::read(format!("/proc/{pid}/smaps")).is_ok_and(|it| !it.is_empty())
+                    {
+                    }
+                })
+            })
+            .collect();
+        victim.process().signal(libc::SIGKILL);
+        let trace = tracer.wait();
+        trace.assert_clean();
+        assert_eq!(trace.process(pid)["status"]["signal"], "SIGKILL", "{}", trace.end());
+        victim.process().wait();
+        for reader in readers {
+            reader.join().expect("a thread that reads");
+        }
+    }
+}
+
 #[test]
 fn two_tracers_of_one_process() {
     needs_root!("two_tracers_of_one_process");
@@ -156,45 +200,4 @@ fn two_tracers_of_one_process() {
 cases! {
     fork_reuses_a_pid: ["fork", "exit"];
     all_regions: ["mprotect", "munmap"];
-}
-
-/// The memory that a process has now, in KiB.
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}
-
-/// 50 processes of 20,000 regions.
-#[test]
-fn a_million_regions_take_no_more_than_400_mib() {
-    needs_root!("a_million_regions_take_no_more_than_400_mib");
-    let mut victims: Vec<_> = (0..50).map(|_| victim!("many_regions")).collect();
-    let pids: Vec<_> = victims.iter().map(mmaptrace_tests::Victim::pid).collect();
-    let mut tracer = Tracer::attach_all(&pids, &["--buffer", "32M", "--history", "0"]);
-    let resident = resident(tracer.process().pid());
-    assert!(resident < 400 << 10, "{resident} KiB");
-    let last = victims.last_mut().expect("fifty");
-    last.work();
-    assert_exact(last.pid());
-    let trace = tracer.finish();
-    trace.assert_clean();
-    assert!(trace.total("regions") > 1_000_000, "{}", trace.total("regions"));
-}
-
-/// What a process that has ended leaves behind is bounded: 10,000 more of them take no more.
-#[test]
-fn processes_that_come_and_go_leave_nothing() {
-    needs_root!("processes_that_come_and_go_leave_nothing");
-    let mut victim = victim!("generations");
-    let mut tracer = Tracer::attach(victim.pid(), &["-f", "--history", "0", "-e", "brk"]);
-    victim.go();
-    assert_eq!(victim.line().as_deref(), Some("HALF"));
-    assert_exact(victim.pid());
-    let half = resident(tracer.process().pid());
-    assert_eq!(victim.work(), Outcome::Done);
-    assert_exact(victim.pid());
-    let full = resident(tracer.process().pid());
-    assert!(full < half + 4096, "{half} KiB after 10,000 processes, {full} KiB after 20,000");
-    tracer.finish().assert_clean();
 }

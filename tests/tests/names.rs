@@ -32,5 +32,6 @@ cases! {
     mount_detached: [];
     mount_bind: ["mmap"];
     mount_overlay: ["mmap"];
+    mount_btrfs: ["mmap"];
     chroot: ["mmap"];
 }

@@ -108,6 +108,12 @@ fn a_stack_that_is_cut_short_says_so() {
     assert_eq!((why, functions.len()), ("depth".into(), 127));
     assert_eq!(functions[0], "stacks_leaf");
     assert!(functions[1..].iter().all(|name| name == "stacks_deep"));
+    let mut victim = victim!("stacks_unmapped");
+    let tracer = Tracer::attach(victim.pid(), &["-U"]);
+    victim.work();
+    let (why, functions) = cut(&tracer.finish());
+    assert_eq!(why, "frame_pointer");
+    assert_eq!(functions, ["stacks_elsewhere"]);
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! New images, new processes and threads: whose address space is whose, from their first
 //! instruction on. Each test of the lists runs the victim's case of its name.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::process::Command;
 
+use mmaptrace_common::record::kind;
+use mmaptrace_recording::{Block, Item, Reader};
 use mmaptrace_tests::{
     Tracer, Victim, assert_exact, cases, children, dump_as, needs_root, skip, until, victim,
     victim_path,
@@ -86,4 +90,34 @@ fn a_process_in_a_pid_namespace() {
     let trace = tracer.finish();
     trace.assert_clean();
     assert!(trace.calls("mmap").all(|call| call["pid"] == pid), "{:?}", trace.lines);
+}
+
+/// The kernel's address of a space is the next one's when it has ended: they are two.
+#[test]
+fn an_mm_is_used_again() {
+    needs_root!("an_mm_is_used_again");
+    let mut victim = victim!("fork_many");
+    let options = ["-f", "--print", "--format", "json"];
+    let mut tracer = Tracer::record(&[victim.pid()], &options);
+    victim.work();
+    assert_exact(victim.pid());
+    tracer.process().signal(libc::SIGINT);
+    tracer.process().wait();
+    let mut children = BTreeMap::<[u8; 8], BTreeSet<[u8; 4]>>::new();
+    let recording = File::open(tracer.recording()).expect("the recording");
+    let mut reader = Reader::open(recording).expect("a recording");
+    while let Some(block) = reader.next_block().expect("a block") {
+        let Block::Items(mut items) = block else { continue };
+        while let Some(item) = items.next_item().expect("an item") {
+            // `record::Fork`: the kind, and further on the child's mm and PID.
+            if let Item::Record(fork) = item
+                && fork.starts_with(&kind::FORK.to_ne_bytes())
+            {
+                let (mm, pid) = (fork[16..24].try_into(), fork[40..44].try_into());
+                children.entry(mm.expect("8 bytes")).or_default().insert(pid.expect("4 bytes"));
+            }
+        }
+    }
+    assert!(children.values().any(|them| them.len() > 1), "the kernel used none again");
+    tracer.finish().assert_clean();
 }

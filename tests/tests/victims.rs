@@ -1,5 +1,5 @@
 //! The victims themselves, without a tracer: each case does here what it says it does, so that a
-//! failing test of the tracer is about the tracer.
+//! failing test of the tracer is about the tracer. And what is said of the tests elsewhere.
 
 use std::collections::BTreeSet;
 use std::panic::catch_unwind;
@@ -9,8 +9,15 @@ use mmaptrace_common::syscalls::{Report, TABLE};
 use mmaptrace_tests::{Scratch, Victim, run, victim_path};
 
 /// Cases that do not talk as the others do: images another case runs, and those that never are done.
-const APART: &[&str] =
-    &["after_execve", "after_execve_again", "climb", "deeds_crash", "flood", "generations"];
+const APART: &[&str] = &[
+    "after_execve",
+    "after_execve_again",
+    "climb",
+    "deeds_crash",
+    "flood",
+    "generations",
+    "generations_for_long",
+];
 
 fn cases() -> Vec<String> {
     let list = run(Command::new(victim_path!()).arg("cases"));
@@ -28,6 +35,7 @@ fn each_case_has_a_name_of_its_own() {
 
 /// The tests that trace.
 const TESTS: &[&str] = &[
+    include_str!("absent.rs"),
     include_str!("attach.rs"),
     include_str!("blame.rs"),
     include_str!("calls.rs"),
@@ -39,6 +47,8 @@ const TESTS: &[&str] = &[
     include_str!("faults.rs"),
     include_str!("export.rs"),
     include_str!("history.rs"),
+    include_str!("launch.rs"),
+    include_str!("memory.rs"),
     include_str!("names.rs"),
     include_str!("page.rs"),
     include_str!("recording.rs"),
@@ -64,6 +74,23 @@ fn each_call_of_the_table_is_expected_by_a_test() {
         let listed = |line: &str| line.trim_end().ends_with("];") && line.contains(&name);
         let expected = TESTS.iter().flat_map(|test| test.lines()).any(listed);
         assert!(expected, "nobody expects {name}");
+    }
+}
+
+#[test]
+fn each_test_that_is_documented_is_there() {
+    let text = include_str!("../../docs/exactness.md");
+    let (_, tables) = text.split_once("\n## Faults\n").expect("the tables");
+    let columns = tables.lines().filter_map(|row| row.strip_prefix('|')?.split('|').nth(1));
+    let is_name =
+        |name: &&str| name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+    let names: Vec<_> =
+        columns.flat_map(|tests| tests.split('`').skip(1).step_by(2)).filter(is_name).collect();
+    assert!(names.len() > 80, "{names:?}");
+    for name in names {
+        let (listed, written) = (format!("    {name}: ["), format!("fn {name}()"));
+        let there = TESTS.iter().any(|test| test.contains(&listed) || test.contains(&written));
+        assert!(there, "no test {name}");
     }
 }
 

@@ -80,6 +80,7 @@ pub(crate) const ROOTLESS: &[Skip] = &[
     ("a_page_is_walked_with_tab", "no chromium"),
     ("a_profile_is_one_to_pprof", "no go"),
     ("bash_and_its_children", "no bash"),
+    ("mount_btrfs", "btrfs 2"),
     ("ls_works_as_without_and_is_traced", "no ls"),
     ("no_call_of_the_command_is_missed", "no strace"),
     ("no_capability_for_ebpf", "no setpriv"),

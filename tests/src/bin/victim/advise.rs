@@ -1,7 +1,7 @@
 //! `madvise` and `process_madvise`: advices that set or clear a flag split and merge regions.
 
 use crate::sys::{
-    Case, Outcome, PAGE, area, call, fails, if_supported, munmap, must, ready, touch,
+    Case, Outcome, PAGE, Unsupported, area, call, fails, if_supported, munmap, must, ready, touch,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     ("madvise_guard", guard),
     ("madvise_collapse", collapse),
     ("process_madvise", process),
+    ("process_madvise_from_outside", process_from_outside),
 ];
 
 fn madvise(at: usize, len: usize, advice: i32) -> Result<usize, i32> {
@@ -96,13 +97,21 @@ fn guard() -> Outcome {
     Ok(())
 }
 
-/// Huge pages now: the lock is taken for writing, and no region changes.
-fn collapse() -> Outcome {
-    const HUGE: usize = 2 << 20;
+/// Bytes in a huge page.
+const HUGE: usize = 2 << 20;
+
+/// Small pages in the place of a huge one.
+fn used() -> usize {
     let at = area(3 * HUGE / PAGE).next_multiple_of(HUGE);
     for page in (0..HUGE).step_by(PAGE) {
         touch(at + page);
     }
+    at
+}
+
+/// Huge pages now: the lock is taken for writing, and no region changes.
+fn collapse() -> Outcome {
+    let at = used();
     ready();
     if_supported("madvise", madvise(at, HUGE, libc::MADV_COLLAPSE))?;
     Ok(())
@@ -120,4 +129,27 @@ fn process() -> Outcome {
     let args = [pidfd, (&raw const part).expose_provenance(), 1, libc::MADV_COLD as usize, 0];
     if_supported("process_madvise", call(libc::SYS_process_madvise, args))?;
     Ok(())
+}
+
+/// A child asks for a huge page in its parent's space: the lock is taken for writing by one whose
+/// space it is not.
+fn process_from_outside() -> Outcome {
+    let at = used();
+    let pid = std::process::id() as usize;
+    let pidfd = must(call(libc::SYS_pidfd_open, [pid, 0]));
+    ready();
+    let part = libc::iovec { iov_base: std::ptr::with_exposed_provenance_mut(at), iov_len: HUGE };
+    let child = must(call(libc::SYS_fork, []));
+    if child == 0 {
+        let advice = libc::MADV_COLLAPSE as usize;
+        let args = [pidfd, (&raw const part).expose_provenance(), 1, advice, 0];
+        let errno = call(libc::SYS_process_madvise, args).err();
+        crate::sys::exit(errno.unwrap_or(0));
+    }
+    let mut status = 0_i32;
+    must(call(libc::SYS_wait4, [child, (&raw mut status).expose_provenance(), 0, 0]));
+    match libc::WEXITSTATUS(status) {
+        0 => Ok(()),
+        errno => Err(Unsupported { call: "process_madvise", errno }),
+    }
 }

@@ -2,10 +2,13 @@
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::sys::{
-    Case, Outcome, PAGE, R, RW, call, if_supported, mmap, must, open, ready, scratch, touch,
+    Case, Outcome, PAGE, R, RW, Unsupported, call, if_supported, mmap, must, open, ready, scratch,
+    touch,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -15,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("mount_detached", detached),
     ("mount_bind", bind),
     ("mount_overlay", overlay),
+    ("mount_btrfs", btrfs),
     ("chroot", chroot),
 ];
 
@@ -38,7 +42,7 @@ fn alone() -> Outcome {
 }
 
 /// An empty file system at a new directory of this name.
-fn tmpfs(name: &str) -> Result<std::path::PathBuf, crate::sys::Unsupported> {
+fn tmpfs(name: &str) -> Result<std::path::PathBuf, Unsupported> {
     let path = scratch().join(name);
     std::fs::create_dir(&path).expect("a directory");
     mount(Path::new("none"), &path, "tmpfs", 0, "")?;
@@ -131,6 +135,38 @@ fn overlay() -> Outcome {
     must(mmap(0, 2 * PAGE, R, libc::MAP_SHARED, read("all/below"), 0));
     map(&path.join("all/above"));
     Ok(())
+}
+
+/// A subvolume has a device number of its own, which `stat` tells; maps has that of the whole.
+fn btrfs() -> Outcome {
+    alone()?;
+    let (image, whole) = (scratch().join("image"), scratch().join("whole"));
+    let (volume, path) = (whole.join("volume"), whole.join("volume/file"));
+    std::fs::create_dir(&whole).expect("a directory");
+    std::fs::File::create(&image).and_then(|image| image.set_len(32 << 20)).expect("room");
+    program(Command::new("mkfs.btrfs").args(["-q", "-M"]).arg(&image))?;
+    program(Command::new("mount").args(["-o", "loop"]).args([&image, &whole]))?;
+    program(Command::new("btrfs").args(["-q", "subvolume", "create"]).arg(&volume))?;
+    map(&path);
+    let dev = std::fs::metadata(&path).expect("the file").dev();
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    let line = maps.lines().find(|line| line.ends_with("/volume/file")).expect("the file");
+    let shown = format!("{:02x}:{:02x}", libc::major(dev), libc::minor(dev));
+    assert!(!line.contains(&shown), "{line} has what stat tells");
+    ready();
+    map(&path);
+    map(&whole.join("file"));
+    Ok(())
+}
+
+/// Runs a program that need not be there.
+fn program(command: &mut Command) -> Outcome {
+    let errno = match command.stdout(Stdio::null()).stderr(Stdio::null()).status() {
+        Ok(status) if status.success() => return Ok(()),
+        Ok(_) => 0,
+        Err(error) => error.raw_os_error().unwrap_or(0),
+    };
+    Err(Unsupported { call: "btrfs", errno })
 }
 
 /// The path is the reader's, from the reader's root.

@@ -11,6 +11,7 @@ pub(crate) const CASES: &[Case] = &[
     ("stacks_code_unmapped", code_unmapped),
     ("stacks_no_frames", no_frames),
     ("stacks_deep", deep),
+    ("stacks_unmapped", unmapped),
 ];
 
 /// A call's number and its arguments.
@@ -27,6 +28,8 @@ unsafe extern "C" {
     fn stacks_run(call: &Call, code: usize) -> isize;
     /// Makes the call with a frame pointer that leads nowhere.
     safe fn stacks_lost(call: &Call) -> isize;
+    /// Makes the call with a frame on the stack that ends at `top`, and returns on the one before.
+    fn stacks_elsewhere(call: &Call, top: usize) -> isize;
     /// Makes the call `depth` calls of itself deep.
     safe fn stacks_deep(call: &Call, depth: usize) -> isize;
 }
@@ -105,6 +108,20 @@ global_asm!(
     ret
     end stacks_lost
 
+    function stacks_elsewhere
+    push rbp
+    push rbx
+    mov rbx, rsp
+    mov rsp, rsi
+    push rbp
+    mov rbp, rsp
+    make_call
+    mov rsp, rbx
+    pop rbx
+    pop rbp
+    ret
+    end stacks_elsewhere
+
     function stacks_deep
     push rbp
     mov rbp, rsp
@@ -172,5 +189,15 @@ fn deep() -> Outcome {
     let at = area(4);
     ready();
     assert_eq!(stacks_deep(&call(libc::SYS_munmap, [at, PAGE]), 300), 0);
+    Ok(())
+}
+
+/// The stack it runs on is unmapped, as threads do with their own.
+fn unmapped() -> Outcome {
+    let at = area(4);
+    ready();
+    // SAFETY: the stack is this case's own, and nothing on it is used again.
+    let done = unsafe { stacks_elsewhere(&call(libc::SYS_munmap, [at, 4 * PAGE]), at + 4 * PAGE) };
+    assert_eq!(done, 0);
     Ok(())
 }

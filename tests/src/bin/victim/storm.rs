@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = &[
     ("storm_same_addresses", same_addresses),
     ("storm_mixed", mixed),
     ("storm_one_arena", one_arena),
+    ("torrent", torrent),
     ("flood", flood),
     ("climb", climb),
     ("many_regions", many_regions),
@@ -126,6 +127,17 @@ fn one_arena() -> Outcome {
             _ => advise(start, len, libc::MADV_DONTFORK),
         };
     });
+    Ok(())
+}
+
+/// By one, without a pause; it leaves nothing behind, so that the smallest buffer has room for a
+/// picture.
+fn torrent() -> Outcome {
+    ready();
+    for _ in 0..50_000 {
+        let at = must(mmap(0, 2 * PAGE, RW, ANON, -1, 0));
+        must(munmap(at, 2 * PAGE));
+    }
     Ok(())
 }
 

@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     ("spawn", spawn),
     ("fork_reuses_a_pid", reuse_pid),
     ("generations", generations),
+    ("generations_for_long", generations_for_long),
 ];
 
 /// `clone` without a stack of the child's own: a fork, if `CLONE_VM` is not in `flags`.
@@ -258,20 +259,28 @@ fn reuse_pid() -> Outcome {
     Ok(())
 }
 
-/// Children that end at once, one after the other.
-fn generations() -> Outcome {
+/// Children that end at once, one after the other: half of them, and the rest when told.
+fn come_and_go(children: usize) -> Outcome {
     ready();
-    for round in 0..2 {
-        for _ in 0..10_000 {
+    for half in 0..2 {
+        for _ in 0..children / 2 {
             if clone(libc::SIGCHLD) == 0 {
                 crate::sys::exit(0);
             }
             reap(1);
         }
-        if round == 0 {
+        if half == 0 {
             say("HALF");
             crate::sys::wait();
         }
     }
     Ok(())
+}
+
+fn generations() -> Outcome {
+    come_and_go(20_000)
+}
+
+fn generations_for_long() -> Outcome {
+    come_and_go(100_000)
 }

@@ -1,0 +1,75 @@
+//! What the tracer keeps is bounded by what lives, and by what it was told to remember.
+
+use mmaptrace_tests::{Outcome, Tracer, Victim, assert_exact, mmaptrace, needs_root, run, victim};
+
+/// The memory that a process has now, in KiB.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// 50 processes of 20,000 regions.
+#[test]
+fn a_million_regions_take_no_more_than_400_mib() {
+    needs_root!("a_million_regions_take_no_more_than_400_mib");
+    let mut victims: Vec<_> = (0..50).map(|_| victim!("many_regions")).collect();
+    let pids: Vec<_> = victims.iter().map(Victim::pid).collect();
+    let mut tracer = Tracer::attach_all(&pids, &["--buffer", "32M", "--history", "0"]);
+    let resident = resident(tracer.process().pid());
+    assert!(resident < 400 << 10, "{resident} KiB");
+    let last = victims.last_mut().expect("fifty");
+    last.work();
+    assert_exact(last.pid());
+    let trace = tracer.finish();
+    trace.assert_clean();
+    assert!(trace.total("regions") > 1_000_000, "{}", trace.total("regions"));
+}
+
+/// Traces children that come and go, and returns how many KiB more the tracer has after all of them
+/// than after half.
+fn growth(victim: &mut Victim, options: &[&str]) -> (u64, Tracer) {
+    let mut tracer = Tracer::attach(victim.pid(), options);
+    victim.go();
+    assert_eq!(victim.line().as_deref(), Some("HALF"));
+    assert_exact(victim.pid());
+    let half = resident(tracer.process().pid());
+    assert_eq!(victim.work(), Outcome::Done);
+    assert_exact(victim.pid());
+    let full = resident(tracer.process().pid());
+    (full.saturating_sub(half), tracer)
+}
+
+/// What a process that has ended leaves behind is bounded: 10,000 more of them take no more.
+#[test]
+fn processes_that_come_and_go_leave_nothing() {
+    needs_root!("processes_that_come_and_go_leave_nothing");
+    let options = ["-f", "--history", "0", "-e", "brk"];
+    let (growth, tracer) = growth(&mut victim!("generations"), &options);
+    assert!(growth < 4096, "{growth} KiB more");
+    tracer.finish().assert_clean();
+}
+
+/// The same with 50,000 more.
+#[test]
+#[ignore = "takes a minute; run with --ignored"]
+fn processes_that_come_and_go_for_long_leave_nothing() {
+    needs_root!("processes_that_come_and_go_for_long_leave_nothing");
+    let options = ["-f", "--history", "0", "-e", "brk"];
+    let (growth, tracer) = growth(&mut victim!("generations_for_long"), &options);
+    assert!(growth < 4096, "{growth} KiB more");
+    tracer.finish().assert_clean();
+}
+
+/// What is remembered is bounded: once it is full, it takes no more.
+#[test]
+fn a_past_that_is_full_takes_no_more() {
+    needs_root!("a_past_that_is_full_takes_no_more");
+    let options = ["-f", "--history", "256K", "-e", "brk"];
+    let mut victim = victim!("generations");
+    let (growth, tracer) = growth(&mut victim, &options);
+    assert!(growth < 8192, "{growth} KiB more");
+    let report = run(mmaptrace(&["report", "-p"]).arg(victim.pid().to_string()));
+    assert!(report.stderr.contains("is forgotten (--history)"), "not full: {}", report.stderr);
+    tracer.finish().assert_clean();
+}
