@@ -90,6 +90,9 @@ pub fn run(program: &Path, setting: &Setting, options: &[&str]) -> Result<Counts
                 return Err(Difference { image, phase, what });
             }
         }
+        if let Some(what) = doubts(&tracer.stream()) {
+            return Err(Difference { image, phase, what });
+        }
     }
     victim.go();
     assert_eq!(victim.line().as_deref(), Some("DONE"));
@@ -97,10 +100,19 @@ pub fn run(program: &Path, setting: &Setting, options: &[&str]) -> Result<Counts
     (counts.lost, counts.healed) = (trace.total("lost"), trace.total("healed"));
     if counts.lost == 0 && counts.healed > 0 {
         let (image, phase) = (setting.images - 1, setting.phases - 1);
-        let what = format!("in doubt, though nothing was lost: {}", trace.doubts());
+        let what = format!("in doubt at the end, though nothing was lost: {}", trace.doubts());
         return Err(Difference { image, phase, what });
     }
     Ok(counts)
+}
+
+/// What a tracer has said of its doubts so far, unless records were lost: then it is right.
+fn doubts(stream: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(stream);
+    let lines = || text.lines().filter(|line| line.contains(r#""type":"doubt""#));
+    let lost = lines().any(|line| line.contains(r#""kind":"lost""#));
+    let first = lines().next().filter(|_| !lost)?;
+    Some(format!("in doubt, though nothing was lost: {first}"))
 }
 
 /// How the model of a process that stands still differs from /proc.
