@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use mmaptrace_common::record::{self, flag};
+use mmaptrace_common::record::{self, cause, flag};
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -31,8 +31,8 @@ impl Pending {
     /// Takes the parts so far that `commit` is one of; to be put back if it is not the last, and
     /// put back in any case, so that its room is used again.
     pub(crate) fn take(&mut self, commit: &record::Commit) -> Parts {
-        let tid = commit.header.tid;
-        let waiting = self.0.iter().position(|parts| parts.open && parts.tid == tid);
+        let reader = reader(commit);
+        let waiting = self.0.iter().position(|parts| parts.open && parts.reader == reader);
         let index = waiting.or_else(|| self.0.iter().position(|parts| !parts.open));
         index.map(|index| self.0.swap_remove(index)).unwrap_or_default()
     }
@@ -51,7 +51,7 @@ impl Pending {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Parts {
     id: u64,
-    tid: u32,
+    reader: u32,
     whole: bool,
     open: bool,
     complete: bool,
@@ -68,6 +68,13 @@ struct Part {
     lo: u64,
     hi: u64,
     regions: Range<usize>,
+}
+
+/// The thread that reads; of pictures, which the tracer takes, a number that no thread has, for they
+/// are told of the process that is read, whose main thread may be reading, too.
+fn reader(commit: &record::Commit) -> u32 {
+    let record::Header { pid, tid, .. } = commit.header;
+    if commit.cause == cause::SEED { !pid } else { tid }
 }
 
 /// A part that no kernel writes.
@@ -97,7 +104,7 @@ impl Parts {
         let goes_on = self.whole == whole && (!whole || self.end() == Some(commit.lo));
         let interrupted = self.open && !goes_on;
         if !self.open || interrupted {
-            (self.id, self.tid, self.whole) = (commit.id, commit.header.tid, whole);
+            (self.id, self.reader, self.whole) = (commit.id, reader(commit), whole);
             self.complete = true;
             self.regions.clear();
             self.ranges.clear();

@@ -2,7 +2,7 @@
 
 mod support;
 
-use mmaptrace_common::record::{self, Region, backing, flag, kind};
+use mmaptrace_common::record::{self, Region, backing, cause, flag, kind};
 use mmaptrace_model::{
     Effect, Event, HeapRule, Model, RegionName, Space,
     event::{Doubt, SpaceId},
@@ -218,19 +218,23 @@ fn a_seed_may_come_before_the_record_of_the_commit_it_shows() {
 }
 
 #[test]
-fn another_readers_parts_may_come_between() {
+fn what_the_main_thread_reads_may_come_in_the_middle_of_a_picture() {
     let all = [region(1, 3, 3), region(5, 6, 3)];
     let mut model = seeded(10, &all);
+    let of_main = |commit: record::Commit| {
+        let header = record::Header { tid: 100, ..commit.header };
+        record::Commit { header, ..commit }
+    };
     let part = |lo, hi, flags| {
-        let mut part = record::Commit { lo, hi, ..counted(10, &all) };
+        let mut part = record::Commit { lo, hi, cause: cause::SEED, ..counted(10, &all) };
         part.header.flags |= flag::WHOLE | flags;
-        part.header.tid = 100;
-        part
+        of_main(part)
     };
     let first = part(0, 3 * PAGE, flag::MORE);
     let last = part(3 * PAGE, u64::MAX - (PAGE - 1), 0);
     assert!(apply(&mut model, &commit_words(&first, &all[..1])).is_empty());
-    assert_eq!(apply(&mut model, &commit_words(&counted(10, &all), &all)).len(), 1);
+    let between = of_main(counted(10, &all));
+    assert_eq!(apply(&mut model, &commit_words(&between, &all)).len(), 1);
     assert_eq!(apply(&mut model, &commit_words(&last, &all[1..])).len(), 1);
     assert_eq!((space(&model).doubt(), space(&model).map().len()), (None, 2));
 }
@@ -252,7 +256,7 @@ fn a_reading_that_lost_its_end_does_not_join_the_next() {
     let mut model = seeded(10, &all);
     let mut first = record::Commit { lo: 0, hi: 3 * PAGE, ..counted(10, &all) };
     first.header.flags |= flag::WHOLE | flag::MORE;
-    first.header.tid = 100;
+    first.cause = cause::SEED;
     apply(&mut model, &commit_words(&first, &all[..1]));
     let events = apply(&mut model, &seed_words(&counted(10, &all), &all));
     assert!(matches!(events[0], Event::Doubt { why: Doubt::Malformed, .. }), "{events:?}");
