@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod control;
+pub mod kfunc;
 pub mod layout;
 pub mod record;
 pub mod syscalls;

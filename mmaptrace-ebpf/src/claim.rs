@@ -1,5 +1,5 @@
 //! What a CPU has once, for one run of a program at a time. Another run may come in the middle of
-//! one: of an interrupt, or of another task, for tracepoints leave preemption on since Linux 7.0.
+//! one, in an interrupt.
 
 use core::arch::asm;
 

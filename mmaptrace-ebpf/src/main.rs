@@ -16,6 +16,8 @@
 )]
 
 #[cfg(target_arch = "bpf")]
+mod alone;
+#[cfg(target_arch = "bpf")]
 mod claim;
 #[cfg(target_arch = "bpf")]
 mod commit;

@@ -18,6 +18,7 @@ use mmaptrace_common::{
 };
 
 use crate::{
+    alone::Alone,
     claim::Busy,
     commit, emit,
     kernel::{Entry, comm, current, ids, is_compat, layout, load, mask, read},
@@ -42,6 +43,7 @@ fn argument(ctx: &BtfTracePointContext, n: usize) -> u64 {
 /// held.
 #[btf_tracepoint(function = "mmap_lock_released")]
 pub(crate) fn release_2(ctx: BtfTracePointContext) -> i32 {
+    let _alone = Alone::begin();
     let write = argument(&ctx, 1) & 1 != 0;
     // SAFETY: argument 0 is the mm.
     if unsafe { commit::released(argument(&ctx, 0) as *const c_void, write) } {
@@ -54,6 +56,7 @@ pub(crate) fn release_2(ctx: BtfTracePointContext) -> i32 {
 /// `mmap_lock_released(mm, memcg_path, write)`, before that.
 #[btf_tracepoint(function = "mmap_lock_released")]
 pub(crate) fn release_3(ctx: BtfTracePointContext) -> i32 {
+    let _alone = Alone::begin();
     let write = argument(&ctx, 2) & 1 != 0;
     // SAFETY: argument 0 is the mm.
     if unsafe { commit::released(argument(&ctx, 0) as *const c_void, write) } {
@@ -67,6 +70,7 @@ pub(crate) fn release_3(ctx: BtfTracePointContext) -> i32 {
 /// lock it holds for writing until the mapping is made.
 #[btf_tracepoint(function = "vm_unmapped_area")]
 pub(crate) fn unmapped_area(ctx: BtfTracePointContext) -> i32 {
+    let _alone = Alone::begin();
     let address = argument(&ctx, 0);
     let task: *const c_void = current().cast();
     // SAFETY: it is the current task.
@@ -98,6 +102,7 @@ pub(crate) fn call_enter(ctx: BtfTracePointContext) -> i32 {
         (rule, load(task, layout!(task_mm)))
     };
     if rule != 0 && SPACES.get_ptr(mm).is_some() {
+        let _alone = Alone::begin();
         // Where it finds no room the call has no duration.
         let _ = ENTERED.insert(ids().1, emit::now(), 0);
     }
@@ -126,6 +131,7 @@ pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
     if rule == 0 {
         return 0;
     }
+    let _alone = Alone::begin();
     // SAFETY: as above.
     let entry = unsafe { Entry::from_regs(regs, is_compat(task)) };
     let result = argument(&ctx, 1) as i64;
@@ -222,6 +228,7 @@ fn send_call_with_text(record: &mut Call, address: u64) -> bool {
 /// has one of its own, is complete.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub(crate) fn task_fork(ctx: BtfTracePointContext) -> i32 {
+    let _alone = Alone::begin();
     // SAFETY: they are tasks.
     if unsafe { forked(argument(&ctx, 0) as *const c_void, argument(&ctx, 1) as *const c_void) } {
         commit::send();
@@ -276,6 +283,7 @@ unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
 /// `sched_process_exec(task, old_pid, bprm)`: the current task has a new image, and has not run it.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub(crate) fn task_exec(ctx: BtfTracePointContext) -> i32 {
+    let _alone = Alone::begin();
     // SAFETY: argument 2 is the current task's `linux_binprm`.
     if unsafe { executed(argument(&ctx, 1) as u32, argument(&ctx, 2) as *const c_void) } {
         commit::send();
@@ -377,6 +385,7 @@ unsafe fn send_exec(
 /// the version.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
+    let _alone = Alone::begin();
     let task: *const c_void = current().cast();
     let (pid, tid) = ids();
     // SAFETY: it is the current task.

@@ -71,6 +71,11 @@ impl Types {
         self.types.parameters(&format!("btf_trace_{name}"))?.checked_sub(1)
     }
 
+    /// The id of a function.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        self.types.function(name)
+    }
+
     /// Fills in all offsets.
     ///
     /// # Errors

@@ -7,13 +7,13 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError},
     programs::{BtfTracePoint, ProgramError},
 };
-use mmaptrace_common::layout::Layout;
+use mmaptrace_common::{kfunc, layout::Layout};
 use zerocopy::IntoBytes as _;
 
 use super::{
     SeedError, Shared, Source, Tier,
     btf::Types,
-    load::{LoadError, Settings, Stacks, forget, map, object_error, refused, release},
+    load::{LoadError, Settings, Stacks, forget, left_out, map, object_error, refused, release},
     maps::{Renames, Space},
     seed,
     source::Bytes,
@@ -25,7 +25,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mm
 /// The programs, attached for as long as this lives.
 pub struct Probe {
     /// Keeps programs and links.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
     pub(super) shared: Shared,
     renames: Array<MapData, Renames>,
     spaces: HashMap<MapData, u64, Space>,
@@ -85,7 +85,7 @@ impl Probe {
             .map_max_entries("RING", settings.ring_bytes)
             .map_max_entries("STACKS", room(settings.stacks != Stacks::default()))
             .map_max_entries("ENTERED", room(settings.durations))
-            .load(OBJECT)
+            .load(&object(&types))
             .map_err(|error| object_error(&error))?;
         settings.follow.set_cgroup(&mut ebpf)?;
         let shared = Shared::of(&mut ebpf)?;
@@ -107,7 +107,7 @@ impl Probe {
             }
         }
         let calls = settings.calls;
-        Ok(Self { _ebpf: ebpf, shared, renames, spaces, names, stacks, calls })
+        Ok(Self { ebpf, shared, renames, spaces, names, stacks, calls })
     }
 }
 
@@ -150,6 +150,10 @@ impl Source for Probe {
         self.renames.set(0, renames, 0)
     }
 
+    fn left_out(&self) -> u64 {
+        left_out(&self.ebpf)
+    }
+
     fn forget_names(&mut self, keys: &[u64]) -> Result<(), MapError> {
         forget(&mut self.names, keys)
     }
@@ -177,6 +181,29 @@ fn attach(
     Ok(())
 }
 
+/// The object, with the calls of the kernel's functions that the programs need here: those that keep
+/// other tasks from the CPU, where tracepoints do not. What this kernel needs no call for, and what it
+/// has no function for, is left out; [`Source::left_out`] tells what comes of that.
+fn object(types: &Types) -> Vec<u8> {
+    const FUNCTIONS: [(u64, &str); 2] = [
+        (kfunc::PREEMPT_DISABLE, "bpf_preempt_disable"),
+        (kfunc::PREEMPT_ENABLE, "bpf_preempt_enable"),
+    ];
+    let wanted = release() >= PREEMPTIBLE;
+    let ids = FUNCTIONS.map(|(_, name)| types.function(name).filter(|_| wanted));
+    let there = ids.iter().all(Option::is_some);
+    let mut object = OBJECT.to_vec();
+    for ((placeholder, _), id) in FUNCTIONS.iter().zip(ids) {
+        let instruction = id.filter(|_| there).map_or(kfunc::NOTHING, kfunc::call);
+        for word in object.chunks_exact_mut(8).filter(|it| **it == placeholder.to_le_bytes()) {
+            word.copy_from_slice(&instruction.to_le_bytes());
+        }
+    }
+    object
+}
+
+/// Since then tracepoints leave preemption on (`__DECLARE_TRACE`, `include/linux/tracepoint.h`).
+const PREEMPTIBLE: (u8, u8) = (7, 0);
 /// Since then a stack grows under the write lock (commit 8d7071af8907).
 const GROWTH_LOCKED: (u8, u8) = (6, 5);
 /// Since then `FMODE_BACKING` is bit 24 of `f_mode` (`include/linux/fs.h`): a constant, of which BTF

@@ -9,11 +9,16 @@
 //! `/proc/PID/mem` there would do as well, but first tries to grow a stack, with the lock held for
 //! writing.)
 
-use std::{fs, io, path::Path, ptr};
+use std::{fs, io, path::Path, ptr, thread, time::Duration};
 
 use aya::maps::MapError;
 
 use super::probe::Probe;
+
+/// How often the lock is taken before there is no picture, and the pauses between.
+const ATTEMPTS: usize = 20;
+/// See [`ATTEMPTS`].
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Why there is no picture.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +70,17 @@ impl Probe {
             control.seed_pid = pid;
             control.seed_comm = comm;
         })?;
-        let read = touch(tid);
-        if self.shared.control.get(&0, 0)?.0.seed_tid == 0 {
-            return Ok(());
+        let mut read = touch(tid);
+        for _ in 0..ATTEMPTS {
+            if self.shared.control.get(&0, 0)?.0.seed_tid == 0 {
+                return Ok(());
+            }
+            if read.raw_os_error() != Some(libc::EFAULT) {
+                break;
+            }
+            // The kernel left out the program, in the middle of which another task was.
+            thread::sleep(PAUSE);
+            read = touch(tid);
         }
         self.shared.update(|control| control.seed_tid = 0)?;
         match read.raw_os_error() {

@@ -60,6 +60,10 @@ pub trait Source {
     /// The records of a followed mm that found no room, so far.
     fn lost(&self, mm: u64) -> u64;
 
+    /// Runs of programs that the kernel left out so far, for another was in the middle of the same
+    /// program on that CPU: what they would have told is missing.
+    fn left_out(&self) -> u64;
+
     /// How many calls have changed names of files, of which no address space tells.
     ///
     /// # Errors

@@ -103,6 +103,15 @@ impl TypeTable {
         (bits % 8 == 0).then_some(bits / 8)
     }
 
+    /// The id of a function.
+    pub(super) fn function(&self, name: &str) -> Option<u32> {
+        let is = |&at: &usize| {
+            self.head(at).is_some_and(|head| head.kind == kind::FUNC)
+                && self.text(at) == Some(name.as_bytes())
+        };
+        self.types.iter().position(is).map(|id| id as u32)
+    }
+
     /// BTF that tells of tracepoints' types only, under the ids that they have here: all that a loader
     /// looks up, which would take and keep apart every type. The others are forward declarations.
     pub(super) fn tracepoints(&self) -> Vec<u8> {

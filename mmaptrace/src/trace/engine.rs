@@ -42,6 +42,8 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 const MIN_PATIENCE: u64 = 1_000_000;
 /// See [`MIN_PATIENCE`].
 const MAX_PATIENCE: u64 = 500_000_000;
+/// How long a run that the kernel left out may go unseen while nothing comes, in ns.
+const LEFT_OUT: u64 = 100_000_000;
 /// How long a file's new name may go unseen while records come, in ns.
 const RENAMED: u64 = 10_000_000;
 /// Pictures for new names take no more than one part in so many of the time.
@@ -58,6 +60,10 @@ pub(super) struct Engine {
     awaited: BTreeSet<u32>,
     /// Losses of all that are accounted for.
     lost: u64,
+    /// Runs of programs that the kernel left out, and when they are counted again, ns of
+    /// `CLOCK_MONOTONIC`.
+    left_out: u64,
+    left_out_at: u64,
     differences: Option<u64>,
     /// Comparisons with /proc that could be made, and those that could not.
     compared: (u64, u64),
@@ -88,6 +94,8 @@ impl Engine {
             clock,
             awaited: BTreeSet::new(),
             lost: 0,
+            left_out: 0,
+            left_out_at: 0,
             differences: None,
             compared: (0, 0),
             names: NAMES,
@@ -150,6 +158,9 @@ impl Engine {
         }
         if records == 0 {
             self.look_for_losses()?;
+            if now() >= self.left_out_at {
+                self.look_for_gaps()?;
+            }
         }
         self.forget_names()?;
         self.forget_stacks()?;
@@ -242,6 +253,20 @@ impl Engine {
         // What ended while nothing could be sent.
         self.intake.alive.retain(|pid| fs::exists(format!("/proc/{pid}")).unwrap_or(true));
         Ok(())
+    }
+
+    /// Of a run that the kernel left out no record tells, nor whose it was: then asks for pictures of
+    /// all, in which a commit that is missing shows.
+    fn look_for_gaps(&mut self) -> Result<()> {
+        self.left_out_at = now() + LEFT_OUT;
+        let left_out = self.source.left_out();
+        if left_out == self.left_out {
+            return Ok(());
+        }
+        self.left_out = left_out;
+        let model = self.intake.model();
+        let pids = model.spaces().filter_map(|space| Some(model.process_of(space.id())?.pid));
+        self.pictures(pids.collect::<Vec<_>>())
     }
 
     /// Asks for pictures of the spaces in doubt, and for those that were asked for and lost; not
@@ -342,6 +367,7 @@ impl Engine {
     /// in doubt, or if files were renamed since the last, or if there is no other way to be sure.
     pub(super) fn refresh(&mut self, pid: u32) -> Result<()> {
         self.catch_up()?;
+        self.look_for_gaps()?;
         self.source.suspect_names().context(MAPS)?;
         let mut looked = self.source.tier() == Tier::Exact;
         for _ in 0..ATTEMPTS {
@@ -409,10 +435,16 @@ impl Engine {
         Ok(Some((space.commit(), body)))
     }
 
+    /// Runs of programs that the kernel left out.
+    pub(super) const fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
     /// The last records and the last line.
     pub(super) fn end(&mut self, status: Option<i32>) -> Result<()> {
         self.catch_up()?;
         self.look_for_losses()?;
+        self.look_for_gaps()?;
         self.heal_at = 0;
         self.heal()?;
         self.catch_up()?;

@@ -180,7 +180,7 @@ fn finish(
     drop(server);
     let outcome = outcome.and_then(|over| engine.end(status).map(|()| over));
     let summary = engine.summary(status);
-    let compared = engine.compared();
+    let (compared, left_out) = (engine.compared(), engine.left_out());
     // The programs go with it.
     drop(engine);
     let over = match outcome {
@@ -189,6 +189,12 @@ fn finish(
         outcome => {
             let over = outcome?;
             if !config.quiet {
+                if left_out > 0 {
+                    note(format_args!(
+                        "the kernel left out {left_out} runs of programs that it was in the middle of: \
+                         calls, traced or not, may be missing"
+                    ));
+                }
                 if let Some((made, failed)) = compared {
                     note(format_args!(
                         "{made} comparisons with /proc, {failed} more were not possible: the \

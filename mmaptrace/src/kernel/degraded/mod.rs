@@ -28,7 +28,7 @@ use zerocopy::IntoBytes as _;
 use self::{picture::Picture, queue::Queue};
 use super::{
     SeedError, Shared, Source, Tier,
-    load::{LoadError, Settings, object_error, refused, release},
+    load::{LoadError, Settings, left_out, object_error, refused, release},
     seed::comm,
     source::Bytes,
 };
@@ -53,7 +53,7 @@ const ATTEMPTS: usize = 3;
 /// The programs, attached for as long as this lives, and what was learned from them.
 pub struct Degraded {
     /// Keeps programs and links.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
     shared: Shared,
     queue: Queue,
     processes: BTreeMap<u32, Process>,
@@ -91,13 +91,7 @@ impl Degraded {
         for (program, tracepoint) in PROGRAMS {
             attach(&mut ebpf, program, tracepoint)?;
         }
-        Ok(Self {
-            _ebpf: ebpf,
-            shared,
-            queue: Queue::default(),
-            processes: BTreeMap::new(),
-            spaces: 0,
-        })
+        Ok(Self { ebpf, shared, queue: Queue::default(), processes: BTreeMap::new(), spaces: 0 })
     }
 
     /// Takes what is in the ring, up to a batch. `false`: there was nothing.
@@ -177,6 +171,10 @@ impl Source for Degraded {
             }
         }
         Ok(())
+    }
+
+    fn left_out(&self) -> u64 {
+        left_out(&self.ebpf)
     }
 
     fn lost(&self, mm: u64) -> u64 {
