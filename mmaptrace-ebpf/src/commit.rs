@@ -16,10 +16,11 @@ use crate::{
         Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, current, ids, layout,
         load,
     },
-    maps::{PART, SPACES, WALK, Walk},
+    maps::{PART, WALK, Walk},
     name,
     object::CONTROL,
     range::Ranges,
+    space,
     stack::{self, Buffer},
     walk,
 };
@@ -151,7 +152,7 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
             return unsafe { asked(mm, tid) };
         }
     }
-    let Some(space) = SPACES.get_ptr_mut(key) else {
+    let Some(space) = space::find(key) else {
         return false;
     };
     // SAFETY: elements stay valid for the length of a run, and a writer is alone. Readers that get
@@ -297,10 +298,10 @@ unsafe fn asked(mm: *const c_void, tid: u32) -> bool {
 #[inline(always)]
 pub(crate) unsafe fn whole(mm: *const c_void, cause: u32, ids: (u32, u32), comm: [u8; 16]) -> bool {
     let key = mm as u64;
-    if SPACES.get_ptr(key).is_none() && !emit::follow(key) {
+    if !space::follow(key) {
         return false;
     }
-    let Some(space) = SPACES.get_ptr_mut(key) else {
+    let Some(space) = space::find(key) else {
         return false;
     };
     // SAFETY: as in `released`.
@@ -326,7 +327,7 @@ fn end(mm: u64) {
     header.lost = emit::lost(mm);
     // SAFETY: the record is on the stack.
     unsafe { emit::send((&raw const header).cast(), size, mm) };
-    let _ = SPACES.remove(mm);
+    space::forget(mm);
 }
 
 /// Writes down the commit and the ranges to read, for [`send`], unless there is no place to.

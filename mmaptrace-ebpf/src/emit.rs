@@ -3,12 +3,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use mmaptrace_common::{
-    control::{NOT_KNOWN, Space},
-    record::Header,
-};
+use mmaptrace_common::{control::Space, record::Header};
 
-use crate::{maps::SPACES, ring};
+use crate::{ring, space};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 #[inline(always)]
@@ -26,10 +23,10 @@ pub(crate) fn header(kind: u16, flags: u16, size: u32, mm: u64, (pid, tid): (u32
 /// The losses of a space, 0 if it is not followed.
 #[inline(always)]
 pub(crate) fn lost(mm: u64) -> u64 {
-    SPACES.get_ptr(mm).map_or(0, lost_of)
+    space::find(mm).map_or(0, |space| lost_of(space))
 }
 
-/// The losses of an element of [`SPACES`].
+/// The losses of a followed space.
 #[inline(always)]
 pub(crate) fn lost_of(space: *const Space) -> u64 {
     // SAFETY: elements stay valid for the length of a program's run.
@@ -59,19 +56,8 @@ pub(crate) fn count_loss(mm: u64) {
 
 #[inline(always)]
 fn count_loss_of(mm: u64) {
-    if let Some(space) = SPACES.get_ptr_mut(mm) {
+    if let Some(space) = space::find(mm) {
         // SAFETY: the element stays valid; readers of the lock may come here at once.
-        unsafe { ring::add(&raw mut (*space).lost) };
+        unsafe { ring::add(&raw mut (*space).lost, 1) };
     }
-}
-
-/// Starts to follow an address space. `false`: there is no room.
-#[inline(always)]
-pub(crate) fn follow(mm: u64) -> bool {
-    let space = Space { nr: -1, result: NOT_KNOWN, since: now(), ..Space::default() };
-    let followed = SPACES.insert(mm, space, 0).is_ok();
-    if !followed {
-        ring::count_unfollowed();
-    }
-    followed
 }

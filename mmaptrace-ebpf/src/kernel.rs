@@ -73,6 +73,15 @@ pub(crate) fn mask<const MASK: usize>(mut value: usize) -> usize {
     value
 }
 
+/// A pointer's address as a number to calculate with, which the verifier does not let one do with
+/// what it knows to be a pointer.
+#[inline(always)]
+pub(crate) fn number(mut address: u64) -> u64 {
+    // SAFETY: it takes the register from little-endian to the machine's order, which is that.
+    unsafe { asm!("{0} = le64 {0}", inout(reg) address) };
+    address
+}
+
 /// The current task, as a BTF pointer.
 #[inline(always)]
 pub(crate) fn current() -> *mut task_struct {
@@ -233,11 +242,16 @@ impl Entry {
     /// Of registers at hand: the call's [`Entry::rule`] alone, which lets most calls go.
     ///
     /// # Safety
-    /// Both are BTF pointers, and of the current task.
+    /// It is a BTF pointer, to the current task's.
     #[inline(always)]
-    pub(crate) unsafe fn rule_of(regs: *const c_void, task: *const c_void) -> u8 {
+    pub(crate) unsafe fn rule_of(regs: *const c_void) -> u8 {
         // SAFETY: as above.
-        unsafe { rule(load::<u64>(regs, regs::ORIG_AX) as i32, is_compat(task)) }
+        let nr = unsafe { load::<u64>(regs, regs::ORIG_AX) } as i32;
+        match rules(nr) {
+            0 => 0,
+            // SAFETY: it is the current task.
+            both => one(both, unsafe { is_compat(current().cast()) }),
+        }
     }
 
     /// The byte of [`mmaptrace_common::syscalls::Rules`] of this call; 0: not in the table.
@@ -250,14 +264,34 @@ impl Entry {
 /// See [`Entry::rule`].
 #[inline(always)]
 pub(crate) fn rule(nr: i32, compat: bool) -> u8 {
+    one(rules(nr), compat)
+}
+
+/// The rules of a number in both tables, so that one look tells of most calls that they are in
+/// neither: the 32-bit one's in the upper byte.
+#[inline(always)]
+fn rules(nr: i32) -> u16 {
     use mmaptrace_common::syscalls::{IA32, NUMBERS, X32_BIT, X86_64};
-    static NATIVE: mmaptrace_common::syscalls::Rules = X86_64;
-    static COMPAT: mmaptrace_common::syscalls::Rules = IA32;
+    static BOTH: [u16; NUMBERS] = {
+        let mut both = [0; NUMBERS];
+        let mut nr = 0;
+        while nr < NUMBERS {
+            both[nr] = u16::from_le_bytes([X86_64[nr], IA32[nr]]);
+            nr += 1;
+        }
+        both
+    };
     let nr = (nr & !X32_BIT) as u32 as usize;
     if nr >= NUMBERS {
         return 0;
     }
-    let table = if compat { &raw const COMPAT } else { &raw const NATIVE };
+    let table = (&raw const BOTH).cast::<u16>();
     // SAFETY: the index is within the table.
-    unsafe { core::ptr::read_volatile(table.cast::<u8>().add(mask::<{ NUMBERS - 1 }>(nr))) }
+    unsafe { core::ptr::read_volatile(table.add(mask::<{ NUMBERS - 1 }>(nr))) }
+}
+
+/// Of both [`rules`], that of the table.
+#[inline(always)]
+const fn one(both: u16, compat: bool) -> u8 {
+    both.to_le_bytes()[compat as usize]
 }

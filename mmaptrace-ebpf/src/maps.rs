@@ -19,6 +19,14 @@ use crate::{claim::Busy, range::Ranges};
 pub(crate) static SPACES: HashMap<u64, Space> =
     HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
 
+/// The places of [`SPACES_AT`]: a power of two.
+pub(crate) const PLACES: u32 = 1 << 12;
+
+/// How many of [`SPACES`] have an address that leads to this place: where there are none, no more
+/// has to be asked.
+#[map]
+pub(crate) static SPACES_AT: Array<u64> = Array::with_max_entries(PLACES, 0);
+
 /// Followed processes, by PID: what they exec is followed, and their children if so asked.
 #[map]
 pub(crate) static PROCESSES: HashMap<u32, Process> =

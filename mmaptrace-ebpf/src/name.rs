@@ -60,9 +60,9 @@ pub(crate) fn count_rename(moves: bool) {
     if let Some(renames) = RENAMES.get_ptr_mut(0) {
         // SAFETY: as in `known`.
         unsafe {
-            ring::add(&raw mut (*renames).calls);
+            ring::add(&raw mut (*renames).calls, 1);
             if moves {
-                ring::add(&raw mut (*renames).moves);
+                ring::add(&raw mut (*renames).moves, 1);
             }
         }
     }

@@ -22,10 +22,10 @@ use crate::{
     claim::Busy,
     commit, emit,
     kernel::{Entry, comm, current, ids, is_compat, layout, load, mask, read},
-    maps::{CALL_TEXT, ENTERED, EXEC_TEXT, PROCESSES, SPACES},
+    maps::{CALL_TEXT, ENTERED, EXEC_TEXT, PROCESSES},
     name,
     object::CGROUP,
-    report, ring, stack,
+    report, ring, space, stack,
 };
 
 /// The name that `follow_name` compares with, NUL-padded.
@@ -79,7 +79,7 @@ pub(crate) fn unmapped_area(ctx: BtfTracePointContext) -> i32 {
     if address as i64 <= 0 || mm == 0 {
         return 0;
     }
-    if let Some(space) = SPACES.get_ptr_mut(mm) {
+    if let Some(space) = space::find(mm) {
         // SAFETY: the element stays valid, and its lock is held; argument 1 is the request.
         unsafe {
             let length: u64 = load(argument(&ctx, 1) as *const c_void, layout!(unmapped_length));
@@ -95,13 +95,13 @@ pub(crate) fn unmapped_area(ctx: BtfTracePointContext) -> i32 {
 /// `sys_enter(regs, id)`: a call begins. Attached only if durations are asked for.
 #[btf_tracepoint(function = "sys_enter")]
 pub(crate) fn call_enter(ctx: BtfTracePointContext) -> i32 {
-    let task: *const c_void = current().cast();
-    // SAFETY: argument 0 is the current task's registers; then it is the current task.
-    let (rule, mm): (_, u64) = unsafe {
-        let rule = Entry::rule_of(argument(&ctx, 0) as *const c_void, task);
-        (rule, load(task, layout!(task_mm)))
-    };
-    if rule != 0 && SPACES.get_ptr(mm).is_some() {
+    // SAFETY: argument 0 is the current task's registers.
+    if unsafe { Entry::rule_of(argument(&ctx, 0) as *const c_void) } == 0 {
+        return 0;
+    }
+    // SAFETY: it is the current task.
+    let mm: u64 = unsafe { load(current().cast(), layout!(task_mm)) };
+    if space::find(mm).is_some() {
         let _alone = Alone::begin();
         // Where it finds no room the call has no duration.
         let _ = ENTERED.insert(ids().1, emit::now(), 0);
@@ -124,16 +124,13 @@ fn entered(tid: u32) -> u64 {
 /// `sys_exit(regs, ret)`: a call returns to user space.
 #[btf_tracepoint(function = "sys_exit")]
 pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
-    let task: *const c_void = current().cast();
     let regs = argument(&ctx, 0) as *const c_void;
     // SAFETY: argument 0 is the current task's registers.
-    let rule = unsafe { Entry::rule_of(regs, task) };
+    let rule = unsafe { Entry::rule_of(regs) };
     if rule == 0 {
         return 0;
     }
     let _alone = Alone::begin();
-    // SAFETY: as above.
-    let entry = unsafe { Entry::from_regs(regs, is_compat(task)) };
     let result = argument(&ctx, 1) as i64;
     let report = rule >> 4;
     if report == Report::Names as u8 {
@@ -142,10 +139,13 @@ pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
         }
         return 0;
     }
+    let task: *const c_void = current().cast();
     // SAFETY: it is the current task.
     let mm: u64 = unsafe { load(task, layout!(task_mm)) };
-    if let Some(space) = SPACES.get_ptr_mut(mm) {
+    if let Some(space) = space::find(mm) {
         let ids = ids();
+        // SAFETY: as above.
+        let entry = unsafe { Entry::from_regs(regs, is_compat(task)) };
         // SAFETY: the element stays valid. Another thread's commit may come in between: then the
         // return is told twice, which user space knows.
         let made_last = unsafe {
@@ -256,7 +256,7 @@ unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
         let shared = child_mm as u64 == parent_mm;
         let thread = child_pid == pid;
         let followed = if thread {
-            SPACES.get_ptr(parent_mm).is_some()
+            space::find(parent_mm).is_some()
         } else {
             (layout!(follow_children) != 0 && PROCESSES.get_ptr(pid).is_some()) || matches(child)
         };
@@ -267,7 +267,7 @@ unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
             ring::count_unfollowed();
             return false;
         }
-        if SPACES.get_ptr(child_mm as u64).is_none() && !emit::follow(child_mm as u64) {
+        if !space::follow(child_mm as u64) {
             return false;
         }
         let flags = if shared { flag::SHARED_MM } else { 0 };
@@ -314,7 +314,7 @@ unsafe fn executed(old_tid: u32, bprm: *const c_void) -> bool {
                 return false;
             }
         }
-        if SPACES.get_ptr(mm as u64).is_none() && !emit::follow(mm as u64) {
+        if !space::follow(mm as u64) {
             return false;
         }
         let filename: u64 = load(bprm, layout!(bprm_filename));
@@ -392,7 +392,7 @@ pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
     unsafe {
         let mm: u64 = load(task, layout!(task_mm));
         let followed = PROCESSES.get_ptr(pid).is_some();
-        if !followed && SPACES.get_ptr(mm).is_none() {
+        if !followed && space::find(mm).is_none() {
             return 0;
         }
         let last = if layout!(exit_tells_last) != 0 {

@@ -37,7 +37,7 @@ pub(crate) unsafe fn output(record: *const c_void, size: u32) -> bool {
 pub(crate) fn count_loss() {
     if let Some(faults) = FAULTS.get_ptr_mut(0) {
         // SAFETY: the element stays valid; several may come here at once.
-        unsafe { add(&raw mut (*faults).lost) };
+        unsafe { add(&raw mut (*faults).lost, 1) };
     }
 }
 
@@ -46,19 +46,19 @@ pub(crate) fn count_loss() {
 pub(crate) fn count_unfollowed() {
     if let Some(faults) = FAULTS.get_ptr_mut(0) {
         // SAFETY: the element stays valid.
-        unsafe { add(&raw mut (*faults).unfollowed) };
+        unsafe { add(&raw mut (*faults).unfollowed, 1) };
     }
 }
 
-/// Adds 1, at once for all CPUs.
+/// Adds, at once for all CPUs; of `u64::MAX`, takes 1 away.
 ///
 /// # Safety
 /// `counter` is an aligned counter in a map.
 #[inline(always)]
-pub(crate) unsafe fn add(counter: *mut u64) {
+pub(crate) unsafe fn add(counter: *mut u64, count: u64) {
     // SAFETY: the caller's pointer is to an aligned counter in a map. The target has no atomic
     // read-modify-write in `core`, but an instruction for it.
-    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64) };
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) count) };
 }
 
 /// The flag for this record: a reader that sleeps for long is woken, once.

@@ -17,8 +17,9 @@ use crate::{
     claim::Busy,
     emit,
     kernel::{Registers, current, ids, layout, mask},
-    maps::{SPACES, STACK_TEXT, STACKS, StackText},
+    maps::{STACK_TEXT, STACKS, StackText},
     name::mix,
+    space,
 };
 
 /// The most frames of a kernel stack: it has room for no more, and its hash is made in one go.
@@ -58,7 +59,7 @@ pub(crate) fn kernel(buffer: Buffer, mm: u64) -> u64 {
 /// Notes that a commit of the call that a thread is in has told its stack in user space.
 #[inline(always)]
 pub(crate) fn note_told(mm: u64, tid: u32, nr: i32) {
-    if let Some(space) = SPACES.get_ptr_mut(mm) {
+    if let Some(space) = space::find(mm) {
         // SAFETY: elements stay valid for the length of a run.
         unsafe { (*space).stacked = moment(tid, nr) };
     }
@@ -71,7 +72,7 @@ pub(crate) fn of_call(mm: u64, tid: u32, nr: i32) -> u64 {
     if layout!(user_stacks) == 0 {
         return 0;
     }
-    let Some(space) = SPACES.get_ptr_mut(mm) else {
+    let Some(space) = space::find(mm) else {
         return 0;
     };
     // SAFETY: elements stay valid for the length of a run. Where another thread's commit comes in
@@ -127,7 +128,7 @@ pub(crate) extern "C" fn take_user(buffer: u32) -> i32 {
     // SAFETY: it is the current task, and one of user space: it has registers.
     let registers = unsafe { Registers::of(bpf_task_pt_regs(current()) as *const c_void) };
     // SAFETY: elements stay valid for the length of a run.
-    let since = SPACES.get_ptr(mm).map_or(0, |space| unsafe { (*space).since });
+    let since = space::find(mm).map_or(0, |space| unsafe { (*space).since });
     text.frames[0] = registers.ip;
     text.count = 1;
     text.flags = stack::USER;

@@ -200,6 +200,6 @@ fn send<T>(record: &T, pid: u32) {
         unsafe { ring::output((&raw const *record).cast::<c_void>(), size_of::<T>() as u32) };
     if !sent && let Some(process) = PROCESSES.get_ptr_mut(pid) {
         // SAFETY: the element stays valid for the length of a run.
-        unsafe { ring::add(&raw mut (*process).lost) };
+        unsafe { ring::add(&raw mut (*process).lost, 1) };
     }
 }
