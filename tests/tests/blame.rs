@@ -116,6 +116,11 @@ fn assert_account(deeds: &[Deed], source: &[&str]) {
             said("changed", page.changed);
         } else {
             said("unmapped", page.unmapped);
+            let taken_to = page.unmapped.map(|index| &deeds[index]).and_then(|deed| {
+                let [old, _, _, _, new, _] = deed.args;
+                (deed.nr == libc::SYS_mremap).then(|| format!("0x{:x}", new + (at + 0x123 - old)))
+            });
+            assert_eq!(who["moved_to"].as_str(), taken_to.as_deref(), "{who}");
         }
         let commits = of_type(&lines, "commit");
         let mut about = page.about.iter().map(|index| &deeds[*index]).peekable();

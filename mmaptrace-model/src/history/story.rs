@@ -7,7 +7,7 @@ use std::{
 
 use mmaptrace_common::syscalls::{self, lookup};
 
-use super::deed::{self, Deed};
+use super::deed::{self, Deed, Move};
 use crate::{
     effect::Effect,
     event::{Cause, Effects, Event, SpaceId, Syscall, Task},
@@ -27,6 +27,8 @@ pub struct Tale {
     pub mapped: bool,
     /// What last mapped, changed or unmapped any of them; `None`: nothing has since anyone looked.
     pub last: Option<Deed>,
+    /// Where that has taken the first of the pages, if `mremap` has.
+    pub moved_to: Option<u64>,
     /// How the space ended, and when, ns of `CLOCK_MONOTONIC`; `None`: it has not.
     pub end: Option<(Ending, u64)>,
 }
@@ -113,7 +115,8 @@ impl Story {
             let owner = model.process_of(space.id()).map(owner);
             let mapped = self.is_mapped(space);
             if (mapped || self.wants(owner)) && !self.tales.contains_key(&space.id()) {
-                let tale = Tale { owner, parent: None, mapped, last: None, end: None };
+                let tale =
+                    Tale { owner, parent: None, mapped, last: None, moved_to: None, end: None };
                 self.tales.insert(space.id(), tale);
             }
         }
@@ -152,7 +155,7 @@ impl Story {
         if concerned.is_empty() && !mapped && !known {
             return None;
         }
-        let fresh = Tale { owner, parent: None, mapped, last: None, end: None };
+        let fresh = Tale { owner, parent: None, mapped, last: None, moved_to: None, end: None };
         let tale = self.tales.entry(space).or_insert(fresh);
         tale.mapped = mapped;
         tale.owner = owner.or(tale.owner);
@@ -160,6 +163,10 @@ impl Story {
             return None;
         }
         tale.last = Deed::of(event);
+        tale.moved_to = tale.last.as_ref().and_then(|deed| {
+            let moved = Move::of(deed, effects)?;
+            moved.from.contains(&self.pages.start).then(|| moved.place(self.pages.start))
+        });
         if let Cause::Call(_) = cause {
             self.told.insert(task.tid, *id);
         }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use mmaptrace_model::{
-    event::{Cause, SpaceId},
+    event::SpaceId,
     history::{Deed, Ending, Tale},
 };
 
@@ -16,7 +16,6 @@ use crate::{
         json::{self, Known},
         summary::Ended,
     },
-    syscall,
 };
 
 /// What there is to say of one space.
@@ -61,8 +60,10 @@ impl Answer<'_> {
             return Ok(());
         }
         if let (false, Some(last)) = (tale.mapped, &tale.last) {
-            let what = if is_move(last, *address) { "moved" } else { "unmapped" };
-            self.deed(out, what, Some(last), telling)?;
+            match tale.moved_to {
+                None => self.deed(out, "unmapped", Some(last), telling)?,
+                Some(to) => self.deed(out, &format!("moved to {to:x}"), Some(last), telling)?,
+            }
         }
         if let Some((region, name)) = &picture.below {
             let distance = Distance(address - region.end);
@@ -112,6 +113,7 @@ impl Answer<'_> {
             created: picture.origin.created.as_deref(),
             changed: picture.origin.changed.as_deref(),
             unmapped: tale.last.as_ref().filter(|_| !tale.mapped),
+            moved_to: tale.moved_to.filter(|_| !tale.mapped),
             end: tale.end,
         };
         json::write_known(out, &known, telling)
@@ -138,14 +140,6 @@ impl std::fmt::Display for Past {
             Ending::Exec => f.write_str("ran another program"),
         }
     }
-}
-
-/// Whether a deed took what was at an address elsewhere.
-fn is_move(deed: &Deed, address: u64) -> bool {
-    let Cause::Call(call) = &deed.cause else { return false };
-    let [old, old_length, new_length, ..] = call.args;
-    let moved = old..old.saturating_add(old_length.min(new_length));
-    syscall::name(call) == "mremap" && moved.contains(&address)
 }
 
 fn named(name: &[u8]) -> String {

@@ -34,6 +34,8 @@ pub struct Known<'a> {
     pub changed: Option<&'a Deed>,
     /// What unmapped it.
     pub unmapped: Option<&'a Deed>,
+    /// Where to, if it was moved.
+    pub moved_to: Option<u64>,
     /// How the space ended, and when.
     pub end: Option<(Ending, u64)>,
 }
@@ -86,6 +88,7 @@ struct Who<'a> {
     created: Option<Done<'a>>,
     changed: Option<Done<'a>>,
     unmapped: Option<Done<'a>>,
+    moved_to: Option<Hex>,
     end: Option<End>,
 }
 
@@ -172,6 +175,7 @@ pub fn write_known(
         created: known.created.map(|it| done(it, telling)),
         changed: known.changed.map(|it| done(it, telling)),
         unmapped: known.unmapped.map(|it| done(it, telling)),
+        moved_to: known.moved_to.map(Hex),
         end: known.end.map(|(end, time)| End {
             time: Shown(telling.clock.epoch(time)),
             status: match end {
