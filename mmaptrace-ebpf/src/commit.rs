@@ -191,23 +191,24 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
         }
         Ranges::ALL
     } else if actor.cause == cause::CALL
-        && downgrades(rule)
-        && (now.total_vm != space.total_vm || (now.id == space.id && space.tid != actor.ids.1))
+        && downgrades(rule, &actor.entry, space, now.brk)
+        && (now.total_vm != space.total_vm || space.tid != actor.ids.1)
     {
         // The end of an unmapping whose write lock was downgraded, which has made the space
-        // smaller. (That of another thread may be under way while this one failed, then faulted:
-        // its size is not accounted yet. If it is, this record is one too many, but true, and the
-        // other thread finds its id taken.)
-        flags |= flag::COUNTED;
+        // smaller; unless a picture was taken when it had been, which then has told.
         let ranges = Ranges::of(rule, &actor.entry, space, now.brk);
-        if rule & 15 == Range::Unmap as u8 && actor.entry.at_work && now.total_vm != space.total_vm
-        {
-            // It would not have come so far had it failed: nothing is left there, and nothing has
-            // to be read.
-            actor.result = 0;
-            Ranges { hole: true, ..ranges }
-        } else {
+        if now.total_vm == space.total_vm {
             ranges
+        } else {
+            flags |= flag::COUNTED;
+            if rule & 15 == Range::Unmap as u8 {
+                // It would not have come so far had it failed: nothing is left there, and nothing
+                // has to be read.
+                actor.result = 0;
+                Ranges { hole: true, ..ranges }
+            } else {
+                ranges
+            }
         }
     } else if now.moved(space) && rule & 15 == Range::Prctl as u8 {
         // PR_SET_MM changes the layout under the read lock. If it is no such call that lets go, the
@@ -231,11 +232,22 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
     prepare(key, root, space.lost, &now, &actor, flags, &ranges)
 }
 
-/// Whether calls of this rule may end with a downgraded lock: munmap, brk, mremap.
+/// Whether this call, which lets go of a lock for reading, has downgraded it: munmap, and a brk or an
+/// mremap that shrinks. One that grows lets go of it after it has populated what is new; and once it
+/// has set what it returns, a signal's frame may be what faults.
 #[inline(always)]
-fn downgrades(rule: u8) -> bool {
-    let range = rule & 15;
-    range == Range::Unmap as u8 || range == Range::Brk as u8 || range == Range::Mremap as u8
+fn downgrades(rule: u8, call: &Entry, space: &Space, brk: u64) -> bool {
+    const UNMAP: u8 = Range::Unmap as u8;
+    const BRK: u8 = Range::Brk as u8;
+    const MREMAP: u8 = Range::Mremap as u8;
+    let [_, old, new, ..] = call.args;
+    call.at_work
+        && match rule & 15 {
+            UNMAP => true,
+            BRK => brk < space.brk,
+            MREMAP => new < old,
+            _ => false,
+        }
 }
 
 /// The address that an mmap returns, if it has succeeded and was free to choose: where the kernel
