@@ -168,6 +168,17 @@ impl Tracer {
         Trace::parse(status, &self.stream(), self.stderr())
     }
 
+    /// Interrupts one that records, and reads what it has left, and its recording. It has to end
+    /// well.
+    ///
+    /// # Panics
+    /// If it does not end, or not with success, or has left no recording.
+    pub fn finish_recording(mut self) -> (Trace, Vec<u8>) {
+        let status = self.interrupt();
+        let recording = std::fs::read(self.recording()).expect("a recording");
+        (Trace::parse(status, &self.stream(), self.stderr()), recording)
+    }
+
     /// Interrupts it, and reads the lines it has left. It has to end well.
     ///
     /// # Panics

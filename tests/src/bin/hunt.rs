@@ -64,12 +64,17 @@ fn main() -> ExitCode {
 /// Says how the difference is had again, and writes the shortest list of calls that has it.
 fn report(setting: &Setting, options: &[&str], difference: &Difference) {
     println!("again: cargo xtask torture --seed {} --threads {}", setting.seed, setting.threads);
+    let recording = std::env::temp_dir().join(format!("mmaptrace-torture-{}.rec", setting.seed));
+    match fs::write(&recording, &difference.recording) {
+        Ok(()) => println!("to look at it: mmaptrace replay {}", recording.display()),
+        Err(error) => println!("{}: {error}", recording.display()),
+    }
     if setting.threads > 1 {
         let differs = |setting: &Setting| run(&program(), setting, options).is_err();
         let again = (0..AGAIN).filter(|_| differs(setting)).count();
         println!(
             "the same calls differ in {again} of {AGAIN} more runs. What threads do at a time \
-             cannot be shrunk by leaving out calls, for each run is another; look at the trace"
+             cannot be shrunk by leaving out calls, for each run is another"
         );
         return;
     }

@@ -6,7 +6,8 @@ use super::Setting;
 use crate::{PATIENCE, Scratch, Tracer, Victim, difference, dump_as};
 
 /// Options of a tracer that tells of its doubts and of little else.
-const QUIET: &[&str] = &["-f", "-e", "map_shadow_stack", "--min-size", "1T"];
+const QUIET: &[&str] =
+    &["-f", "--print", "--format", "json", "-e", "map_shadow_stack", "--min-size", "1T"];
 
 /// What a run without a difference counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +20,8 @@ pub struct Counts {
     pub lost: u64,
     /// How often a model was read again.
     pub healed: u64,
+    /// Programs that their own calls have killed, before they were through.
+    pub died: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -27,13 +30,15 @@ impl std::ops::AddAssign for Counts {
         self.comparisons += other.comparisons;
         self.lost += other.lost;
         self.healed += other.healed;
+        self.died += other.died;
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { calls, comparisons, lost, healed } = self;
-        write!(f, "{calls} calls, {comparisons} comparisons, {lost} lost, {healed} healed")
+        let Self { calls, comparisons, lost, healed, died } = self;
+        write!(f, "{calls} calls, {comparisons} comparisons, {lost} lost, {healed} healed")?;
+        if *died > 0 { write!(f, ", {died} died") } else { Ok(()) }
     }
 }
 
@@ -46,6 +51,8 @@ pub struct Difference {
     pub phase: u64,
     /// What the difference is.
     pub what: String,
+    /// What `mmaptrace record` has written of it.
+    pub recording: Vec<u8>,
 }
 
 impl fmt::Display for Difference {
@@ -61,49 +68,56 @@ impl fmt::Display for Difference {
 /// A difference that no doubt told of; or a model that was in doubt, although nothing was lost.
 ///
 /// # Panics
-/// If the program dies, or the tracer.
+/// If the tracer dies.
 pub fn run(program: &Path, setting: &Setting, options: &[&str]) -> Result<Counts, Difference> {
     let scratch = Scratch::new();
     let mut command = Command::new(program);
     command.args(setting.to_string().split(' ')).current_dir(scratch.path());
     let mut victim = Victim::launch(&mut command);
     victim.expect_ready();
-    let tracer = Tracer::attach(victim.pid(), &[QUIET, options].concat());
+    let tracer = Tracer::record(&[victim.pid()], &[QUIET, options].concat());
     let mut counts = Counts::default();
-    for (image, phase) in (0..setting.images).flat_map(|i| (0..setting.phases).map(move |p| (i, p)))
-    {
-        victim.go();
-        let mut still = vec![victim.pid()];
-        loop {
-            let line = victim.line();
-            let line = line.unwrap_or_else(|| panic!("the torture program died: {setting}"));
-            match line.split_once(' ') {
-                Some(("CHILD", pid)) => still.push(pid.parse().expect("a PID")),
-                None if line == "STILL" => break,
-                _ => panic!("the torture program says {line}"),
-            }
-        }
+    let mut found = None;
+    let (mut image, mut phase) = (0, 0);
+    while found.is_none() && image < setting.images {
+        let Some(still) = phase_of(&mut victim) else { break };
         counts.calls += setting.threads * setting.calls;
-        for pid in still {
-            counts.comparisons += 1;
-            if let Some(what) = differs(pid) {
-                return Err(Difference { image, phase, what });
-            }
-        }
-        if let Some(what) = doubts(&tracer.stream()) {
-            return Err(Difference { image, phase, what });
+        counts.comparisons += still.len() as u64;
+        found = still.into_iter().find_map(differs).or_else(|| doubts(&tracer.stream()));
+        if found.is_none() {
+            phase += 1;
+            (image, phase) = (image + phase / setting.phases, phase % setting.phases);
         }
     }
-    victim.go();
-    assert_eq!(victim.line().as_deref(), Some("DONE"));
-    let trace = tracer.finish();
+    if found.is_none() {
+        counts.died += u64::from(image < setting.images || !is_done(&mut victim));
+    }
+    let (trace, recording) = tracer.finish_recording();
     (counts.lost, counts.healed) = (trace.total("lost"), trace.total("healed"));
-    if counts.lost == 0 && counts.healed > 0 {
-        let (image, phase) = (setting.images - 1, setting.phases - 1);
-        let what = format!("in doubt at the end, though nothing was lost: {}", trace.doubts());
-        return Err(Difference { image, phase, what });
+    if found.is_none() && counts.lost == 0 && counts.healed > 0 {
+        found = Some(format!("in doubt at the end, though nothing was lost: {}", trace.doubts()));
     }
-    Ok(counts)
+    found.map_or(Ok(counts), |what| Err(Difference { image, phase, what, recording }))
+}
+
+fn is_done(victim: &mut Victim) -> bool {
+    victim.go();
+    victim.line().as_deref() == Some("DONE")
+}
+
+/// Lets the program go through a phase. Returns the processes that stand still after it; `None`: it
+/// has died.
+fn phase_of(victim: &mut Victim) -> Option<Vec<u32>> {
+    victim.go();
+    let mut still = vec![victim.pid()];
+    loop {
+        let line = victim.line()?;
+        match line.split_once(' ') {
+            Some(("CHILD", pid)) => still.push(pid.parse().expect("a PID")),
+            None if line == "STILL" => return Some(still),
+            _ => panic!("the torture program says {line}"),
+        }
+    }
 }
 
 /// What a tracer has said of its doubts so far, unless records were lost: then it is right.
