@@ -77,7 +77,8 @@ impl Space {
             self.raise(time, Doubt::Malformed, out);
             return None;
         };
-        // What those in the hole did, if anything, shows in a reading of the whole space.
+        // What those in the hole did, if anything, shows in a reading of the whole space: that which
+        // follows; or this, which may show what another thread is about to tell as well.
         let (checks, to_be_checked) = (cause == Cause::Seed, flags & flag::CHECKED != 0);
         match order {
             Order::First | Order::Again | Order::Next => {}
@@ -101,11 +102,8 @@ impl Space {
         let brk = self.move_to(commit);
         // Ids of the hook's counting stay while another thread is in the middle of an unmapping.
         let certain = flags & (flag::SEQUENCED | flag::COUNTED) != 0;
-        if whole
-            && certain
-            && checks
-            && let Some(why) = self.silent_error(order, was, commit, &effects)
-        {
+        let reread = whole && certain && order == Order::Again && checks;
+        if reread && let Some(why) = self.silent_error(was, commit, &effects) {
             self.raise(time, why, out);
         }
         let proven = self.verify(commit, whole, out) && whole;
@@ -204,15 +202,9 @@ impl Space {
         result
     }
 
-    /// A reading of what was known to be exact, of the same commit or after some that were not sent
-    /// for want of a change, must find no difference, but for names of files.
-    fn silent_error(
-        &self,
-        order: Order,
-        was: u64,
-        commit: &record::Commit,
-        effects: &[Effect],
-    ) -> Option<Doubt> {
+    /// A reading of what was known to be exact, of the same commit, must find no difference, but
+    /// for names of files.
+    fn silent_error(&self, was: u64, commit: &record::Commit, effects: &[Effect]) -> Option<Doubt> {
         if self.doubt.is_some() {
             return None;
         }
@@ -220,11 +212,10 @@ impl Space {
         let mut wrong = effects.iter().filter(|effect| !(renamed && is_rename(effect)));
         let at = wrong.next()?.start();
         let kernel = u64::from(commit.map_count);
-        match order {
-            Order::First | Order::Next | Order::Wrong => None,
-            Order::Hole(missing) => Some(Doubt::Hole(missing)),
-            Order::Again if was == kernel => Some(Doubt::Contradiction { at }),
-            Order::Again => Some(Doubt::Count { kernel, model: was }),
+        if was == kernel {
+            Some(Doubt::Contradiction { at })
+        } else {
+            Some(Doubt::Count { kernel, model: was })
         }
     }
 
