@@ -55,6 +55,28 @@ fn no_btf() {
     assert!(text.lines().any(|line| line.starts_with("tier     degraded")), "{text}");
 }
 
+/// A kernel that takes some of the programs, and refuses one in the middle, or the last.
+#[test]
+fn a_program_is_refused() {
+    const NAME: &str = "a_program_is_refused";
+    needs_root!("a_program_is_refused");
+    if !run(&mut mmaptrace(&["check"])).text().ends_with("tier     exact\n") {
+        return skip(NAME, "this kernel has the degraded tier only");
+    }
+    for program in ["unmapped_area", "call_exit"] {
+        let refused = format!("refuses the program {program}");
+        let traced = run(mmaptrace(&trace(&pid())).env("MMAPTRACE_REFUSE", program));
+        assert_eq!(traced.code(), Some(0), "{}", traced.stderr);
+        let tier = traced.stderr.lines().find(|line| line.contains("tier degraded"));
+        assert!(tier.is_some_and(|line| line.contains(&refused)), "{}", traced.stderr);
+        let checked = run(mmaptrace(&["check"]).env("MMAPTRACE_REFUSE", program));
+        assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
+        let text = checked.text();
+        assert!(text.contains(&refused), "{text}");
+        assert!(text.lines().any(|line| line.starts_with("tier     degraded")), "{text}");
+    }
+}
+
 /// No tracefs: nobody mounted it, or took it away.
 const WITHOUT_TRACEFS: &[&str] = &[
     "-m",

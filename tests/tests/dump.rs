@@ -4,8 +4,8 @@
 use std::process::Command;
 
 use mmaptrace_tests::{
-    Outcome, Tracer, assert_exact, difference, dump, dump_as, has, maps, needs_root, run, skip,
-    until, victim,
+    Outcome, Tracer, assert_exact, difference, dump, dump_as, has, maps, needs_root, often, run,
+    skip, until, victim,
 };
 
 #[test]
@@ -158,7 +158,7 @@ fn tracers_that_come_and_go_together() {
     std::thread::scope(|scope| {
         for _ in 0..6 {
             scope.spawn(|| {
-                for _ in 0..5 {
+                for _ in 0..often(5) {
                     let victim = victim!("stand_still");
                     let tracer = Tracer::attach(victim.pid(), &[]);
                     for _ in 0..5 {

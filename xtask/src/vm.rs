@@ -49,10 +49,6 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    fn is_all(&self) -> bool {
-        self.files.is_empty() && self.filter.is_none()
-    }
-
     fn has_file(&self, name: &str) -> bool {
         self.files.is_empty() || self.files.iter().any(|file| file == name)
     }

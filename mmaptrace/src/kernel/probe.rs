@@ -1,6 +1,6 @@
 //! The eBPF programs: loaded, attached, and the maps they share with this side.
 
-use std::process;
+use std::{env, process};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -173,6 +173,9 @@ fn attach(
         ebpf.program_mut(name).ok_or_else(|| LoadError::Object(format!("no program {name}")))?;
     let program: &mut BtfTracePoint =
         program.try_into().map_err(|e: ProgramError| refused(name, &e))?;
+    if env::var_os("MMAPTRACE_REFUSE").is_some_and(|refused| refused == name) {
+        return Err(LoadError::Refused { name, why: "MMAPTRACE_REFUSE asks for it".to_owned() });
+    }
     program.load(tracepoint, btf).map_err(|e| match e {
         ProgramError::Btf(_) => LoadError::Tracepoint(tracepoint),
         error => refused(name, &error),

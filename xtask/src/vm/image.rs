@@ -27,7 +27,7 @@ const PROLOGUE: &str = "\
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root MMAPTRACE_BIN=/bin/mmaptrace MMAPTRACE_VICTIM=/bin/victim
-export MMAPTRACE_TORTURE=/bin/torture
+export MMAPTRACE_TORTURE=/bin/torture MMAPTRACE_EMULATED=1
 export GLIBC_TUNABLES=glibc.pthread.rseq=0
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -44,11 +44,17 @@ ip link set lo up
 cd /root
 ";
 
-/// A kernel that lets nobody look into it, root included. It stays so: this comes last. The tool has
-/// to say that in one line.
+/// A kernel that lets nobody change it, and then one that lets nobody look into it either, root
+/// included. It stays so: this comes last. The tool has to say that in one line.
 const LOCKDOWN: &str = "\
 mount -t securityfs security /sys/kernel/security
-echo confidentiality > /sys/kernel/security/lockdown
+works() {
+    printf 'test %s ... ' $1; shift
+    if said=$(\"$@\" 2>&1)
+    then echo ok
+    else echo \"status $?: $said\"; echo FAILED
+    fi
+}
 refuses() {
     printf 'test %s ... ' $1; shift
     if said=$(\"$@\" 2>&1); then code=0; else code=$?; fi
@@ -58,6 +64,10 @@ refuses() {
     else echo \"status $code: $said\"; echo FAILED
     fi
 }
+echo integrity > /sys/kernel/security/lockdown
+works a_trace_is_allowed_with_integrity mmaptrace -p 1 -d 0.1
+works a_launch_is_allowed_with_integrity mmaptrace -- true
+echo confidentiality > /sys/kernel/security/lockdown
 LINES=1
 refuses a_trace_is_refused mmaptrace -p 1 -d 1
 LINES=9
@@ -117,7 +127,7 @@ fn script(programs: &Programs, tier: Tier, selection: &Selection) -> String {
     for name in programs.tests.keys().filter(|it| selection.has_file(it) && runs_there(it)) {
         run(name, &format!("/tests/{name} --test-threads=1{filter} 2>&1"));
     }
-    if selection.is_all() {
+    if selection.has_file("lockdown") && selection.filter.is_none() {
         run("lockdown", LOCKDOWN);
     }
     script + &format!("echo '{END}'\npoweroff -f\n")

@@ -4,6 +4,8 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use mmaptrace_tests::often;
+
 use crate::sys::{
     ANON, Case, Outcome, PAGE, R, RW, area, call, mmap, mprotect, munmap, must, open_self, ready,
     say, touch,
@@ -28,8 +30,9 @@ pub(crate) const CASES: &[Case] = &[
 /// So many threads contend.
 const THREADS: usize = 32;
 
-/// Runs `work` in all threads at once: of thread number and round.
+/// Runs `work` in all threads at once, [`often`]: of thread number and round.
 fn storm(rounds: usize, work: impl Fn(usize, usize) + Sync) {
+    let rounds = often(rounds);
     let start = Barrier::new(THREADS);
     together(THREADS, |thread| {
         start.wait();

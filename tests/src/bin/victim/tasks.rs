@@ -2,6 +2,8 @@
 
 use std::arch::asm;
 
+use mmaptrace_tests::often;
+
 use crate::sys::{
     ANON, Case, Outcome, PAGE, R, RW, Unsupported, area, call, if_supported, mmap, mprotect,
     munmap, must, ready, say, sleep_forever,
@@ -278,9 +280,9 @@ fn come_and_go(children: usize) -> Outcome {
 }
 
 fn generations() -> Outcome {
-    come_and_go(20_000)
+    come_and_go(often(20_000))
 }
 
 fn generations_for_long() -> Outcome {
-    come_and_go(100_000)
+    come_and_go(often(100_000))
 }
