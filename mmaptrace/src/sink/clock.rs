@@ -1,6 +1,9 @@
 //! Times: the kernel's monotonic nanoseconds as the clock on the wall tells them.
 
-use std::fmt::{self, Display, Formatter};
+use std::{
+    fmt::{self, Display, Formatter},
+    iter,
+};
 
 use crate::digits::Digits;
 
@@ -51,6 +54,13 @@ impl Clock {
     }
 }
 
+impl Epoch {
+    /// Seconds, and the nanoseconds of the next.
+    pub const fn parts(self) -> (u64, u32) {
+        (self.seconds, self.nanos)
+    }
+}
+
 impl Display for Epoch {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(Digits::decimal::<1>(self.seconds).as_str())?;
@@ -85,37 +95,41 @@ pub(crate) struct Stamp {
     pub(crate) before: u64,
 }
 
-impl Display for Stamp {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+impl Stamp {
+    /// Appends it.
+    pub(crate) fn push(&self, out: &mut String) {
         let &Self { times, clock, time, before } = self;
         match times {
-            Times::None => return Ok(()),
+            Times::None => return,
             Times::Seconds | Times::Micros => {
                 let (hours, minutes, seconds, micros) = clock.local(time);
-                f.write_str(Digits::decimal::<2>(hours).as_str())?;
-                f.write_str(":")?;
-                f.write_str(Digits::decimal::<2>(minutes).as_str())?;
-                f.write_str(":")?;
-                f.write_str(Digits::decimal::<2>(seconds).as_str())?;
+                out.push_str(Digits::decimal::<2>(hours).as_str());
+                out.push(':');
+                out.push_str(Digits::decimal::<2>(minutes).as_str());
+                out.push(':');
+                out.push_str(Digits::decimal::<2>(seconds).as_str());
                 if times == Times::Micros {
-                    f.write_str(".")?;
-                    f.write_str(Digits::decimal::<6>(micros.into()).as_str())?;
+                    out.push('.');
+                    out.push_str(Digits::decimal::<6>(micros.into()).as_str());
                 }
             }
             Times::Epoch => {
                 let Epoch { seconds, nanos } = clock.epoch(time);
-                f.write_str(Digits::decimal::<1>(seconds).as_str())?;
-                f.write_str(".")?;
-                f.write_str(Digits::decimal::<6>(u64::from(nanos / 1000)).as_str())?;
+                out.push_str(Digits::decimal::<1>(seconds).as_str());
+                out.push('.');
+                out.push_str(Digits::decimal::<6>(u64::from(nanos / 1000)).as_str());
             }
             Times::Relative => {
                 // A line of a call that was held back may tell of an earlier time.
                 let since = time.saturating_sub(before);
-                write!(f, "{:>6}.", Digits::decimal::<1>(since / NANOS).as_str())?;
-                f.write_str(Digits::decimal::<6>(since % NANOS / 1000).as_str())?;
+                let seconds = Digits::decimal::<1>(since / NANOS);
+                out.extend(iter::repeat_n(' ', 6_usize.saturating_sub(seconds.as_str().len())));
+                out.push_str(seconds.as_str());
+                out.push('.');
+                out.push_str(Digits::decimal::<6>(since % NANOS / 1000).as_str());
             }
         }
-        f.write_str(" ")
+        out.push(' ');
     }
 }
 
@@ -127,7 +141,12 @@ mod tests {
     fn as_strace_tells_the_time() {
         // 2024-11-21 09:46:40.123456789 UTC, an hour later on the wall.
         let clock = Clock { offset: 1_732_182_400_123_456_789 - 5_000, utc_offset: 3600 };
-        let show = |times| Stamp { times, clock, time: 5_000, before: 4_000 }.to_string();
+        let stamp = |stamp: Stamp| {
+            let mut text = String::new();
+            stamp.push(&mut text);
+            text
+        };
+        let show = |times| stamp(Stamp { times, clock, time: 5_000, before: 4_000 });
         assert_eq!(clock.epoch(5_000).to_string(), "1732182400.123456789");
         assert_eq!(show(Times::None), "");
         assert_eq!(show(Times::Seconds), "10:46:40 ");
@@ -136,8 +155,7 @@ mod tests {
         assert_eq!(show(Times::Relative), "     0.000001 ");
         let west = Clock { offset: 3_600 * 1_000_000_000, utc_offset: -7_200 };
         assert_eq!(
-            Stamp { times: Times::Seconds, clock: west, time: 86_400 * NANOS, before: 0 }
-                .to_string(),
+            stamp(Stamp { times: Times::Seconds, clock: west, time: 86_400 * NANOS, before: 0 }),
             "23:00:00 "
         );
     }

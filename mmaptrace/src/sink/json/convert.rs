@@ -5,11 +5,14 @@ use std::{borrow::Cow, num::NonZeroU64, sync::Arc};
 use mmaptrace_common::syscalls::X32_BIT;
 use mmaptrace_model::{Effect, Region, RegionName, event, stack::Place};
 
-use super::wire::{self, Bytes, Hex, Shown};
+use super::{
+    value::{Maybe, Plain},
+    wire::{self, Bytes, Decimal, Hex},
+};
 use crate::{
-    digits::Digits,
     sink::{
         Summary, View,
+        clock::Epoch,
         escape::comm,
         maps,
         summary::{Ended, ProcessSummary},
@@ -35,21 +38,26 @@ pub(super) fn image<'a>(path: &'a [u8], argv: &'a [Arc<[u8]>]) -> wire::Image<'a
     let argv_bytes = lossy
         .contains(&true)
         .then(|| argv.iter().map(|argument| Bytes(Cow::Borrowed(&**argument))).collect());
-    wire::Image { path, path_bytes, argv: argv_text, argv_bytes }
+    wire::Image {
+        path,
+        path_bytes: Maybe(path_bytes),
+        argv: argv_text,
+        argv_bytes: Maybe(argv_bytes),
+    }
 }
 
 pub(super) fn task(task: &event::Task) -> wire::Task<'_> {
     let (name, comm_bytes) = text(comm(&task.comm));
-    wire::Task { pid: task.pid, tid: task.tid, comm: name, comm_bytes }
+    wire::Task { pid: task.pid, tid: task.tid, comm: name, comm_bytes: Maybe(comm_bytes) }
 }
 
 pub(super) fn syscall<'a>(call: &'a event::Syscall, path: &'a [u8]) -> wire::Syscall<'a> {
     wire::Syscall {
         name: syscall::name(call),
         abi: match call.compat {
-            true => "ia32",
-            false if call.nr & X32_BIT != 0 => "x32",
-            false => "x86_64",
+            true => Plain("ia32"),
+            false if call.nr & X32_BIT != 0 => Plain("x32"),
+            false => Plain("x86_64"),
         },
         nr: call.nr,
         args: wire::Arguments { call, path },
@@ -57,7 +65,7 @@ pub(super) fn syscall<'a>(call: &'a event::Syscall, path: &'a [u8]) -> wire::Sys
     }
 }
 
-pub(super) fn cause(cause: &event::Cause) -> (&'static str, Option<wire::Syscall<'_>>) {
+pub(super) fn cause(cause: &event::Cause) -> (Plain<'static>, Option<wire::Syscall<'_>>) {
     use event::Cause;
     let (name, call) = match cause {
         Cause::Call(call) => ("call", Some(call)),
@@ -70,7 +78,7 @@ pub(super) fn cause(cause: &event::Cause) -> (&'static str, Option<wire::Syscall
         Cause::Fork => ("fork", None),
         Cause::Exec => ("exec", None),
     };
-    (name, call.map(|call| syscall(call, b"")))
+    (Plain(name), call.map(|call| syscall(call, b"")))
 }
 
 /// The stacks of an event of a space; `None` if there are none.
@@ -130,7 +138,7 @@ fn frame(named: &NamedFrame) -> wire::Frame {
         address: Hex(frame.address),
         place,
         path,
-        path_bytes,
+        path_bytes: Maybe(path_bytes),
         offset: offset.map(Hex),
         build_id: build_id.as_ref().map(|id| Bytes(Cow::Owned(id.to_vec()))),
         symbol: symbol.as_ref().map(|symbol| symbol.name.clone()),
@@ -177,10 +185,10 @@ pub(super) fn region<'a>(region: &Region, name: RegionName<'a>) -> wire::Region<
         flags: wire::Letters(region.flags),
         offset: Hex(region.offset()),
         dev: wire::Device(dev),
-        inode: Shown(Digits::decimal::<1>(inode)),
+        inode: Decimal(inode),
         name: shown,
-        name_bytes,
-        name_unknown: name == RegionName::Unknown,
+        name_bytes: Maybe(name_bytes),
+        name_unknown: Maybe((name == RegionName::Unknown).then_some(true)),
     }
 }
 
@@ -236,7 +244,7 @@ pub(super) fn status(status: u32) -> wire::Status {
     wire::Status { code: ended.code(), signal, core: core.unwrap_or(false) }
 }
 
-pub(super) fn end(summary: &Summary, time: wire::Time) -> wire::End<'_> {
+pub(super) fn end(summary: &Summary, time: Epoch) -> wire::End<'_> {
     wire::End {
         time,
         events: summary.events,
@@ -255,7 +263,7 @@ fn process(of: &ProcessSummary) -> wire::Process<'_> {
     wire::Process {
         pid: of.pid,
         comm: name,
-        comm_bytes,
+        comm_bytes: Maybe(comm_bytes),
         events: of.events,
         lost: of.lost,
         healed: of.healed,

@@ -7,13 +7,14 @@ use mmaptrace_model::{
     event::{SpaceId, Task},
     history::{Deed, Ending, Sum, Tally},
 };
-use serde::Serialize;
 
 use super::{
     convert,
-    wire::{self, Bytes, Hex, Shown, Time},
+    value::{Fields, Flat, Maybe, Plain, Value, key, object, tagged},
+    wire::{self, Bytes, Hex},
+    write_line,
 };
-use crate::sink::{Clock, Telling, View, maps};
+use crate::sink::{Clock, Telling, View, clock::Epoch, maps};
 
 /// What is known of an address in a space.
 #[derive(Clone, Copy, Debug)]
@@ -68,93 +69,83 @@ pub struct Compared<'a> {
     pub regions: Sum,
 }
 
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
-enum Line<'a> {
-    Who(Who<'a>),
-    Blame { region: Held<'a>, created: Option<Done<'a>>, parts: usize, changed: Option<Done<'a>> },
-    Diff { from: Side<'a>, to: Side<'a>, effects: Vec<wire::Effect<'a>>, totals: Totals },
-    DiffNames { from: Side<'a>, to: Side<'a>, names: Vec<Named<'a>> },
+tagged! {
+    #[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
+    enum Line<'a> by "type" {
+        Who = "who" (it: Who<'a>),
+        Blame = "blame" { region: Held<'a>, created: Option<Done<'a>>, parts: usize, changed: Option<Done<'a>> },
+        Diff = "diff" { from: Side<'a>, to: Side<'a>, effects: Vec<wire::Effect<'a>>, totals: Totals },
+        DiffNames = "diff_names" { from: Side<'a>, to: Side<'a>, names: Vec<Named<'a>> },
+    }
 }
 
-#[derive(Serialize)]
-struct Who<'a> {
-    address: Hex,
-    space: u64,
-    process: Option<wire::Task<'a>>,
-    mapped: bool,
-    region: Option<Held<'a>>,
-    created: Option<Done<'a>>,
-    changed: Option<Done<'a>>,
-    unmapped: Option<Done<'a>>,
-    moved_to: Option<Hex>,
-    end: Option<End>,
-}
+object! {
+    struct Who<'a> {
+        address: Hex,
+        space: u64,
+        process: Option<wire::Task<'a>>,
+        mapped: bool,
+        region: Option<Held<'a>>,
+        created: Option<Done<'a>>,
+        changed: Option<Done<'a>>,
+        unmapped: Option<Done<'a>>,
+        moved_to: Option<Hex>,
+        end: Option<End>,
+    }
 
-#[derive(Serialize)]
-struct End {
-    time: Time,
-    status: Option<wire::Status>,
-}
+    struct End {
+        time: Epoch,
+        status: Option<wire::Status>,
+    }
 
-/// A region, by what maps prints of it.
-#[derive(Serialize)]
-pub(super) struct Held<'a> {
-    start: Hex,
-    end: Hex,
-    size: u64,
-    perms: String,
-    name: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name_bytes: Option<Bytes<'a>>,
-}
+    /// A region, by what maps prints of it.
+    pub(super) struct Held<'a> {
+        start: Hex,
+        end: Hex,
+        size: u64,
+        perms: String,
+        name: Option<Cow<'a, str>>,
+        name_bytes: Maybe<Bytes<'a>>,
+    }
 
-#[derive(Serialize)]
-pub(super) struct Done<'a> {
-    time: Time,
-    id: u64,
-    #[serde(flatten)]
-    task: wire::Task<'a>,
-    cause: &'static str,
-    call: Option<wire::Syscall<'a>>,
-    stack: Option<wire::Stack>,
-}
+    pub(super) struct Done<'a> {
+        time: Epoch,
+        id: u64,
+        task: Flat<wire::Task<'a>>,
+        cause: Plain<'static>,
+        call: Option<wire::Syscall<'a>>,
+        stack: Option<wire::Stack>,
+    }
 
-#[derive(Serialize)]
-struct Side<'a> {
-    time: Time,
-    #[serde(flatten)]
-    task: wire::Task<'a>,
-    regions: u64,
-    bytes: u64,
-}
+    struct Side<'a> {
+        time: Epoch,
+        task: Flat<wire::Task<'a>>,
+        regions: u64,
+        bytes: u64,
+    }
 
-#[derive(Serialize)]
-struct Amount {
-    regions: u64,
-    bytes: u64,
-}
+    struct Amount {
+        regions: u64,
+        bytes: u64,
+    }
 
-#[derive(Serialize)]
-struct Totals {
-    added: Amount,
-    removed: Amount,
-    grown: Amount,
-    shrunk: Amount,
-    protected: Amount,
-    renamed: Amount,
-    replaced: Amount,
-    flagged: Amount,
-}
+    struct Totals {
+        added: Amount,
+        removed: Amount,
+        grown: Amount,
+        shrunk: Amount,
+        protected: Amount,
+        renamed: Amount,
+        replaced: Amount,
+        flagged: Amount,
+    }
 
-#[derive(Serialize)]
-struct Named<'a> {
-    name: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name_bytes: Option<Bytes<'a>>,
-    from: Amount,
-    to: Amount,
+    struct Named<'a> {
+        name: Option<Cow<'a, str>>,
+        name_bytes: Maybe<Bytes<'a>>,
+        from: Amount,
+        to: Amount,
+    }
 }
 
 /// Writes what is known of an address.
@@ -177,14 +168,14 @@ pub fn write_known(
         unmapped: known.unmapped.map(|it| done(it, telling)),
         moved_to: known.moved_to.map(Hex),
         end: known.end.map(|(end, time)| End {
-            time: Shown(telling.clock.epoch(time)),
+            time: telling.clock.epoch(time),
             status: match end {
                 Ending::Exit(status) => status.map(convert::status),
                 Ending::Exec => None,
             },
         }),
     });
-    write(out, &line)
+    write_line(out, &line)
 }
 
 /// Writes a region and who made it.
@@ -202,7 +193,7 @@ pub fn write_blame(
         parts: blamed.parts,
         changed: blamed.changed.map(|it| done(it, telling)),
     };
-    write(out, &line)
+    write_line(out, &line)
 }
 
 /// Writes what has changed in one address space.
@@ -227,7 +218,7 @@ pub fn write_diff(
         flagged: amount(tally.flagged),
     };
     let effects = effects.iter().map(|it| convert::effect(it, SpaceId(0), view)).collect();
-    write(out, &Line::Diff { from: side(&from), to: side(&to), effects, totals })
+    write_line(out, &Line::Diff { from: side(&from), to: side(&to), effects, totals })
 }
 
 /// Writes how much of each name two maps have.
@@ -241,34 +232,28 @@ pub fn write_diff_names<'a>(
 ) -> io::Result<()> {
     let names = names.map(|(name, [from, to])| {
         let (name, name_bytes) = name_of(Some(name));
-        Named { name, name_bytes, from: amount(from), to: amount(to) }
+        Named { name, name_bytes: Maybe(name_bytes), from: amount(from), to: amount(to) }
     });
     let names = names.collect();
-    write(out, &Line::DiffNames { from: side(&from), to: side(&to), names })
+    write_line(out, &Line::DiffNames { from: side(&from), to: side(&to), names })
 }
 
 fn side<'a>(of: &Compared<'a>) -> Side<'a> {
     let Sum { count: regions, bytes } = of.regions;
-    let time = Shown(of.clock.epoch(of.time));
-    Side { time, task: convert::task(of.owner), regions, bytes }
+    let time = of.clock.epoch(of.time);
+    Side { time, task: Flat(convert::task(of.owner)), regions, bytes }
 }
 
 const fn amount(Sum { count: regions, bytes }: Sum) -> Amount {
     Amount { regions, bytes }
 }
 
-pub(super) fn write(out: &mut dyn io::Write, line: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(line)?;
-    line.push(b'\n');
-    out.write_all(&line)
-}
-
 pub(super) fn done<'a>(deed: &'a Deed, telling: Telling<'_>) -> Done<'a> {
     let (cause, call) = convert::cause(&deed.cause);
     Done {
-        time: Shown(telling.clock.epoch(deed.time)),
+        time: telling.clock.epoch(deed.time),
         id: deed.id,
-        task: convert::task(&deed.task),
+        task: Flat(convert::task(&deed.task)),
         cause,
         call,
         stack: convert::user_stack(deed.stacks.user, telling.stacks.of(deed)),
@@ -283,7 +268,7 @@ pub(super) fn held<'a>(region: &Region, name: Option<&'a [u8]>) -> Held<'a> {
         size: region.size(),
         perms: maps::permissions(region.flags),
         name,
-        name_bytes,
+        name_bytes: Maybe(name_bytes),
     }
 }
 

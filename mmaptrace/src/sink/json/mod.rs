@@ -3,6 +3,7 @@
 mod convert;
 mod history;
 mod report;
+mod value;
 mod wire;
 
 use std::{
@@ -17,12 +18,13 @@ use mmaptrace_model::{
     history::Crowded,
 };
 
-use super::{Clock, Dump, Filter, Sink, Start, Summary, View, owners::Owners};
+use super::{Clock, Dump, Filter, Sink, Start, Summary, View, clock::Epoch, owners::Owners};
 pub use history::{
     Blamed, Compared, Known, write_blame, write_diff, write_diff_names, write_known,
 };
 pub use report::{write_exposed, write_population, write_shared, write_site};
-use wire::{Line, Shown, Time};
+use value::{Flat, Maybe, Value};
+use wire::Line;
 
 /// Writes events as lines of JSON. Nothing is held back: a call's commits come before the call.
 #[derive(Debug)]
@@ -33,8 +35,8 @@ pub struct Json<W> {
     owners: Owners,
     /// Of the threads whose call's effects were too small to be shown so far, whether all were.
     hidden: BTreeMap<u32, bool>,
-    /// The bytes of the line that goes out.
-    bytes: Vec<u8>,
+    /// Room for the line that goes out.
+    text: String,
 }
 
 impl<W: Write> Json<W> {
@@ -46,17 +48,17 @@ impl<W: Write> Json<W> {
             filter,
             owners: Owners::default(),
             hidden: BTreeMap::new(),
-            bytes: Vec::new(),
+            text: String::new(),
         }
     }
 
     fn write(&mut self, line: &Line<'_>) -> io::Result<()> {
-        encode(&mut self.bytes, line)?;
-        self.out.write_all(&self.bytes)
+        encode(&mut self.text, line);
+        self.out.write_all(self.text.as_bytes())
     }
 
-    fn time(&self, time: u64) -> Time {
-        Shown(self.clock.epoch(time))
+    fn time(&self, time: u64) -> Epoch {
+        self.clock.epoch(time)
     }
 
     fn process(&self, space: SpaceId, view: &dyn View) -> Option<u32> {
@@ -102,7 +104,7 @@ impl<W: Write> Json<W> {
                     time: self.time(*time),
                     space: space.0,
                     process: self.process(*space, view),
-                    task: convert::task(task),
+                    task: Flat(convert::task(task)),
                     id: *id,
                     cause,
                     call,
@@ -115,7 +117,7 @@ impl<W: Write> Json<W> {
                     brk: brk
                         .map(|(from, to)| wire::Move { from: wire::Hex(from), to: wire::Hex(to) }),
                     exact: *exact,
-                    stack: convert::stacks(self.filter.stacks(*stacks), *space, view),
+                    stack: Maybe(convert::stacks(self.filter.stacks(*stacks), *space, view)),
                 })
             }
             Event::Call { time, space, task, call, result, text, commits, stacks, duration } => {
@@ -126,13 +128,13 @@ impl<W: Write> Json<W> {
                 Line::Call(wire::Call {
                     time: self.time(*time),
                     space: space.0,
-                    task: convert::task(task),
+                    task: Flat(convert::task(task)),
                     call: convert::syscall(call, text),
                     result: wire::Returned(outcome),
                     error: outcome.error(),
                     commits,
-                    duration: self.filter.duration(*duration),
-                    stack: convert::stacks(self.filter.stacks(*stacks), *space, view),
+                    duration: Maybe(self.filter.duration(*duration)),
+                    stack: Maybe(convert::stacks(self.filter.stacks(*stacks), *space, view)),
                 })
             }
             Event::Exec { time, space, task, old_tid, path, argv, cut } => {
@@ -142,9 +144,9 @@ impl<W: Write> Json<W> {
                 Line::Exec(wire::Exec {
                     time: self.time(*time),
                     space: space.0,
-                    task: convert::task(task),
+                    task: Flat(convert::task(task)),
                     old_tid: *old_tid,
-                    image: convert::image(path, argv),
+                    image: Flat(convert::image(path, argv)),
                     cut: *cut,
                 })
             }
@@ -155,14 +157,14 @@ impl<W: Write> Json<W> {
                 Line::Fork(wire::Fork {
                     time: self.time(*time),
                     space: space.0,
-                    task: convert::task(task),
+                    task: Flat(convert::task(task)),
                     child: convert::task(child),
                     shared: *shared,
                 })
             }
             Event::Exit { time, task, status, last, commits } => Line::Exit(wire::Exit {
                 time: self.time(*time),
-                task: convert::task(task),
+                task: Flat(convert::task(task)),
                 status: status.map(convert::status),
                 last: *last,
                 commits,
@@ -200,12 +202,12 @@ impl<W: Write> Sink for Json<W> {
     fn event(&mut self, event: &Event, view: &dyn View) -> io::Result<()> {
         self.owners.note(event);
         if !self.all_hidden(event) {
-            let mut bytes = mem::take(&mut self.bytes);
+            let mut text = mem::take(&mut self.text);
             if let Some(line) = self.line(event, view) {
-                encode(&mut bytes, &line)?;
-                self.out.write_all(&bytes)?;
+                encode(&mut text, &line);
+                self.out.write_all(text.as_bytes())?;
             }
-            self.bytes = bytes;
+            self.text = text;
         }
         if let Event::End { space, .. } = event {
             self.owners.forget(*space);
@@ -245,11 +247,10 @@ impl<W: Write> Sink for Json<W> {
 }
 
 /// A line and its end, in place of what was there.
-fn encode(bytes: &mut Vec<u8>, line: &Line<'_>) -> io::Result<()> {
-    bytes.clear();
-    serde_json::to_writer(&mut *bytes, line)?;
-    bytes.push(b'\n');
-    Ok(())
+fn encode(text: &mut String, line: &impl Value) {
+    text.clear();
+    line.write(text);
+    text.push('\n');
 }
 
 /// Writes a dump as one line, as `dump --format json` prints it and as it stands in the stream.
@@ -257,14 +258,18 @@ fn encode(bytes: &mut Vec<u8>, line: &Line<'_>) -> io::Result<()> {
 /// # Errors
 /// What the writer says.
 pub fn write_dump(out: &mut dyn Write, dump: &Dump<'_>, clock: Clock) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    encode(&mut bytes, &dump_line(dump, clock))?;
-    out.write_all(&bytes)
+    write_line(out, &dump_line(dump, clock))
+}
+
+fn write_line(out: &mut dyn Write, line: &impl Value) -> io::Result<()> {
+    let mut text = String::new();
+    encode(&mut text, line);
+    out.write_all(text.as_bytes())
 }
 
 fn dump_line<'a>(dump: &Dump<'a>, clock: Clock) -> Line<'a> {
     Line::Dump(wire::Dump {
-        time: Shown(clock.epoch(dump.time)),
+        time: clock.epoch(dump.time),
         pid: dump.pid,
         commit: dump.commit,
         exact: dump.doubt.is_none(),

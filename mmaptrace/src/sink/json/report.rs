@@ -6,75 +6,72 @@ use mmaptrace_model::{
     event::Task,
     history::{Exposed, Figures, How, Population, Shared, Site},
 };
-use serde::Serialize;
 
 use super::{
     convert,
-    history::{Done, Held, done, held, write},
-    wire::{self, Bytes, Hex, Shown},
+    history::{Done, Held, done, held},
+    value::{Fields, Maybe, Plain, Value, key, object, tagged},
+    wire::{self, Bytes, Decimal, Hex},
+    write_line,
 };
 use crate::sink::{Telling, escape::comm, maps};
 
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Line<'a> {
-    Site(SiteLine<'a>),
-    Population { process: Option<wire::Task<'a>>, regions: u64, peak: u64, limit: u64 },
-    Exposed(ExposedLine<'a>),
-    Shared(SharedLine<'a>),
+tagged! {
+    enum Line<'a> by "type" {
+        Site = "site" (it: SiteLine<'a>),
+        Population = "population" { process: Option<wire::Task<'a>>, regions: u64, peak: u64, limit: u64 },
+        Exposed = "exposed" (it: ExposedLine<'a>),
+        Shared = "shared" (it: SharedLine<'a>),
+    }
 }
 
-#[derive(Serialize)]
-struct SiteLine<'a> {
-    pid: u32,
-    comm: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    comm_bytes: Option<Bytes<'a>>,
-    cause: &'static str,
-    call: Option<Cow<'static, str>>,
-    perms: Option<String>,
-    file: Option<bool>,
-    stack: Option<wire::Stack>,
-    held: u64,
-    regions: u64,
-    reserved: u64,
-    peak: u64,
-    churn: u64,
-    mapped: u64,
-    lifetime: Option<Lifetime>,
-    splits: u64,
-}
+object! {
+    struct SiteLine<'a> {
+        pid: u32,
+        comm: Cow<'a, str>,
+        comm_bytes: Maybe<Bytes<'a>>,
+        cause: Plain<'static>,
+        call: Option<Cow<'static, str>>,
+        perms: Option<String>,
+        file: Option<bool>,
+        stack: Option<wire::Stack>,
+        held: u64,
+        regions: u64,
+        reserved: u64,
+        peak: u64,
+        churn: u64,
+        mapped: u64,
+        lifetime: Option<Lifetime>,
+        splits: u64,
+    }
 
-#[derive(Serialize)]
-struct Lifetime {
-    min: u64,
-    mean: u64,
-    max: u64,
-}
+    struct Lifetime {
+        min: u64,
+        mean: u64,
+        max: u64,
+    }
 
-#[derive(Serialize)]
-struct ExposedLine<'a> {
-    space: u64,
-    process: Option<wire::Task<'a>>,
-    how: &'static str,
-    region: Held<'a>,
-    first: Option<Done<'a>>,
-    second: Option<Done<'a>>,
-    implied: bool,
-    times: u64,
-}
+    struct ExposedLine<'a> {
+        space: u64,
+        process: Option<wire::Task<'a>>,
+        how: &'static str,
+        region: Held<'a>,
+        first: Option<Done<'a>>,
+        second: Option<Done<'a>>,
+        implied: bool,
+        times: u64,
+    }
 
-#[derive(Serialize)]
-struct SharedLine<'a> {
-    dev: String,
-    inode: Shown<u64>,
-    path: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path_bytes: Option<Bytes<'a>>,
-    start: Hex,
-    end: Hex,
-    writable: Option<Done<'a>>,
-    executable: Option<Done<'a>>,
+    struct SharedLine<'a> {
+        dev: String,
+        inode: Decimal,
+        path: Option<Cow<'a, str>>,
+        path_bytes: Maybe<Bytes<'a>>,
+        start: Hex,
+        end: Hex,
+        writable: Option<Done<'a>>,
+        executable: Option<Done<'a>>,
+    }
 }
 
 /// Writes what a site of a report has come to.
@@ -95,7 +92,7 @@ pub fn write_site(
     let line = SiteLine {
         pid: *pid,
         comm,
-        comm_bytes,
+        comm_bytes: Maybe(comm_bytes),
         cause,
         call: call.map(|call| call.name),
         perms: pages.map(|kind| maps::permissions(kind.flags)),
@@ -110,7 +107,7 @@ pub fn write_site(
         lifetime: lifetimes.mean().map(lifetime),
         splits,
     };
-    write(out, &Line::Site(line))
+    write_line(out, &Line::Site(line))
 }
 
 /// Writes how many regions a space has, and may have.
@@ -125,7 +122,7 @@ pub fn write_population(
     let owner = population.owner.map(process);
     let process = owner.as_ref().map(convert::task);
     let Population { now: regions, peak, .. } = *population;
-    write(out, &Line::Population { process, regions, peak, limit })
+    write_line(out, &Line::Population { process, regions, peak, limit })
 }
 
 /// Writes pages that were writable and executable.
@@ -153,7 +150,7 @@ pub fn write_exposed(
         implied: exposed.implied,
         times: exposed.times,
     });
-    write(out, &line)
+    write_line(out, &line)
 }
 
 /// Writes a file that was mapped both ways.
@@ -170,15 +167,15 @@ pub fn write_shared(
     let (path, path_bytes) = shared.name.as_deref().map(convert::text).unzip();
     let line = Line::Shared(SharedLine {
         dev: format!("{major:02x}:{minor:02x}"),
-        inode: Shown(shared.ino),
+        inode: Decimal(shared.ino),
         path,
-        path_bytes: path_bytes.flatten(),
+        path_bytes: Maybe(path_bytes.flatten()),
         start: Hex(start),
         end: Hex(end),
         writable: shared.writable.as_deref().map(|deed| done(deed, telling)),
         executable: shared.executable.as_deref().map(|deed| done(deed, telling)),
     });
-    write(out, &line)
+    write_line(out, &line)
 }
 
 const fn process((pid, comm): (u32, [u8; 16])) -> Task {

@@ -12,7 +12,7 @@ mod style;
 pub(crate) mod why;
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{HashMap, hash_map::Entry},
     fmt,
     io::{self, Write},
     mem,
@@ -51,7 +51,7 @@ pub struct Text<W> {
     filter: Filter,
     owners: Owners,
     /// The calls that have done something and not returned yet, by thread.
-    held: BTreeMap<u32, Held>,
+    held: HashMap<u32, Held>,
     /// An empty string with room for the lines of a commit: that of a call that returned.
     spare: String,
     page: Page,
@@ -90,7 +90,7 @@ impl<W: Write> Text<W> {
             out,
             filter,
             owners: Owners::default(),
-            held: BTreeMap::new(),
+            held: HashMap::new(),
             spare: String::new(),
             page: Page::new(style, clock),
         }
@@ -305,7 +305,10 @@ impl<W: Write> Text<W> {
     /// Shows the effects that came up to then as those of unfinished calls.
     fn release(&mut self, before: u64) {
         let mut held = mem::take(&mut self.held);
-        for held in held.values_mut().filter(|held| held.since <= before) {
+        let mut due: Vec<_> = held.values_mut().filter(|held| held.since <= before).collect();
+        // A recording shows them in the same order.
+        due.sort_unstable_by_key(|held| held.task.tid);
+        for held in due {
             self.unfinished(held);
         }
         self.held = held;

@@ -61,8 +61,7 @@ impl Page {
         let style = self.palette.alarm;
         push(&mut self.lines, format_args!("{style}!!! "));
         if let Some(time) = time {
-            let stamp = self.stamp(time);
-            push(&mut self.lines, format_args!("{stamp}"));
+            self.stamp(time).push(&mut self.lines);
         }
         if let Some(task) = task {
             let name = Escaped(comm(&task.comm));
@@ -94,13 +93,14 @@ impl Page {
             push_who(&mut self.who, task);
         }
         self.prefix.clear();
-        push(&mut self.prefix, format_args!("{stamp}"));
+        stamp.push(&mut self.prefix);
         self.prefix.push_str(&self.who);
         let from = self.lines.len();
         self.lines.push_str(&self.prefix);
         push(&mut self.lines, text);
         if let Some(result) = result {
-            let width = self.lines[from..].chars().count();
+            let line = &self.lines[from..];
+            let width = if line.is_ascii() { line.len() } else { line.chars().count() };
             let padding = RESULT_COLUMN.saturating_sub(width).max(1);
             self.lines.extend(iter::repeat_n(' ', padding));
             self.lines.push_str("= ");
