@@ -29,6 +29,13 @@ impl Batch {
         Self { events, ..Self::default() }
     }
 
+    /// Empties it, to be filled after so many events. Its room stays.
+    pub fn restart(&mut self, events: u64) {
+        self.bytes.clear();
+        self.items.clear();
+        (self.events, self.times, self.flags) = (events, None, 0);
+    }
+
     /// Adds an item.
     ///
     /// # Panics

@@ -19,9 +19,18 @@ const QUEUE: usize = 1 << 22;
 
 /// A file, a pipe or a terminal that gets whole lines: where writing fails in the middle of one, a
 /// file is cut back to the last that is complete.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Output {
     shared: Arc<Shared>,
+    /// Not handed on yet; may end in the middle of a line.
+    gathered: Vec<u8>,
+}
+
+impl Clone for Output {
+    /// Another way to the same, with nothing gathered.
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), gathered: Vec::new() }
+    }
 }
 
 #[derive(Debug)]
@@ -34,8 +43,6 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Not handed on yet; may end in the middle of a line.
-    gathered: Vec<u8>,
     /// Handed on: whole lines.
     waiting: Vec<u8>,
     /// The thread is in the middle of writing.
@@ -73,7 +80,7 @@ impl Output {
         });
         let writer = Arc::clone(&shared);
         thread::Builder::new().name("output".to_owned()).spawn(move || writer.write_all(sink))?;
-        Ok(Self { shared })
+        Ok(Self { shared, gathered: Vec::new() })
     }
 
     /// Whether so much waits for the reader that no more should come.
@@ -85,6 +92,17 @@ impl Output {
     pub fn make_room(&self) {
         let full = |state: &mut State| state.error.is_none() && state.waiting.len() > QUEUE;
         drop(self.shared.changed.wait_while(self.shared.lock(), full));
+    }
+
+    /// Hands on the first so many bytes of what was gathered.
+    fn hand_on(&mut self, length: usize) -> io::Result<()> {
+        let mut state = self.shared.lock();
+        let lines = self.gathered.drain(..length);
+        if length > 0 && state.error.is_none() {
+            state.waiting.extend_from_slice(lines.as_slice());
+            self.shared.changed.notify_all();
+        }
+        state.result()
     }
 
     /// Waits until all that was flushed is written.
@@ -108,24 +126,17 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.shared.lock();
-        state.result()?;
-        state.gathered.extend_from_slice(bytes);
-        if state.gathered.len() > BATCH
-            && let Some(at) = state.gathered.iter().rposition(|&byte| byte == b'\n')
+        self.gathered.extend_from_slice(bytes);
+        if self.gathered.len() > BATCH
+            && let Some(at) = self.gathered.iter().rposition(|&byte| byte == b'\n')
         {
-            let rest = state.gathered.split_off(at + 1);
-            let lines = mem::replace(&mut state.gathered, rest);
-            self.shared.hand_on(&mut state, &lines);
+            self.hand_on(at + 1)?;
         }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let mut state = self.shared.lock();
-        let lines = mem::take(&mut state.gathered);
-        self.shared.hand_on(&mut state, &lines);
-        state.result()
+        self.hand_on(self.gathered.len())
     }
 }
 
@@ -142,13 +153,6 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics in between that could leave it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn hand_on(&self, state: &mut State, lines: &[u8]) {
-        if !lines.is_empty() && state.error.is_none() {
-            state.waiting.extend_from_slice(lines);
-            self.changed.notify_all();
-        }
     }
 
     /// The thread: writes what waits, until the process ends or writing fails.
@@ -217,7 +221,8 @@ mod tests {
         let error = full.finish(PATIENCE).expect_err("it is full");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert!(error.to_string().starts_with("/dev/full: "), "{error}");
-        assert!(full.write_all(b"line\n").is_err(), "it stays so");
+        full.write_all(b"line\n").expect("gathered");
+        assert!(full.flush().is_err(), "it stays so");
     }
 
     #[test]

@@ -67,6 +67,8 @@ enum Job {
 struct Shared {
     /// Bytes of records that wait.
     waiting: AtomicUsize,
+    /// One that is written: its room is used again.
+    spare: Mutex<Option<Batch>>,
     /// Why the thread has ended before its time.
     error: Mutex<Option<io::Error>>,
 }
@@ -210,7 +212,9 @@ impl Recorder {
             return Ok(());
         }
         let events = model.totals().events;
-        let batch = mem::replace(&mut self.batch, Batch::new(events));
+        let mut next = lock(&self.shared.spare).take().unwrap_or_default();
+        next.restart(events);
+        let batch = mem::replace(&mut self.batch, next);
         let size = batch.size();
         self.shared.waiting.fetch_add(size, Ordering::Relaxed);
         self.send(Job::Items(batch))?;
@@ -233,9 +237,13 @@ impl Shared {
     /// The thread: until the recorder is gone, or writing fails.
     fn work(&self, mut writer: Writer<Store>, jobs: &Receiver<Job>) {
         for job in jobs {
-            let size = if let Job::Items(batch) = &job { batch.size() } else { 0 };
             let written = match job {
-                Job::Items(batch) => writer.items(&batch),
+                Job::Items(batch) => {
+                    let written = writer.items(&batch);
+                    self.waiting.fetch_sub(batch.size(), Ordering::Relaxed);
+                    *lock(&self.spare) = Some(batch);
+                    written
+                }
                 Job::Keyframe { model, events } => {
                     writer.out().begin_segment();
                     writer.keyframe(&model, events)
@@ -247,7 +255,6 @@ impl Shared {
                     Ok(())
                 }
             };
-            self.waiting.fetch_sub(size, Ordering::Relaxed);
             if let Err(error) = written {
                 writer.out().cut();
                 *lock(&self.error) = Some(error);
