@@ -39,6 +39,15 @@ pub fn start(tier: Tier, calls: bool) -> Start {
     }
 }
 
+/// Gives back what was freed. To load programs takes many times the memory that tracing does.
+pub fn give_back_memory() {
+    // SAFETY: a plain call.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// What local time is ahead of UTC, in seconds, at a time in seconds since the epoch.
 pub fn utc_offset(seconds: i64) -> i32 {
     // SAFETY: `tm` is plain data, and both are locals.

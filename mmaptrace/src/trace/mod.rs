@@ -84,6 +84,7 @@ async fn trace(mut config: Trace, launch: Option<Launch>) -> Result<Exit> {
         Some(advice) => anyhow!("{error}; {advice}"),
         None => anyhow!(error),
     })?;
+    machine::give_back_memory();
     // Only now: a file that is there already is lost by it.
     let mut engine = engine(&config, source)?;
     if let Some(why) = why.filter(|_| !config.quiet) {
