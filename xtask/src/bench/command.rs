@@ -17,6 +17,8 @@ pub(crate) struct Run {
     pub(crate) wall: Duration,
     /// CPU time of it and of those that it started and waited for.
     pub(crate) cpu: Duration,
+    /// The most memory that it had at a time, in bytes.
+    pub(crate) memory: u64,
     /// What it wrote to standard output.
     pub(crate) out: String,
     /// What it wrote to standard error.
@@ -49,15 +51,15 @@ pub(crate) fn run(command: &mut Command) -> Result<Run> {
     if let Some(complaints) = complaints.and_then(|thread| thread.join().ok()) {
         err = String::from_utf8_lossy(&complaints?).into_owned();
     }
-    let (status, cpu) = wait(&child)?;
+    let (status, cpu, memory) = wait(&child)?;
     let wall = began.elapsed();
     let why = err.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     ensure!(status.success(), "{program} failed ({status}): {why}");
-    Ok(Run { wall, cpu, out, err })
+    Ok(Run { wall, cpu, memory, out, err })
 }
 
-/// Waits for a child, and for the CPU time that it used.
-fn wait(child: &Child) -> Result<(ExitStatus, Duration)> {
+/// Waits for a child, and tells the CPU time that it used, and the most memory, in bytes.
+fn wait(child: &Child) -> Result<(ExitStatus, Duration, u64)> {
     let mut status = 0;
     // SAFETY: all zeroes are a `rusage`.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -71,7 +73,7 @@ fn wait(child: &Child) -> Result<(ExitStatus, Duration)> {
         .map(|time| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000))
         .iter()
         .sum();
-    Ok((ExitStatus::from_raw(status), time))
+    Ok((ExitStatus::from_raw(status), time, 1024 * usage.ru_maxrss as u64))
 }
 
 /// A process in the background, which is ended when this is dropped.

@@ -6,6 +6,8 @@
 mod command;
 mod contestants;
 mod figures;
+mod hooks;
+mod machine;
 mod model;
 mod others;
 mod process;
@@ -22,6 +24,9 @@ use crate::{
     document,
     workspace::{built, cargo, is_root, root, succeed, target_dir},
 };
+
+/// What the tool says once it follows what it is to follow.
+const ATTACHED: &str = "^C ends it";
 
 /// What is the same for all benchmarks.
 struct Bench {
@@ -47,9 +52,11 @@ impl Bench {
 type Part = fn(&Bench) -> Result<Vec<Section>>;
 
 /// The parts of the report, by the names that `--only` takes.
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 7] = [
     ("traced", traced::sections),
     ("others", others::sections),
+    ("hooks", hooks::sections),
+    ("machine", machine::sections),
     ("process", process::sections),
     ("stream", stream::sections),
     ("model", model::sections),
@@ -73,7 +80,7 @@ pub(crate) fn bench(quick: bool, only: Option<&str>) -> Result<()> {
         tool: built("mmaptrace", true)?,
         load: built("load", true)?,
         scratch,
-        rounds: if quick { 3 } else { 5 },
+        rounds: 3,
         quick,
     };
     let mut report = about(quick)?;

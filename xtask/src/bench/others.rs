@@ -14,8 +14,7 @@ use super::{
 };
 
 /// What another process does meanwhile, and how often.
-const LOADS: [(&str, usize); 3] =
-    [("getppid", 10_000_000), ("fault", 1_000_000), ("pair", 500_000)];
+const LOADS: [(&str, usize); 3] = [("getppid", 5_000_000), ("fault", 500_000), ("pair", 250_000)];
 
 /// How long a tracer gets to attach: the peers do not say when they have.
 const SETTLE: Duration = Duration::from_secs(3);

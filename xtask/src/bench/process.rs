@@ -2,14 +2,14 @@
 
 use std::{
     process::Command,
-    thread::sleep,
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use super::{
-    Bench,
+    ATTACHED, Bench,
     command::{Background, Waiting, run},
     figures::Figures,
     report::Section,
@@ -18,9 +18,6 @@ use super::{
 
 /// As many regions as a process may have by default, nearly.
 const REGIONS: &str = "60000";
-
-/// What the tool says with `-v` once it follows a process.
-const ATTACHED: &str = "tracing PID";
 
 pub(super) fn sections(bench: &Bench) -> Result<Vec<Section>> {
     Ok(vec![large(bench)?, asked(bench)?, at_rest(bench)?])
@@ -148,27 +145,36 @@ fn at_rest(bench: &Bench) -> Result<Section> {
     let process = Background::until(Command::new(&bench.load).args(["regions", "1000"]), "mapped")?;
     let mut tool = Command::new(&bench.tool);
     let tracer = Background::until(tool.args(["-v", "-p", &process.pid().to_string()]), ATTACHED)?;
-    sleep(IDLE / 10);
+    thread::sleep(IDLE / 10);
     let before = tracer.cpu_time()?;
-    sleep(IDLE);
+    thread::sleep(IDLE);
     let used = tracer.cpu_time()?.saturating_sub(before);
     tracer.interrupt()?;
     section.row([
         format!("CPU time in {} idle seconds, ms", IDLE.as_secs()),
         format!("{:.0}", ms(used)),
     ]);
+    let start = run(Command::new(&bench.tool).args(["-q", "-o", "/dev/null", "--", "/bin/true"]))?;
+    section.row([
+        "most memory of one that starts and ends, the ring included, MiB".to_owned(),
+        format!("{:.1}", start.memory as f64 / f64::from(1 << 20)),
+    ]);
     for history in ["0", "64M"] {
         for operations in [200_000, 2_000_000] {
-            let (load, operations) = bench.load("pair", operations, 1);
+            let (mut load, operations) = bench.load("pair", operations, 1);
+            let load = Waiting::start(load.env("LOAD_REGIONS", "1000"))?;
             let mut tool = Command::new(&bench.tool);
-            tool.args(["--history", history, "-o", "/dev/null", "--"]);
-            tool.arg(load.get_program()).args(load.get_args()).env("LOAD_REGIONS", "1000");
-            let mut tool = Background::start(&mut tool)?;
+            tool.args(["-v", "--history", history, "-o", "/dev/null"]);
+            tool.args(["-p", &load.pid().to_string()]);
+            // Once it is there: to load the programs takes more for a moment.
+            let mut tool = Background::until(&mut tool, ATTACHED)?;
+            let load = thread::spawn(|| load.go());
             let mut most = 0;
             while tool.lives() {
                 most = most.max(tool.memory_without_ring().unwrap_or_default());
-                sleep(Duration::from_millis(50));
+                thread::sleep(Duration::from_millis(20));
             }
+            load.join().map_err(|_| anyhow!("the thread panicked"))??;
             section.row([
                 format!(
                     "most memory beside the ring, {} calls, `--history {history}`, MiB",
