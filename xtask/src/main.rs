@@ -75,8 +75,8 @@ enum Task {
         /// A tenth of the work, and print the report instead
         #[arg(long)]
         quick: bool,
-        /// Only a part, and print the report instead: traced, others, hooks, machine, process,
-        /// stream, model
+        /// Only a part, and print the report instead: traced, others, hooks, machine, kernels,
+        /// process, stream, model
         #[arg(long, value_name = "PART")]
         only: Option<String>,
     },

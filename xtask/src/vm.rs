@@ -20,13 +20,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use self::{
     build::Programs,
     console::Console,
     kernels::{FLAVOUR, KERNELS, Kernel},
-    machine::Qemu,
+    machine::{Pace, Qemu},
     packages::Packages,
     table::Column,
 };
@@ -73,6 +73,32 @@ pub(crate) fn vm(selection: &Selection) -> Result<Tally> {
     Ok(table::print(&columns))
 }
 
+/// Boots kernels, by name, in machines whose clocks count instructions, and runs a script there: what
+/// each is, and the lines that it printed.
+///
+/// # Errors
+/// When a machine cannot be had, or did not come to the end of the script.
+pub(crate) fn counted(names: &[&str], script: &str) -> Result<Vec<(String, Vec<String>)>> {
+    let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+    let programs = build::without_tests()?;
+    let mut packages = Packages::cached()?;
+    let qemu = Qemu::find(&mut packages)?;
+    let directory = target_dir()?.join("vm");
+    fs::create_dir_all(&directory)?;
+    let files = select(&names)?.into_iter().map(|kernel| Files::of(kernel, &mut packages));
+    let count = |files: Result<Files>| {
+        let files = files?;
+        let initrd = directory.join(format!("{}-counted.cpio", files.release));
+        image::write(&initrd, &programs, &files.busybox, &files.modules, script)?;
+        let mut lines = Vec::new();
+        let machine = qemu.boot(&files.kernel, &initrd, Pace::Counted)?;
+        machine.watch(PATIENCE, |line| lines.push(line.to_owned()));
+        ensure!(lines.iter().any(|line| line == console::END), "{} stopped", files.release);
+        Ok((files.release, lines))
+    };
+    at_once(files.collect(), count).into_iter().collect()
+}
+
 /// The rows of these names.
 fn select(names: &[String]) -> Result<Vec<&'static Kernel>> {
     let known = || KERNELS.iter().map(|kernel| kernel.name).collect::<Vec<_>>().join(", ");
@@ -113,12 +139,13 @@ fn run(
     fs::create_dir_all(&directory)?;
     let initrd = directory.join(format!("{}.cpio", kernel.name));
     let log = directory.join(format!("{}.log", kernel.name));
-    image::write(&initrd, programs, &files.busybox, &files.modules, kernel.tier, selection)?;
+    let script = image::script(programs, kernel.tier, selection);
+    image::write(&initrd, programs, &files.busybox, &files.modules, &script)?;
     let mut file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     eprintln!("vm: {} boots; see {}", files.release, log.display());
     let start = Instant::now();
     let mut console = Console::default();
-    let off = qemu.boot(&files.kernel, &initrd)?.watch(PATIENCE, |line| {
+    let off = qemu.boot(&files.kernel, &initrd, Pace::Fast)?.watch(PATIENCE, |line| {
         // The log is for people; the tests do not fail for it.
         _ = writeln!(file, "{:7.1} {line}", start.elapsed().as_secs_f64());
         console.line(line);

@@ -7,6 +7,7 @@ mod command;
 mod contestants;
 mod figures;
 mod hooks;
+mod kernels;
 mod machine;
 mod model;
 mod others;
@@ -52,11 +53,12 @@ impl Bench {
 type Part = fn(&Bench) -> Result<Vec<Section>>;
 
 /// The parts of the report, by the names that `--only` takes.
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
     ("traced", traced::sections),
     ("others", others::sections),
     ("hooks", hooks::sections),
     ("machine", machine::sections),
+    ("kernels", kernels::sections),
     ("process", process::sections),
     ("stream", stream::sections),
     ("model", model::sections),

@@ -16,6 +16,7 @@ pub(crate) struct Programs {
     pub(crate) tool: PathBuf,
     pub(crate) victim: PathBuf,
     pub(crate) torture: PathBuf,
+    pub(crate) load: PathBuf,
     /// By name.
     pub(crate) tests: BTreeMap<String, PathBuf>,
 }
@@ -25,6 +26,16 @@ pub(crate) struct Programs {
 /// # Errors
 /// When cargo fails, which has then said why.
 pub(crate) fn build() -> Result<Programs> {
+    let tests =
+        executables("test", "test", &["--no-run", "--package", "mmaptrace-tests", "--test", "*"])?;
+    Ok(Programs { tests, ..without_tests()? })
+}
+
+/// Likewise, but not the tests.
+///
+/// # Errors
+/// See [`build`].
+pub(crate) fn without_tests() -> Result<Programs> {
     let packages = ["--package", "mmaptrace", "--package", "mmaptrace-tests"];
     let mut programs = executables("build", "bin", &[&packages[..], &["--bins"]].concat())?;
     let mut take = |name| programs.remove(name).with_context(|| format!("cargo built no {name}"));
@@ -32,11 +43,8 @@ pub(crate) fn build() -> Result<Programs> {
         tool: take("mmaptrace")?,
         victim: take("victim")?,
         torture: take("torture")?,
-        tests: executables(
-            "test",
-            "test",
-            &["--no-run", "--package", "mmaptrace-tests", "--test", "*"],
-        )?,
+        load: take("load")?,
+        tests: BTreeMap::new(),
     })
 }
 

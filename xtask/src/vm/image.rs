@@ -74,7 +74,7 @@ LINES=9
 refuses check_says_why mmaptrace check
 ";
 
-/// Writes the file system for a kernel to `path`.
+/// Writes the file system for a kernel, which runs `script`, to `path`.
 ///
 /// # Errors
 /// When a file cannot be read, or `path` not be written.
@@ -83,8 +83,7 @@ pub(crate) fn write(
     programs: &Programs,
     busybox: &Path,
     modules: &[PathBuf],
-    tier: Tier,
-    selection: &Selection,
+    script: &str,
 ) -> Result<()> {
     let mut archive = Archive::new();
     for directory in DIRECTORIES {
@@ -92,12 +91,14 @@ pub(crate) fn write(
     }
     let read =
         |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    archive.program("init", script(programs, tier, selection).as_bytes());
+    let init = format!("{PROLOGUE}{script}echo '{END}'\npoweroff -f\n");
+    archive.program("init", init.as_bytes());
     archive.file("etc/passwd", b"root:x:0:0::/root:/bin/sh\n");
     archive.program("bin/busybox", &read(busybox)?);
     archive.program("bin/mmaptrace", &read(&programs.tool)?);
     archive.program("bin/victim", &read(&programs.victim)?);
     archive.program("bin/torture", &read(&programs.torture)?);
+    archive.program("bin/load", &read(&programs.load)?);
     for (name, path) in &programs.tests {
         archive.program(&format!("tests/{name}"), &read(path)?);
     }
@@ -111,9 +112,9 @@ pub(crate) fn write(
 /// Tests that run where there is no other tier.
 const DEGRADED: [&str; 3] = ["absent", "degraded", "victims"];
 
-/// What the machine runs.
-fn script(programs: &Programs, tier: Tier, selection: &Selection) -> String {
-    let mut script = PROLOGUE.to_owned();
+/// The tests that a machine runs.
+pub(crate) fn script(programs: &Programs, tier: Tier, selection: &Selection) -> String {
+    let mut script = String::new();
     let mut run = |label: &str, command: &str| {
         script.extend(["echo '", BINARY, label, "'\n", command, "\n"]);
     };
@@ -130,7 +131,7 @@ fn script(programs: &Programs, tier: Tier, selection: &Selection) -> String {
     if selection.has_file("lockdown") && selection.filter.is_none() {
         run("lockdown", LOCKDOWN);
     }
-    script + &format!("echo '{END}'\npoweroff -f\n")
+    script
 }
 
 /// A cpio archive in the form that the kernel unpacks (`newc`,

@@ -38,6 +38,15 @@ const COMMAND_LINE: &str = "console=ttyS0 loglevel=1 panic=-1 mitigations=off \
 /// fast strings, as above.
 const PROCESSOR: &str = "max,la57=off,erms=off,fsrm=off";
 
+/// What the machine's processors and clock are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// Two, as fast as they come.
+    Fast,
+    /// One, of which each instruction takes a nanosecond, whatever it takes here.
+    Counted,
+}
+
 impl Qemu {
     /// That of this machine, else Debian's.
     ///
@@ -55,7 +64,7 @@ impl Qemu {
     ///
     /// # Errors
     /// When QEMU cannot be started.
-    pub(crate) fn boot(&self, kernel: &Path, initrd: &Path) -> Result<Machine> {
+    pub(crate) fn boot(&self, kernel: &Path, initrd: &Path, pace: Pace) -> Result<Machine> {
         // The kernel kills it when this process ends, however it ends.
         let mut qemu = Command::new("setpriv");
         qemu.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
@@ -72,7 +81,11 @@ impl Qemu {
         // Both processors in one thread, for QEMU before 8.2 may translate code that the other one
         // changes meanwhile, and keep the translation: the kernel then runs into a breakpoint that
         // it has taken away, as tracers come and go. Two machines at once use two processors.
-        qemu.args(["-accel", "tcg,thread=single", "-cpu", PROCESSOR, "-smp", "2", "-m", "2G"])
+        qemu.args(["-accel", "tcg,thread=single", "-cpu", PROCESSOR, "-m", "2G"])
+            .args(match pace {
+                Pace::Fast => &["-smp", "2"][..],
+                Pace::Counted => &["-smp", "1", "-icount", "shift=0,sleep=off"],
+            })
             .args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"])
             .arg("-kernel")
             .arg(kernel)
