@@ -7,7 +7,7 @@ use mmaptrace_common::{
     control::{NOT_KNOWN, Space},
     layout::ABSENT,
     record::{Commit, cause, flag, kind},
-    syscalls::Range,
+    syscalls::{Range, option},
 };
 
 use crate::{
@@ -191,28 +191,31 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
         }
         Ranges::ALL
     } else if actor.cause == cause::CALL
-        && downgrades(rule, &actor.entry, space, now.brk)
+        && downgrades(rule, &actor.entry)
         && (now.total_vm != space.total_vm || space.tid != actor.ids.1)
     {
         // The end of an unmapping whose write lock was downgraded, which has made the space
-        // smaller; unless a picture was taken when it had been, which then has told.
+        // smaller. If it is no smaller than was noted, another reader has been here meanwhile.
         let ranges = Ranges::of(rule, &actor.entry, space, now.brk);
-        if now.total_vm == space.total_vm {
-            ranges
-        } else {
+        let smaller = now.total_vm != space.total_vm;
+        // A brk that grew, and now has populated that, may have come upon another's unmapping.
+        if smaller && (rule & 15 != Range::Brk as u8 || now.brk < space.brk) {
             flags |= flag::COUNTED;
-            if rule & 15 == Range::Unmap as u8 {
-                // It would not have come so far had it failed: nothing is left there, and nothing
-                // has to be read.
-                actor.result = 0;
-                Ranges { hole: true, ..ranges }
-            } else {
-                ranges
-            }
         }
-    } else if now.moved(space) && rule & 15 == Range::Prctl as u8 {
-        // PR_SET_MM changes the layout under the read lock. If it is no such call that lets go, the
-        // break has moved in a shrinking brk of another thread, which is about to tell of it.
+        if smaller && rule & 15 == Range::Unmap as u8 {
+            // It would not have come so far had it failed: nothing is left there, and nothing has
+            // to be read.
+            actor.result = 0;
+            Ranges { hole: true, ..ranges }
+        } else {
+            ranges
+        }
+    } else if now.moved(space)
+        && rule & 15 == Range::Prctl as u8
+        && actor.entry.args[0] == option::PR_SET_MM
+    {
+        // It changes the layout under the read lock. If it is no such call that lets go, the break
+        // has moved in a shrinking brk of another thread, which is about to tell of it.
         Ranges::default()
     } else {
         return false;
@@ -232,19 +235,17 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
     prepare(key, root, space.lost, &now, &actor, flags, &ranges)
 }
 
-/// Whether this call, which lets go of a lock for reading, has downgraded it: munmap, and a brk or an
-/// mremap that shrinks. One that grows lets go of it after it has populated what is new; and once it
-/// has set what it returns, a signal's frame may be what faults.
+/// Whether this call, which lets go of a lock for reading, may have downgraded it: munmap, brk, and an
+/// mremap that shrinks. Once it has set what it returns, a signal's frame may be what faults.
 #[inline(always)]
-fn downgrades(rule: u8, call: &Entry, space: &Space, brk: u64) -> bool {
+fn downgrades(rule: u8, call: &Entry) -> bool {
     const UNMAP: u8 = Range::Unmap as u8;
     const BRK: u8 = Range::Brk as u8;
     const MREMAP: u8 = Range::Mremap as u8;
     let [_, old, new, ..] = call.args;
     call.at_work
         && match rule & 15 {
-            UNMAP => true,
-            BRK => brk < space.brk,
+            UNMAP | BRK => true,
             MREMAP => new < old,
             _ => false,
         }
@@ -462,6 +463,7 @@ fn send_check(walk: *mut Walk) {
     unsafe {
         (*walk).flags &= u32::from(flag::SEQUENCED | flag::COUNTED | flag::VSYSCALL);
         (*walk).flags |= u32::from(flag::WHOLE);
+        (*walk).expected = NOT_KNOWN as u64;
         let commit = &mut (*part).commit;
         commit.header.pid = 0;
         commit.cause = cause::SEED;
