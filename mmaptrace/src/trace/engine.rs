@@ -46,8 +46,9 @@ const MAX_PATIENCE: u64 = 500_000_000;
 const LEFT_OUT: u64 = 100_000_000;
 /// How long a file's new name may go unseen while records come, in ns.
 const RENAMED: u64 = 10_000_000;
-/// Pictures for new names take no more than one part in so many of the time.
-const RENAMED_SHARE: u64 = 100;
+/// Pictures for new names, and for runs that were left out, take no more than one part in so many of
+/// the time.
+const SHARE: u64 = 100;
 
 /// See the module.
 pub(super) struct Engine {
@@ -258,15 +259,17 @@ impl Engine {
     /// Of a run that the kernel left out no record tells, nor whose it was: then asks for pictures of
     /// all, in which a commit that is missing shows.
     fn look_for_gaps(&mut self) -> Result<()> {
-        self.left_out_at = now() + LEFT_OUT;
+        let began = now();
         let left_out = self.source.left_out();
-        if left_out == self.left_out {
-            return Ok(());
+        if left_out != self.left_out {
+            self.left_out = left_out;
+            let model = self.intake.model();
+            let pids = model.spaces().filter_map(|space| Some(model.process_of(space.id())?.pid));
+            self.pictures(pids.collect::<Vec<_>>())?;
         }
-        self.left_out = left_out;
-        let model = self.intake.model();
-        let pids = model.spaces().filter_map(|space| Some(model.process_of(space.id())?.pid));
-        self.pictures(pids.collect::<Vec<_>>())
+        let took = now() - began;
+        self.left_out_at = began + LEFT_OUT.max(SHARE * took);
+        Ok(())
     }
 
     /// Asks for pictures of the spaces in doubt, and for those that were asked for and lost; not
@@ -300,7 +303,7 @@ impl Engine {
         let pids = stale.filter_map(|space| Some(model.process_of(space.id())?.pid));
         self.pictures(pids.collect::<Vec<_>>())?;
         let took = now() - began;
-        self.rename_at = began + RENAMED.max(RENAMED_SHARE * took);
+        self.rename_at = began + RENAMED.max(SHARE * took);
         Ok(())
     }
 

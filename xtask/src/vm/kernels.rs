@@ -70,7 +70,11 @@ pub(crate) const KERNELS: &[Kernel] = &[
         name: "newest",
         package: "linux-binary-",
         tier: Tier::Exact,
-        skips: &[("map_shadow_stack", "map_shadow_stack 95")],
+        skips: &[
+            ("map_shadow_stack", "map_shadow_stack 95"),
+            ("prctl_name_anonymous", "prctl 22"),
+            ("prctl_name_shared", "prctl 22"),
+        ],
     },
 ];
 
