@@ -85,6 +85,11 @@ impl Model {
         self.processes.live()
     }
 
+    /// A process that has not ended.
+    pub fn process(&self, pid: u32) -> Option<&Process> {
+        self.processes.get(pid)
+    }
+
     /// A process that runs in a space.
     pub fn process_of(&self, space: SpaceId) -> Option<&Process> {
         self.processes.of_space(space)

@@ -132,6 +132,11 @@ impl Source for Probe {
         self.picture(pid)
     }
 
+    fn follows(&self, mm: u64) -> bool {
+        // What cannot be read tells nothing.
+        !matches!(self.spaces.get(&mm, 0), Err(MapError::KeyNotFound))
+    }
+
     fn lost(&self, mm: u64) -> u64 {
         self.spaces.get(&mm, 0).map_or(0, |space| space.0.lost)
     }

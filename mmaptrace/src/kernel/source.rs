@@ -57,6 +57,9 @@ pub trait Source {
     /// See [`SeedError`].
     fn seed(&mut self, pid: u32) -> Result<(), SeedError>;
 
+    /// Whether an mm is followed, and has not ended.
+    fn follows(&self, mm: u64) -> bool;
+
     /// The records of a followed mm that found no room, so far.
     fn lost(&self, mm: u64) -> u64;
 

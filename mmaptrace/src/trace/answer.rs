@@ -17,6 +17,7 @@ use crate::{
     sink::text::Why,
 };
 
+const LOST: &str = "records of it were lost, and it could not be read again";
 const MOVED: &str = "regions changed while /proc/PID/smaps was read; figures of some are missing";
 
 impl Engine {
@@ -43,15 +44,13 @@ impl Engine {
             Ok(body) => body,
             Err(error) => return Ok((Reply::Error { why: error.to_string() }, Vec::new())),
         };
-        let doubt = space.doubt();
-        let reply = Reply::Dump {
-            length: body.len() as u64,
-            commit: space.commit(),
-            exact: doubt.is_none() && !moved,
-            why: doubt
-                .map(|doubt| Why(doubt).to_string())
-                .or_else(|| moved.then(|| MOVED.to_owned())),
+        let why = match space.doubt() {
+            Some(doubt) => Some(Why(doubt).to_string()),
+            None if self.is_behind(space) => Some(LOST.to_owned()),
+            None => moved.then(|| MOVED.to_owned()),
         };
+        let (length, commit) = (body.len() as u64, space.commit());
+        let reply = Reply::Dump { length, commit, exact: why.is_none(), why };
         Ok((reply, body))
     }
 

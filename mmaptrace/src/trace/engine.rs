@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     os::fd::{AsFd as _, OwnedFd},
     time::Duration,
 };
@@ -13,6 +12,7 @@ use mmaptrace_recording::{End, Item};
 
 use super::{
     intake::{Intake, WRITE},
+    losses::Losses,
     pressure::Pressure,
     recorder::Recorder,
     verify,
@@ -41,7 +41,7 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 /// How long a model in doubt waits for its next picture, in ns: at first, and at most.
 const MIN_PATIENCE: u64 = 1_000_000;
 /// See [`MIN_PATIENCE`].
-const MAX_PATIENCE: u64 = 500_000_000;
+pub(super) const MAX_PATIENCE: u64 = 500_000_000;
 /// How long a run that the kernel left out may go unseen while nothing comes, in ns.
 const LEFT_OUT: u64 = 100_000_000;
 /// How long a file's new name may go unseen while records come, in ns.
@@ -52,15 +52,14 @@ const SHARE: u64 = 100;
 
 /// See the module.
 pub(super) struct Engine {
-    source: Box<dyn Source>,
+    pub(super) source: Box<dyn Source>,
     pub(super) intake: Intake,
     /// Where the events are shown, if they are.
     output: Option<Output>,
     pub(super) clock: Clock,
     /// Those of them of which a first picture was asked for, and has not come.
     awaited: BTreeSet<u32>,
-    /// Losses of all that are accounted for.
-    lost: u64,
+    pub(super) losses: Losses,
     /// Runs of programs that the kernel left out, and when they are counted again, ns of
     /// `CLOCK_MONOTONIC`.
     left_out: u64,
@@ -94,7 +93,7 @@ impl Engine {
             output,
             clock,
             awaited: BTreeSet::new(),
-            lost: 0,
+            losses: Losses::default(),
             left_out: 0,
             left_out_at: 0,
             differences: None,
@@ -234,28 +233,6 @@ impl Engine {
         Ok(records)
     }
 
-    /// Losses after which nothing more was sent show only here: then asks for a picture, whose
-    /// record tells the model of them.
-    fn look_for_losses(&mut self) -> Result<()> {
-        let lost = self.source.shared().faults().context(MAPS)?.lost;
-        if lost == self.lost {
-            return Ok(());
-        }
-        self.lost = lost;
-        let behind: Vec<_> = self
-            .intake
-            .model()
-            .processes()
-            .filter_map(|process| Some((process.pid, self.intake.model().space(process.space?)?)))
-            .filter(|(_, space)| self.source.lost(space.mm()) > space.lost())
-            .map(|(pid, _)| pid)
-            .collect();
-        self.pictures(behind)?;
-        // What ended while nothing could be sent.
-        self.intake.alive.retain(|pid| fs::exists(format!("/proc/{pid}")).unwrap_or(true));
-        Ok(())
-    }
-
     /// Of a run that the kernel left out no record tells, nor whose it was: then asks for pictures of
     /// all, in which a commit that is missing shows.
     fn look_for_gaps(&mut self) -> Result<()> {
@@ -328,7 +305,7 @@ impl Engine {
     }
 
     /// Asks for pictures, one at a time: the ring may have room for no more.
-    fn pictures(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<()> {
+    pub(super) fn pictures(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<()> {
         for pid in pids {
             self.picture(pid);
             if !self.is_congested() {
@@ -367,7 +344,8 @@ impl Engine {
     }
 
     /// Brings the model of a process up to this moment: what is in the ring, and a picture if it is
-    /// in doubt, or if files were renamed since the last, or if there is no other way to be sure.
+    /// in doubt or has reason to be, or if files were renamed since the last, or if there is no other
+    /// way to be sure.
     pub(super) fn refresh(&mut self, pid: u32) -> Result<()> {
         self.catch_up()?;
         self.look_for_gaps()?;
@@ -376,7 +354,8 @@ impl Engine {
         for _ in 0..ATTEMPTS {
             let Some(space) = self.intake.model().space_of(pid) else { break };
             let renames = self.source.renames().context(MAPS)?;
-            if looked && space.doubt().is_none() && space.renames() >= renames {
+            let told = space.doubt().is_none() && !self.is_behind(space);
+            if looked && told && space.renames() >= renames {
                 break;
             }
             self.picture(pid);
@@ -446,6 +425,7 @@ impl Engine {
     /// The last records and the last line.
     pub(super) fn end(&mut self, status: Option<i32>) -> Result<()> {
         self.catch_up()?;
+        self.losses = Losses::default();
         self.look_for_losses()?;
         self.look_for_gaps()?;
         self.heal_at = 0;
@@ -484,4 +464,4 @@ impl Engine {
     }
 }
 
-const MAPS: &str = "cannot access the eBPF maps";
+pub(super) const MAPS: &str = "cannot access the eBPF maps";

@@ -8,6 +8,7 @@ mod answer;
 mod engine;
 mod follow;
 mod intake;
+mod losses;
 mod pressure;
 mod recorder;
 mod verify;

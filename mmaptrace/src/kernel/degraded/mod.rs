@@ -177,6 +177,10 @@ impl Source for Degraded {
         left_out(&self.ebpf)
     }
 
+    fn follows(&self, mm: u64) -> bool {
+        self.processes.values().any(|process| process.mm == mm)
+    }
+
     fn lost(&self, mm: u64) -> u64 {
         let process = self.processes.iter().find(|(_, process)| process.mm == mm);
         process.map_or(0, |(&pid, _)| self.shared.lost_of(pid))

@@ -1,0 +1,91 @@
+//! What nobody tells after a loss: that something was lost, where nothing more is sent, and that
+//! something has ended, where the record of that was lost.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use mmaptrace_common::record::{Exit, Header, flag, kind};
+use mmaptrace_model::Space;
+use zerocopy::IntoBytes as _;
+
+use super::engine::{Engine, MAPS, MAX_PATIENCE};
+use crate::machine::now;
+
+/// What was lost so far, and seen to.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    /// Records of all, as the kernel's side counts them.
+    count: u64,
+    /// When to look again, for what was about to end when it was last looked for: ns of
+    /// `CLOCK_MONOTONIC`.
+    look_at: u64,
+}
+
+impl Engine {
+    /// Sees to losses. Where nothing more is sent, a picture is asked for, whose record tells the
+    /// model of them.
+    pub(super) fn look_for_losses(&mut self) -> Result<()> {
+        let count = self.source.shared().faults().context(MAPS)?.lost;
+        if count == 0 || (count == self.losses.count && now() < self.losses.look_at) {
+            return Ok(());
+        }
+        self.losses = Losses { count, look_at: now() + MAX_PATIENCE };
+        self.end_what_has_ended()?;
+        let model = self.intake.model();
+        let behind: Vec<_> = model
+            .processes()
+            .filter_map(|process| Some((process.pid, model.space(process.space?)?)))
+            .filter(|(_, space)| self.is_behind(space))
+            .map(|(pid, _)| pid)
+            .collect();
+        self.pictures(behind)?;
+        self.intake.alive.retain(|&pid| !is_gone(pid));
+        Ok(())
+    }
+
+    /// Whether records of a space were lost of which the model has not been told.
+    pub(super) fn is_behind(&self, space: &Space) -> bool {
+        self.source.lost(space.mm()) > space.lost()
+    }
+
+    /// Makes the records of ends that were lost: of processes that are not there any more, however
+    /// they ended, and of address spaces that the kernel's side has let go.
+    fn end_what_has_ended(&mut self) -> Result<()> {
+        let model = self.intake.model();
+        let processes: Vec<_> = model
+            .processes()
+            .map(|process| (process.pid, process.space))
+            .filter(|&(pid, _)| is_gone(pid))
+            .collect();
+        let spaces: Vec<_> = model
+            .spaces()
+            .map(|space| (space.id(), space.mm()))
+            .filter(|&(_, mm)| !self.source.follows(mm))
+            .collect();
+        // Of what had ended by then all has come that comes.
+        self.catch_up()?;
+        for (pid, space) in processes {
+            let model = self.intake.model();
+            if model.process(pid).is_some_and(|process| process.space == space) {
+                let mm = space.and_then(|id| model.space(id)).map_or(0, Space::mm);
+                let (kind, flags) = (kind::EXIT, flag::GROUP | flag::UNTOLD);
+                let size = size_of::<Exit>() as u32;
+                let header = Header { kind, flags, size, time: now(), mm, pid, tid: pid, lost: 0 };
+                self.intake.record(Exit { header, ..Exit::default() }.as_bytes())?;
+            }
+        }
+        for (id, mm) in spaces {
+            if self.intake.model().space(id).is_some() {
+                let (kind, size) = (kind::END, size_of::<Header>() as u32);
+                let header = Header { kind, size, time: now(), mm, ..Header::default() };
+                self.intake.record(header.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether there is no such process.
+fn is_gone(pid: u32) -> bool {
+    !fs::exists(format!("/proc/{pid}")).unwrap_or(true)
+}
