@@ -32,6 +32,7 @@ cases! {
 cases! {
     io_uring_madvise: ["commit"];
     uprobes_region: ["commit"];
+    ioctl_that_maps: ["ioctl"];
 }
 
 /// The cause of growth is growth, whatever call the thread was in.

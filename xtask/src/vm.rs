@@ -34,8 +34,13 @@ use crate::{tally::Tally, workspace::target_dir};
 
 /// How long a machine may run.
 const PATIENCE: Duration = Duration::from_mins(30);
-/// Modules that tests need, by file name up to the first dot.
-const MODULES: [&str; 1] = ["overlay"];
+/// Modules that tests need, in the order of loading: file name up to the first dot, and parameters.
+///
+/// KVM is there for a driver that maps in an ioctl: that for AMD's processors, whose virtualization
+/// QEMU emulates, maps the page of the interrupt controller when it makes a processor; if it is told
+/// that there is a virtual one, which is used only once a guest runs.
+const MODULES: [(&str, &str); 4] =
+    [("overlay", ""), ("irqbypass", ""), ("kvm", ""), ("kvm-amd", "avic=1 force_avic=1")];
 
 /// What to run on what; where nothing is named, all.
 #[derive(Debug, Default)]
@@ -163,7 +168,8 @@ struct Files {
     /// As `uname -r` says there.
     release: String,
     kernel: PathBuf,
-    modules: Vec<PathBuf>,
+    /// In the order of loading, with their parameters.
+    modules: Vec<(PathBuf, &'static str)>,
     busybox: PathBuf,
 }
 
@@ -180,7 +186,9 @@ impl Files {
         let find = |root: &Path, name: &str| {
             find(root, name).with_context(|| format!("no {name} in {package}"))
         };
-        let modules = MODULES.iter().map(|module| find(&others, &format!("{module}.ko")));
+        let modules = MODULES
+            .iter()
+            .map(|&(module, parameters)| Ok((find(&others, &format!("{module}.ko"))?, parameters)));
         Ok(Self {
             release: package.split('-').skip(2).collect::<Vec<_>>().join("-"),
             kernel: find(&root, "vmlinuz")?,

@@ -19,7 +19,7 @@ use super::{
 const DIRECTORIES: [&str; 10] =
     ["bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tests", "tmp"];
 
-/// What happens before the tests.
+/// What happens first.
 ///
 /// A static C library has its thread's area for restartable sequences in the heap, which a victim
 /// gives back: the kernel then kills it when it is preempted. Hence the tunable.
@@ -38,7 +38,6 @@ mkdir -p /dev/shm /sys/fs/cgroup
 mount -t tmpfs shm /dev/shm
 mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t tracefs tracefs /sys/kernel/tracing
-for module in /modules/*; do insmod $module; done
 echo 8 > /proc/sys/vm/nr_hugepages
 ip link set lo up
 cd /root
@@ -82,7 +81,7 @@ pub(crate) fn write(
     path: &Path,
     programs: &Programs,
     busybox: &Path,
-    modules: &[PathBuf],
+    modules: &[(PathBuf, &str)],
     script: &str,
 ) -> Result<()> {
     let mut archive = Archive::new();
@@ -91,8 +90,6 @@ pub(crate) fn write(
     }
     let read =
         |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let init = format!("{PROLOGUE}{script}echo '{END}'\npoweroff -f\n");
-    archive.program("init", init.as_bytes());
     archive.file("etc/passwd", b"root:x:0:0::/root:/bin/sh\n");
     archive.program("bin/busybox", &read(busybox)?);
     archive.program("bin/mmaptrace", &read(&programs.tool)?);
@@ -102,10 +99,14 @@ pub(crate) fn write(
     for (name, path) in &programs.tests {
         archive.program(&format!("tests/{name}"), &read(path)?);
     }
-    for module in modules {
-        let name = module.file_name().unwrap_or_default().display();
-        archive.file(&format!("modules/{name}"), &read(module)?);
+    let mut init = PROLOGUE.to_owned();
+    for (module, parameters) in modules {
+        let path = format!("modules/{}", module.file_name().unwrap_or_default().display());
+        archive.file(&path, &read(module)?);
+        init.extend(["insmod /", &path, " ", parameters, "\n"]);
     }
+    init.extend([script, "echo '", END, "'\npoweroff -f\n"]);
+    archive.program("init", init.as_bytes());
     fs::write(path, archive.finish()).with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -1,5 +1,5 @@
 //! Calls that map or unmap as part of something else: shared memory, asynchronous I/O,
-//! userfaultfd, shadow stacks, perf's buffers.
+//! userfaultfd, shadow stacks, perf's buffers, a driver's ioctl.
 
 use std::ptr::with_exposed_provenance;
 
@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     ("map_shadow_stack", shadow_stack),
     ("perf_event_buffer", perf_buffer),
     ("mmap_fixed_refused_by_driver", refused_by_driver),
+    ("ioctl_that_maps", ioctl_that_maps),
 ];
 
 /// A segment that goes when nobody is attached to it any more.
@@ -150,5 +151,28 @@ fn refused_by_driver() -> Outcome {
     ready();
     let flags = libc::MAP_SHARED | libc::MAP_FIXED;
     fails(mmap(at + 3 * PAGE, 7 * PAGE, RW, flags, fd, 0), libc::EINVAL);
+    Ok(())
+}
+
+/// KVM maps memory for the guest's interrupt controller in its maker's address space, where the
+/// processor has a virtual one: the caller gives no address, and is not told one.
+fn ioctl_that_maps() -> Outcome {
+    const CREATE_VM: usize = 0xae01;
+    const CREATE_VCPU: usize = 0xae41;
+    const CREATE_IRQCHIP: usize = 0xae60;
+    let path = c"/dev/kvm".as_ptr().expose_provenance();
+    let kvm = call(libc::SYS_openat, [usize::MAX, path, libc::O_RDWR as usize]);
+    let kvm = if_supported("kvm", kvm)?;
+    let regions = || std::fs::read_to_string("/proc/self/maps").expect("maps").lines().count();
+    let machine = if_supported("kvm", call(libc::SYS_ioctl, [kvm, CREATE_VM, 0]))?;
+    if_supported("kvm", call(libc::SYS_ioctl, [machine, CREATE_IRQCHIP, 0]))?;
+    // What reading needs is there before.
+    regions();
+    ready();
+    let before = regions();
+    if_supported("kvm", call(libc::SYS_ioctl, [machine, CREATE_VCPU, 0]))?;
+    if regions() == before {
+        return Err(Unsupported { call: "kvm", errno: 0 });
+    }
     Ok(())
 }
