@@ -41,7 +41,10 @@ const PROGRAMS: &[Program] = &[
         "chromium --headless --no-sandbox --disable-gpu --user-data-dir=profile \
          --dump-dom 'data:text/html,<h1>page</h1>'"),
     ("gdb, debugging a program", "gdb", "gdb", "gdb -nx -batch -ex 'break main' -ex run /bin/ls"),
-    ("a program under qemu-user", "qemu-x86_64", "qemu-user", "qemu-x86_64 /bin/ls /"),
+    ("a program under qemu-user", "qemu-x86_64", "qemu-user",
+        "export MALLOC_MMAP_THRESHOLD_=65536; qemu-x86_64 /usr/bin/python3 -c \"import time
+end = time.monotonic() + 5
+while time.monotonic() < end: b = [bytearray(n * 997 % 400000) for n in range(99)]\""),
     ("dlopen and dlclose in a loop", "python3", "python3",
         "python3 -c \"import ctypes, _ctypes
 for i in range(2000): _ctypes.dlclose(ctypes.CDLL('libm.so.6' if i % 2 else 'libz.so.1')._handle)\""),
