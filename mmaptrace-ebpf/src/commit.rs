@@ -191,15 +191,14 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
         }
         Ranges::ALL
     } else if actor.cause == cause::CALL
-        && downgrades(rule, &actor.entry)
+        && downgrades(rule, &actor.entry, space, &now)
         && (now.total_vm != space.total_vm || space.tid != actor.ids.1)
     {
         // The end of an unmapping whose write lock was downgraded, which has made the space
         // smaller. If it is no smaller than was noted, another reader has been here meanwhile.
         let ranges = Ranges::of(rule, &actor.entry, space, now.brk);
         let smaller = now.total_vm != space.total_vm;
-        // A brk that grew, and now has populated that, may have come upon another's unmapping.
-        if smaller && (rule & 15 != Range::Brk as u8 || now.brk < space.brk) {
+        if smaller {
             flags |= flag::COUNTED;
         }
         if smaller && rule & 15 == Range::Unmap as u8 {
@@ -235,17 +234,20 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
     prepare(key, root, space.lost, &now, &actor, flags, &ranges)
 }
 
-/// Whether this call, which lets go of a lock for reading, may have downgraded it: munmap, brk, and an
-/// mremap that shrinks. Once it has set what it returns, a signal's frame may be what faults.
+/// Whether this call, which lets go of a lock for reading, has downgraded it: munmap, and a brk or an
+/// mremap that shrinks. One that grew lets go of it after it has populated what is new; and once it
+/// has set what it returns, a signal's frame may be what faults.
 #[inline(always)]
-fn downgrades(rule: u8, call: &Entry) -> bool {
+fn downgrades(rule: u8, call: &Entry, space: &Space, now: &Counters) -> bool {
     const UNMAP: u8 = Range::Unmap as u8;
     const BRK: u8 = Range::Brk as u8;
     const MREMAP: u8 = Range::Mremap as u8;
-    let [_, old, new, ..] = call.args;
+    let [brk, old, new, ..] = call.args;
     call.at_work
         && match rule & 15 {
-            UNMAP | BRK => true,
+            UNMAP => true,
+            // Unless PR_SET_MM has noted it, the break is lower than was.
+            BRK => brk == now.brk && (brk < space.brk || now.total_vm != space.total_vm),
             MREMAP => new < old,
             _ => false,
         }
