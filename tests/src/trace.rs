@@ -33,6 +33,13 @@ impl Trace {
         Self { status, lines: text.lines().map(parse).collect(), stderr }
     }
 
+    /// Runs of the tracer's programs that it says the kernel has left out, of whatever process: so
+    /// many calls may be missing.
+    pub fn left_out(&self) -> u64 {
+        let said = self.stderr.split_once("the kernel left out ").map(|(_, rest)| rest);
+        said.and_then(|it| it.split(' ').next()?.parse().ok()).unwrap_or(0)
+    }
+
     /// The last line, the totals.
     ///
     /// # Panics

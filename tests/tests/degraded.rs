@@ -140,7 +140,8 @@ fn what_changes_is_dumped_as_it_was_or_said_to_be_unsure() {
     assert_eq!(trace.total("lost"), 0, "{}", trace.end());
     let places = trace.calls("mprotect").map(|call| address(&call["call"]["raw"][0]));
     let told = places.filter(|place| (from..from + 2 * CLIMB * 4096).contains(place)).count();
-    assert_eq!(told as u64, lower + upper, "calls");
+    let (told, made) = (told as u64, lower + upper);
+    assert!(told <= made && made - told <= trace.left_out(), "{told} of {made}: {}", trace.stderr);
     trace.assert_leads_to(victim.pid(), &maps(victim.pid()));
 }
 

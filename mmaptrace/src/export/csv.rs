@@ -1,11 +1,12 @@
 //! CSV, as RFC 4180 has it: one line an effect, and one for each call and event without.
 //!
-//! The lines of a call are written when it returns, since its result is not known before.
+//! Lines are in the order of what they tell. Those of a call lack its result until it returns, and what
+//! comes after them waits for it.
 
 mod cells;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io::{self, Write},
 };
 
@@ -48,6 +49,9 @@ const COLUMNS: [&str; 17] = [
     "result",
 ];
 
+/// Lines that wait for the results of those before them. Then the first is written without.
+const PATIENCE: usize = 1 << 16;
+
 /// Writes a table of effects.
 #[derive(Debug)]
 pub(super) struct Csv<W: Write> {
@@ -55,8 +59,12 @@ pub(super) struct Csv<W: Write> {
     clock: Clock,
     heap: HeapRule,
     titled: bool,
-    /// By thread, the call that it is in, and its lines, which lack their result.
-    waiting: HashMap<u32, (Syscall, Vec<StringRecord>)>,
+    /// Lines that are not written yet, each with whether it has its result.
+    lines: VecDeque<(StringRecord, bool)>,
+    /// The number of the first of them.
+    first: usize,
+    /// By thread, the call that it is in, and the numbers of its lines, which lack their result.
+    waiting: HashMap<u32, (Syscall, Vec<usize>)>,
 }
 
 /// The columns of who and why.
@@ -73,14 +81,39 @@ impl<W: Write> Csv<W> {
     pub(super) fn new(out: W, about: About) -> Self {
         let out = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(out);
         let About { clock, heap, .. } = about;
-        Self { out, clock, heap, titled: false, waiting: HashMap::new() }
+        let (lines, waiting) = (VecDeque::new(), HashMap::new());
+        Self { out, clock, heap, titled: false, lines, first: 0, waiting }
     }
 
-    /// Writes the lines of a thread's call with its result; without one, if it never returned.
+    /// Gives the lines of a thread's call its result; nothing, if it never returned.
     fn returned(&mut self, tid: u32, result: &str) -> io::Result<()> {
-        let Some((_, lines)) = self.waiting.remove(&tid) else { return Ok(()) };
-        for mut line in lines {
-            line.push_field(result);
+        let Some((_, numbers)) = self.waiting.remove(&tid) else { return Ok(()) };
+        for number in numbers {
+            let index = number.checked_sub(self.first);
+            if let Some((line, complete)) = index.and_then(|index| self.lines.get_mut(index)) {
+                line.push_field(result);
+                *complete = true;
+            }
+        }
+        self.write()
+    }
+
+    /// Takes a line, and tells its number.
+    fn push(&mut self, line: StringRecord, complete: bool) -> usize {
+        self.lines.push_back((line, complete));
+        self.first + self.lines.len() - 1
+    }
+
+    /// Writes what waits for nothing.
+    fn write(&mut self) -> io::Result<()> {
+        while let Some((_, complete)) = self.lines.front()
+            && (*complete || self.lines.len() > PATIENCE)
+            && let Some((mut line, complete)) = self.lines.pop_front()
+        {
+            self.first += 1;
+            if !complete {
+                line.push_field("");
+            }
             self.out.write_record(&line)?;
         }
         Ok(())
@@ -106,25 +139,27 @@ impl<W: Write> Csv<W> {
     fn plain(&mut self, head: &Head<'_>, result: &str) -> io::Result<()> {
         let mut line = self.line(head, "", &What::default());
         line.push_field(result);
-        Ok(self.out.write_record(&line)?)
+        self.push(line, true);
+        self.write()
     }
 
-    /// Takes the lines of a commit: they are written now, or with the return of its call.
+    /// Takes the lines of a commit, which lack their result if it is a call's.
     fn commit(&mut self, cause: &Cause, task: &Task, lines: Vec<StringRecord>) -> io::Result<()> {
         let goes_on = |(of, _): &(Syscall, _)| *cause == Cause::Call(*of);
         if !self.waiting.get(&task.tid).is_some_and(goes_on) {
             self.returned(task.tid, "")?;
         }
         if let Cause::Call(call) = cause {
+            let numbers: Vec<_> = lines.into_iter().map(|line| self.push(line, false)).collect();
             let waiting = self.waiting.entry(task.tid);
-            waiting.or_insert_with(|| (*call, Vec::new())).1.extend(lines);
+            waiting.or_insert_with(|| (*call, Vec::new())).1.extend(numbers);
         } else {
             for mut line in lines {
                 line.push_field("");
-                self.out.write_record(&line)?;
+                self.push(line, true);
             }
         }
-        Ok(())
+        self.write()
     }
 }
 
@@ -229,6 +264,11 @@ impl<W: Write> Export for Csv<W> {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::offset_of;
+
+    use mmaptrace_common::record::Header;
+    use zerocopy::IntoBytes as _;
+
     use super::COLUMNS;
     use crate::export::{Format, testing};
 
@@ -265,5 +305,26 @@ mod tests {
         let name = r#"/tmp/</script>;a\012\342\200\250,"=\377"#;
         assert_eq!((&*lines[1][12], &*lines[1][4]), (name, r#"\075e;"<b>\012,x\377"#));
         assert!(table.ends_with(b"\r\n") && !table.windows(2).any(|pair| pair == b"\n\n"));
+    }
+
+    /// The second of two threads returns first.
+    #[test]
+    fn lines_are_in_the_order_of_their_commits() {
+        const TID: usize = offset_of!(Header, tid);
+        let mut steps = testing::story();
+        for step in &mut steps[5..7] {
+            step.as_mut_bytes()[TID..TID + 4].copy_from_slice(&101_u32.to_ne_bytes());
+        }
+        let returned = steps.remove(6);
+        steps.insert(8, returned);
+        let table = testing::export_steps(Format::Csv, &steps);
+        let mut reader = csv::Reader::from_reader(&table[..]);
+        let lines = reader.records().map(|line| line.expect("as many columns"));
+        // Thread, commit, result.
+        let shown: Vec<_> = lines.map(|line| [3, 15, 16].map(|at| line[at].to_owned())).collect();
+        let of = |tid: &str, commit: &str| [tid, commit, "0"].map(str::to_owned);
+        let expected =
+            [of("101", "8"), of("101", "8"), of("101", "8"), of("100", "10"), of("100", "10")];
+        assert!(shown.windows(5).any(|lines| lines == expected), "{shown:?}");
     }
 }

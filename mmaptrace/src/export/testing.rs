@@ -140,9 +140,14 @@ pub(super) fn replay(steps: &[Step], mut each: impl FnMut(&Event, &Model)) -> Mo
 
 /// The story as a format has it.
 pub(super) fn export(format: Format) -> Vec<u8> {
+    export_steps(format, &story())
+}
+
+/// Another story, likewise.
+pub(super) fn export_steps(format: Format, steps: &[Step]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut export = exporter(format, &mut out, ABOUT);
-    replay(&story(), |event, model| {
+    replay(steps, |event, model| {
         export.event(event, model).expect("memory takes all");
     });
     export.finish(&["cut in </script>".to_owned()]).expect("memory takes all");
