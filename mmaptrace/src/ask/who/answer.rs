@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use mmaptrace_model::{
     event::SpaceId,
     history::{Deed, Ending, Tale},
+    region::PAGE,
 };
 
 use super::picture::Picture;
@@ -60,7 +61,7 @@ impl Answer<'_> {
             return Ok(());
         }
         if let (false, Some(last)) = (tale.mapped, &tale.last) {
-            match tale.moved_to {
+            match self.moved_to() {
                 None => self.deed(out, "unmapped", Some(last), telling)?,
                 Some(to) => self.deed(out, &format!("moved to {to:x}"), Some(last), telling)?,
             }
@@ -74,6 +75,11 @@ impl Answer<'_> {
             writeln!(out, "  above    {}{} starts {distance} after", Pages(region), named(name))?;
         }
         Ok(())
+    }
+
+    /// Where the address was taken: the tale knows of its page.
+    fn moved_to(&self) -> Option<u64> {
+        self.tale.moved_to.map(|page| page + self.address % PAGE)
     }
 
     fn deed(
@@ -113,7 +119,7 @@ impl Answer<'_> {
             created: picture.origin.created.as_deref(),
             changed: picture.origin.changed.as_deref(),
             unmapped: tale.last.as_ref().filter(|_| !tale.mapped),
-            moved_to: tale.moved_to.filter(|_| !tale.mapped),
+            moved_to: self.moved_to().filter(|_| !tale.mapped),
             end: tale.end,
         };
         json::write_known(out, &known, telling)
