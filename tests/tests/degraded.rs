@@ -191,9 +191,6 @@ fn it_says_what_it_is() {
     let told: Vec<_> = trace.calls("mmap").collect();
     assert!(!told.is_empty(), "no call is told");
     let commits: Vec<_> = trace.of_type("commit").filter(|it| it["cause"] != "seed").collect();
-    assert!(
-        commits.iter().any(|commit| commit["effects"].as_array().is_some_and(|e| !e.is_empty()))
-    );
     assert!(commits.iter().all(|commit| commit["exact"] == false), "{commits:?}");
     assert_eq!(trace.end()["exact"], false, "{}", trace.end());
     assert_eq!(trace.of_type("doubt").count(), 0, "what it always is, is no event");
