@@ -56,6 +56,8 @@ pub struct Space {
     pub stack_vm: u64,
     /// `mm->brk` when last looked at.
     pub brk: u64,
+    /// `mm->brk` when the lock was last let go of by a writer: what a call that moves it started from.
+    pub settled_brk: u64,
     /// `mm->start_brk` when last looked at.
     pub start_brk: u64,
     /// `mm->start_stack` when last looked at.

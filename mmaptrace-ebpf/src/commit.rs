@@ -227,6 +227,7 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
     space.nr = actor.entry.nr;
     space.result = actor.result;
     if write {
+        space.settled_brk = now.brk;
         (space.found_lo, space.found_hi, space.earlier_lo, space.earlier_hi) = (0, 0, 0, 0);
     }
     // SAFETY: as above.
@@ -246,8 +247,8 @@ fn downgrades(rule: u8, call: &Entry, space: &Space, now: &Counters) -> bool {
     call.at_work
         && match rule & 15 {
             UNMAP => true,
-            // Unless PR_SET_MM has noted it, the break is lower than was.
-            BRK => brk == now.brk && (brk < space.brk || now.total_vm != space.total_vm),
+            // Who grew it has settled it as a writer, before it populates what is new.
+            BRK => brk == now.brk && (brk < space.settled_brk || brk < space.brk),
             MREMAP => new < old,
             _ => false,
         }
@@ -324,6 +325,10 @@ pub(crate) unsafe fn whole(mm: *const c_void, cause: u32, ids: (u32, u32), comm:
     // SAFETY: as above. A picture is no commit: without ids of the kernel's own it takes the last.
     let now = unsafe { Counters::of(mm, space.id.wrapping_sub(2)) };
     now.note(space);
+    // At a seed, a brk of another thread may be about to tell that it has moved it.
+    if cause != cause::SEED || space.settled_brk == 0 {
+        space.settled_brk = now.brk;
+    }
     // At a seed, an unmapping of another thread may be half accounted.
     let flags = flag::WHOLE | if cause == cause::SEED { 0 } else { flag::COUNTED };
     // Whose unmapping it is has yet to tell of it, and corrects what was noted here.

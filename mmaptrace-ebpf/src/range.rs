@@ -132,11 +132,13 @@ fn pages(start: u64, length: u64) -> (u64, u64) {
     (start, if end > start { end } else { start + PAGE })
 }
 
-/// From the old break to the new one; a call that failed may have split at what it asked for.
+/// From the old break to the new one; a call that failed may have split at what it asked for. Where
+/// another thread has looked since it was moved, the old one is what was settled before.
 #[inline(always)]
 fn moved(space: &Space, brk: u64, asked: u64) -> (u64, u64) {
-    let old = space.brk;
-    let (mut lo, hi) = if old < brk { (old, brk) } else { (brk, old) };
+    let (old, settled) = (space.brk, space.settled_brk);
+    let (low, high) = if old < settled { (old, settled) } else { (settled, old) };
+    let (mut lo, hi) = (if low < brk { low } else { brk }, if high > brk { high } else { brk });
     if asked >= space.start_brk && asked < lo {
         lo = asked;
     }

@@ -46,6 +46,7 @@ cases! {
     brk_down: ["brk"];
     brk_unaligned: ["brk"];
     brk_failing: ["brk"];
+    brk_populates_beside_unmapping: ["brk", "munmap"];
     brk_stops_at_a_mapping: ["brk"];
     brk_down_to_nothing: ["brk"];
     brk_hole_in_the_heap: ["munmap", "mprotect"];

@@ -1,6 +1,9 @@
 //! `brk`, which moves by bytes.
 
-use crate::sys::{ANON, Case, Outcome, PAGE, R, call, mmap, must, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::sys::{ANON, Case, Outcome, PAGE, R, call, mmap, mprotect, munmap, must, ready};
+use crate::threads::together;
 
 pub(crate) const CASES: &[Case] = &[
     ("brk_up", up),
@@ -10,6 +13,7 @@ pub(crate) const CASES: &[Case] = &[
     ("brk_stops_at_a_mapping", stops),
     ("brk_down_to_nothing", to_nothing),
     ("brk_hole_in_the_heap", heap_hole),
+    ("brk_populates_beside_unmapping", populates),
 ];
 
 fn brk(to: usize) -> usize {
@@ -83,5 +87,31 @@ fn heap_hole() -> Outcome {
     ready();
     must(crate::sys::munmap(old + 4 * PAGE, 4 * PAGE));
     must(crate::sys::mprotect(old + 12 * PAGE, PAGE, R));
+    Ok(())
+}
+
+/// What is new is populated, and the lock let go of by a reader after it: perhaps while another
+/// thread, which was a writer of late, takes apart the many regions it has unmapped.
+fn populates() -> Outcome {
+    const ROUNDS: usize = 120;
+    const PAGES: usize = 128;
+    let old = brk(0);
+    must(call(libc::SYS_mlockall, [libc::MCL_FUTURE as usize]));
+    let done = AtomicBool::new(false);
+    ready();
+    together(2, |thread| {
+        for _ in 0..ROUNDS * thread {
+            let at = must(mmap(0, PAGES * PAGE, libc::PROT_NONE, ANON, -1, 0));
+            for page in (1..PAGES).step_by(2) {
+                must(mprotect(at + page * PAGE, PAGE, R));
+            }
+            must(munmap(at, PAGES * PAGE));
+        }
+        done.fetch_or(thread == 1, Ordering::Relaxed);
+        while !done.load(Ordering::Relaxed) {
+            assert_eq!(brk(old + 8 * PAGE), old + 8 * PAGE);
+            assert_eq!(brk(old), old);
+        }
+    });
     Ok(())
 }
