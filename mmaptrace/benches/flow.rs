@@ -4,15 +4,12 @@
 
 #![expect(clippy::print_stdout, reason = "made for a person to read")]
 
+mod shown;
 mod workload;
 
-use std::{env, io, time::Instant};
+use std::{env, time::Instant};
 
-use mmaptrace::{
-    flow::Flow,
-    sink::{Clock, Filter, Json, Sink, Text, clock::Times, text::Style},
-};
-use mmaptrace_recording::{Item, Start};
+use mmaptrace_recording::Item;
 use workload::{EVENTS, Workload};
 use zerocopy::IntoBytes as _;
 
@@ -23,26 +20,9 @@ fn main() {
     let mut arguments = env::args().skip(1);
     let shown = arguments.next().unwrap_or_default();
     let rounds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1_usize);
-    let start = Start { max_map_count: 65_530, calls: true, ..Start::default() };
-    let clock = Clock::of(&start);
-    let sink: Option<Box<dyn Sink>> = match shown.as_str() {
-        "text" => {
-            let style = Style {
-                colour: false,
-                standalone: true,
-                escape_dumps: false,
-                times: Times::Micros,
-                returns: true,
-            };
-            Some(Box::new(Text::new(io::sink(), style, clock, Filter::default())))
-        }
-        "json" => Some(Box::new(Json::new(io::sink(), clock, Filter::default()))),
-        // `cargo test` runs it without arguments.
-        _ => None,
-    };
     let mut workload = Workload::new(REGIONS);
-    let mut flow = Flow::new(sink, &start, false).expect("what is nowhere can be written");
-    let _ = flow.take(Item::Record(workload.seed.as_bytes()));
+    // `cargo test` runs it without arguments: then nothing is shown.
+    let mut flow = shown::flow(&shown, workload.seed.as_bytes());
     let began = Instant::now();
     for _ in 0..rounds {
         workload.round(|record| {

@@ -33,6 +33,13 @@ pub struct Tale {
     pub end: Option<(Ending, u64)>,
 }
 
+impl Tale {
+    /// Of a space that nothing has happened in yet.
+    const fn new(owner: Option<Task>, mapped: bool) -> Self {
+        Self { owner, parent: None, mapped, last: None, moved_to: None, end: None }
+    }
+}
+
 /// How an address space ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -115,9 +122,7 @@ impl Story {
             let owner = model.process_of(space.id()).map(owner);
             let mapped = self.is_mapped(space);
             if (mapped || self.wants(owner)) && !self.tales.contains_key(&space.id()) {
-                let tale =
-                    Tale { owner, parent: None, mapped, last: None, moved_to: None, end: None };
-                self.tales.insert(space.id(), tale);
+                self.tales.insert(space.id(), Tale::new(owner, mapped));
             }
         }
     }
@@ -155,8 +160,7 @@ impl Story {
         if concerned.is_empty() && !mapped && !known {
             return None;
         }
-        let fresh = Tale { owner, parent: None, mapped, last: None, moved_to: None, end: None };
-        let tale = self.tales.entry(space).or_insert(fresh);
+        let tale = self.tales.entry(space).or_insert_with(|| Tale::new(owner, mapped));
         tale.mapped = mapped;
         tale.owner = owner.or(tale.owner);
         if concerned.is_empty() {

@@ -22,7 +22,7 @@ use mmaptrace_model::{
 };
 
 use super::{
-    END, list, only,
+    list, only,
     print::{palette, print},
     turn,
     words::About,
@@ -135,11 +135,10 @@ pub fn run(config: &Diff) -> Result<Exit> {
 fn side(labels: &mut Labels, of: &When) -> Result<Side> {
     let mut past = Past::open(&of.source)?;
     let (then, pid) = moment(&mut past, of)?;
-    let living: Vec<_> = then.model.processes().collect();
-    let (Some(space), Some(&&Process { comm, .. })) =
-        (then.model.space_of(pid), living.iter().find(|it| it.pid == pid))
+    let (Some(space), Some(&Process { comm, .. })) =
+        (then.model.space_of(pid), then.model.process(pid))
     else {
-        let living: Vec<_> = living.iter().map(|it| it.pid).collect();
+        let living: Vec<_> = then.model.processes().map(|it| it.pid).collect();
         bail!("there was no process {pid} then, but these: {}", list(&living));
     };
     if let Some(doubt) = space.doubt() {
@@ -165,7 +164,7 @@ fn moment(past: &mut Past, of: &When) -> Result<(Then, u32)> {
     if let Some(at @ (Moment::Exec | Moment::Exit)) = &of.at {
         return turn(past, at, of.pid);
     }
-    let then = past.at(&of.at.unwrap_or(END), 0)?;
+    let then = past.at(&of.at.unwrap_or(Moment::END), 0)?;
     let pid = of.pid.map_or_else(|| only(&then.model), Ok)?;
     let has_ended = of.at.is_none() && then.model.space_of(pid).is_none();
     Ok((if has_ended { past.at(&Moment::Exit, pid)? } else { then }, pid))

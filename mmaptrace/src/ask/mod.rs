@@ -20,9 +20,6 @@ use crate::history::{Moment, Past, Then};
 
 pub use self::{blame::run as blame, diff::run as diff, report::run as report, who::run as who};
 
-/// The end of a recording, or now.
-const END: Moment = Moment::BeforeEnd(0);
-
 /// Up to when to tell: a moment of a process as one that any past has.
 ///
 /// # Errors
@@ -42,7 +39,7 @@ fn until(past: &mut Past, at: Option<&Moment>, pid: Option<u32>) -> Result<Optio
 /// # Errors
 /// See [`until`].
 fn turn(past: &mut Past, at: &Moment, pid: Option<u32>) -> Result<(Then, u32)> {
-    let pid = pid.map_or_else(|| only(&past.at(&END, 0)?.model), Ok)?;
+    let pid = pid.map_or_else(|| only(&past.at(&Moment::END, 0)?.model), Ok)?;
     Ok((past.at(at, pid)?, pid))
 }
 

@@ -18,7 +18,7 @@ use crate::{
 pub(super) fn print(config: &Dump) -> Result<Printed> {
     let &Dump { pid, format, .. } = config;
     let mut past = Past::open(&config.source())?;
-    let Then { model, time } = past.at(&config.at.unwrap_or(Moment::BeforeEnd(0)), pid)?;
+    let Then { model, time } = past.at(&config.at.unwrap_or(Moment::END), pid)?;
     let mut mirror = Mirror::new(past.start(), false);
     mirror.model = model;
     let Some(space) = mirror.model.space_of(pid) else { bail!(absence(&mirror.model, pid)) };
@@ -46,8 +46,7 @@ fn absence(model: &Model, pid: u32) -> String {
 
 /// Its name in brackets: its arguments are known to itself alone.
 fn name(model: &Model, pid: u32) -> Vec<u8> {
-    let process = model.processes().find(|process| process.pid == pid);
-    let comm = process.map(|process| process.comm).unwrap_or_default();
+    let comm = model.process(pid).map(|process| process.comm).unwrap_or_default();
     let comm = comm.split(|&byte| byte == 0).next().unwrap_or_default();
     [b"[", comm, b"]"].concat()
 }

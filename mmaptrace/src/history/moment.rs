@@ -34,6 +34,11 @@ pub enum Moment {
     Exit,
 }
 
+impl Moment {
+    /// The end of a recording, or now.
+    pub const END: Self = Self::BeforeEnd(0);
+}
+
 /// Why a text is no moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
