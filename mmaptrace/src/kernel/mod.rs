@@ -5,6 +5,7 @@ pub mod degraded;
 pub mod load;
 pub mod maps;
 pub mod probe;
+pub mod ring;
 pub mod seed;
 pub mod shared;
 pub mod source;

@@ -125,7 +125,7 @@ impl Source for Probe {
     }
 
     fn next(&mut self) -> Option<Bytes<'_>> {
-        self.shared.ring.next().map(Bytes::Ring)
+        self.shared.ring.take().map(Bytes::Ring)
     }
 
     fn seed(&mut self, pid: u32) -> Result<(), SeedError> {

@@ -2,19 +2,20 @@
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData, MapError, RingBuf},
+    maps::{Array, HashMap, MapData, MapError},
 };
 use mmaptrace_common::control;
 
 use super::{
     load::{LoadError, map},
     maps::{Control, Faults, Process},
+    ring::Ring,
 };
 
 /// What this side and the programs share, whichever they are.
 pub struct Shared {
     /// The records.
-    pub ring: RingBuf<MapData>,
+    pub ring: Ring,
     pub(super) control: Array<MapData, Control>,
     faults: Array<MapData, Faults>,
     processes: HashMap<MapData, u32, Process>,
@@ -23,7 +24,7 @@ pub struct Shared {
 impl Shared {
     pub(super) fn of(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
         Ok(Self {
-            ring: map(ebpf, "RING")?,
+            ring: Ring::of(ebpf)?,
             control: map(ebpf, "CONTROL")?,
             faults: map(ebpf, "FAULTS")?,
             processes: map(ebpf, "PROCESSES")?,

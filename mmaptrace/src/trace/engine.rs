@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     os::fd::{AsFd as _, OwnedFd},
+    thread,
     time::Duration,
 };
 
@@ -166,7 +167,8 @@ impl Engine {
         self.forget_stacks()?;
         self.heal()?;
         self.rename()?;
-        self.intake.tick(records == 0 && !congested)?;
+        let quiet = records == 0 && !congested && self.source.shared().ring.is_empty();
+        self.intake.tick(quiet)?;
         if records < BATCH {
             self.intake.flow.flush().context(WRITE)?;
         }
@@ -201,7 +203,7 @@ impl Engine {
     /// Asks to be woken by the next record. `false`: one has come meanwhile.
     pub(super) fn doze(&mut self) -> Result<bool> {
         self.source.shared_mut().set_idle(true).context(MAPS)?;
-        if self.drain(u64::MAX)? == 0 {
+        if self.drain(u64::MAX)? == 0 && self.source.shared().ring.is_empty() {
             self.intake.rest()?;
             return Ok(true);
         }
@@ -365,11 +367,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes what was written until now.
+    /// Takes what was written until now, and what is being written: who writes is not waited for
+    /// long, for it cannot be preempted.
     pub(super) fn catch_up(&mut self) -> Result<()> {
+        let end = self.source.shared().ring.end();
         let until = now();
-        while self.drain(until)? == BATCH {}
-        Ok(())
+        loop {
+            let records = self.drain(until)?;
+            if records < BATCH && self.source.shared().ring.has_reached(end) {
+                return Ok(());
+            }
+            if records == 0 {
+                thread::yield_now();
+            }
+        }
     }
 
     /// Compares the models with /proc.

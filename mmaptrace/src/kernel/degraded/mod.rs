@@ -98,7 +98,7 @@ impl Degraded {
     fn take_batch(&mut self) -> bool {
         let mut batch = Vec::new();
         while batch.len() < BATCH
-            && let Some(record) = self.shared.ring.next()
+            && let Some(record) = self.shared.ring.take()
         {
             batch.push(queue::words(&record));
         }
@@ -125,7 +125,8 @@ impl Degraded {
         self.take_batch();
         let later = self.queue.take();
         let unseen = self.processes.get(&pid).is_some_and(|it| it.mm == mm && it.records == seen);
-        let quiet = same && unseen && self.shared.lost_of(pid) == lost;
+        let quiet =
+            same && unseen && self.shared.ring.is_empty() && self.shared.lost_of(pid) == lost;
         let flags = flag::WHOLE | if quiet { 0 } else { flag::UNLOCKED };
         let header = Header { flags, time: now(), mm, pid, tid: pid, lost, ..Header::default() };
         let comm = comm(format!("/proc/{pid}/comm").as_ref());
