@@ -69,6 +69,9 @@ enum Task {
         /// Only tests whose names contain this
         #[arg(long, value_name = "TEST")]
         filter: Option<String>,
+        /// No tests, but so many minutes of calls at random, where the model is exact
+        #[arg(long, value_name = "MINUTES", conflicts_with_all = ["files", "filter"])]
+        torture: Option<u64>,
     },
     /// Measure what tracing costs, beside the peers, and write docs/performance.md (as root)
     Bench {
@@ -124,9 +127,9 @@ fn main() -> Result<ExitCode> {
             setup::setup()?;
             return test::test(no_root);
         }
-        Task::Vm { kernels, files, filter } => {
+        Task::Vm { kernels, files, filter, torture } => {
             setup::setup()?;
-            let tally = vm::vm(&Selection { kernels, files, filter })?;
+            let tally = vm::vm(&Selection { kernels, files, filter, torture })?;
             println!("{tally}");
             return Ok(tally.verdict());
         }

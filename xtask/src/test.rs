@@ -170,6 +170,7 @@ impl Checks {
         announce(OTHER_KERNELS);
         let selection = Selection {
             kernels: KERNELS.map(str::to_owned).into(),
+            torture: None,
             files: FILES.map(str::to_owned).into(),
             filter: None,
         };

@@ -32,7 +32,7 @@ use self::{
 };
 use crate::{tally::Tally, workspace::target_dir};
 
-/// How long a machine may run.
+/// How long a machine may run, beside its torture.
 const PATIENCE: Duration = Duration::from_mins(30);
 /// Modules that tests need, in the order of loading: file name up to the first dot, and parameters.
 ///
@@ -51,6 +51,8 @@ pub(crate) struct Selection {
     pub(crate) files: Vec<String>,
     /// A part of the names of tests.
     pub(crate) filter: Option<String>,
+    /// Minutes of calls at random in place of tests.
+    pub(crate) torture: Option<u64>,
 }
 
 impl Selection {
@@ -150,7 +152,8 @@ fn run(
     eprintln!("vm: {} boots; see {}", files.release, log.display());
     let start = Instant::now();
     let mut console = Console::default();
-    let off = qemu.boot(&files.kernel, &initrd, Pace::Fast)?.watch(PATIENCE, |line| {
+    let patience = PATIENCE + Duration::from_mins(selection.torture.unwrap_or(0));
+    let off = qemu.boot(&files.kernel, &initrd, Pace::Fast)?.watch(patience, |line| {
         // The log is for people; the tests do not fail for it.
         _ = writeln!(file, "{:7.1} {line}", start.elapsed().as_secs_f64());
         console.line(line);

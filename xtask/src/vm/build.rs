@@ -16,6 +16,7 @@ pub(crate) struct Programs {
     pub(crate) tool: PathBuf,
     pub(crate) victim: PathBuf,
     pub(crate) torture: PathBuf,
+    pub(crate) hunt: PathBuf,
     pub(crate) load: PathBuf,
     /// By name.
     pub(crate) tests: BTreeMap<String, PathBuf>,
@@ -43,6 +44,7 @@ pub(crate) fn without_tests() -> Result<Programs> {
         tool: take("mmaptrace")?,
         victim: take("victim")?,
         torture: take("torture")?,
+        hunt: take("hunt")?,
         load: take("load")?,
         tests: BTreeMap::new(),
     })

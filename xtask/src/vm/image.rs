@@ -95,6 +95,7 @@ pub(crate) fn write(
     archive.program("bin/mmaptrace", &read(&programs.tool)?);
     archive.program("bin/victim", &read(&programs.victim)?);
     archive.program("bin/torture", &read(&programs.torture)?);
+    archive.program("bin/hunt", &read(&programs.hunt)?);
     archive.program("bin/load", &read(&programs.load)?);
     for (name, path) in &programs.tests {
         archive.program(&format!("tests/{name}"), &read(path)?);
@@ -110,12 +111,24 @@ pub(crate) fn write(
     fs::write(path, archive.finish()).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Where calls at random start.
+const SEED: u64 = 1;
+
 /// Tests that run where there is no other tier.
 const DEGRADED: [&str; 3] = ["absent", "degraded", "victims"];
 
-/// The tests that a machine runs.
+/// The tests that a machine runs, or its torture.
 pub(crate) fn script(programs: &Programs, tier: Tier, selection: &Selection) -> String {
     let mut script = String::new();
+    if let Some(minutes) = selection.torture {
+        if tier == Tier::Exact {
+            script = format!(
+                "echo '{BINARY}torture'\nprintf 'test calls_at_random ... '\n\
+                 if hunt {SEED} {minutes} 0; then echo ok; else echo FAILED; fi\n"
+            );
+        }
+        return script;
+    }
     let mut run = |label: &str, command: &str| {
         script.extend(["echo '", BINARY, label, "'\n", command, "\n"]);
     };
