@@ -34,6 +34,9 @@ pub mod kind {
     /// [`BuildId`](super::BuildId), then [`BuildId::len`](super::BuildId::len) bytes. Written by
     /// user space, when it first meets a file in a stack.
     pub const BUILD_ID: u16 = 10;
+    /// A bare [`Header`](super::Header): so many records of `mm` are lost, as no record that came since
+    /// could tell. Written by user space.
+    pub const LOSS: u16 = 11;
 }
 
 /// The start of every record.

@@ -26,6 +26,8 @@ pub enum Record<'a> {
     Stack(&'a record::Stack, &'a [u64]),
     /// The build id of a file.
     BuildId(&'a record::BuildId, &'a [u8]),
+    /// Records of an address space were lost.
+    Loss(&'a Header),
 }
 
 impl<'a> Record<'a> {
@@ -39,7 +41,7 @@ impl<'a> Record<'a> {
             Self::Exec(exec, _, _) => &exec.header,
             Self::Fork(fork) => &fork.header,
             Self::Exit(exit) => &exit.header,
-            Self::End(header) => header,
+            Self::End(header) | Self::Loss(header) => header,
             Self::Stack(stack, _) => &stack.header,
             Self::BuildId(id, _) => &id.header,
         }
@@ -146,6 +148,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
             let (id, rest) = cursor.fixed::<record::BuildId>(bytes)?;
             Ok(Record::BuildId(id, cursor.text(rest, id.len)?.0))
         }
+        kind::LOSS => Ok(Record::Loss(cursor.fixed(bytes)?.0)),
         kind => Err(DecodeError::Kind { kind }),
     }
 }

@@ -174,6 +174,8 @@ impl Model {
                 self.stacks.insert(stack, addresses, space, &self.names);
             }
             Record::BuildId(id, bytes) => self.stacks.identify(id.key, bytes),
+            // Noted above.
+            Record::Loss(_) => {}
         }
     }
 

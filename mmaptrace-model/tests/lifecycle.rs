@@ -5,7 +5,7 @@ mod support;
 use mmaptrace_common::record::{self, Region, backing, cause, flag, kind};
 use mmaptrace_model::{
     Event, Model, Space,
-    event::{Cause, SpaceId, Syscall},
+    event::{Cause, Doubt, SpaceId, Syscall},
     region::PAGE,
 };
 use support::{MM, apply, commit, commit_words, header, seed_words, words};
@@ -162,6 +162,17 @@ fn ended_processes_keep_their_totals() {
         assert_eq!((process.pid, process.events, process.regions), (100, 3, 3));
         assert_eq!((process.lost, process.healed), (1, 1));
     }
+}
+
+/// Nothing more comes of a space, and its last records are lost: user space tells.
+#[test]
+fn a_loss_is_told_by_a_record_of_its_own() {
+    let mut model = seeded();
+    let loss = words(&record::Header { lost: 2, ..header(kind::LOSS, 0) }, &[]);
+    let events = apply(&mut model, &loss);
+    assert!(matches!(events[..], [Event::Doubt { why: Doubt::Lost(2), after: 10, .. }]));
+    assert_eq!(apply(&mut model, &loss), [], "it is known");
+    assert_eq!(model.totals().lost, 2);
 }
 
 #[test]

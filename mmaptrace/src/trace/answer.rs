@@ -17,7 +17,6 @@ use crate::{
     sink::text::Why,
 };
 
-const LOST: &str = "records of it were lost, and it could not be read again";
 const MOVED: &str = "regions changed while /proc/PID/smaps was read; figures of some are missing";
 
 impl Engine {
@@ -46,7 +45,6 @@ impl Engine {
         };
         let why = match space.doubt() {
             Some(doubt) => Some(Why(doubt).to_string()),
-            None if self.is_behind(space) => Some(LOST.to_owned()),
             None => moved.then(|| MOVED.to_owned()),
         };
         let (length, commit) = (body.len() as u64, space.commit());

@@ -364,7 +364,7 @@ impl Engine {
             self.catch_up()?;
             looked = true;
         }
-        Ok(())
+        self.tell_of_losses(pid)
     }
 
     /// Takes what was written until now, and what is being written: who writes is not waited for
@@ -420,6 +420,7 @@ impl Engine {
     pub(super) fn map_of(&mut self, pid: u32) -> Result<Option<(u64, Vec<u8>)>> {
         self.picture(pid);
         self.catch_up()?;
+        self.tell_of_losses(pid)?;
         let Some(space) = self.intake.model().space_of(pid).filter(|it| it.doubt().is_none())
         else {
             return Ok(None);

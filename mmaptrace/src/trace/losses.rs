@@ -48,6 +48,17 @@ impl Engine {
         self.source.lost(space.mm()) > space.lost()
     }
 
+    /// Tells the model of losses in a process's space of which no record has.
+    pub(super) fn tell_of_losses(&mut self, pid: u32) -> Result<()> {
+        let Some(space) = self.intake.model().space_of(pid).filter(|it| self.is_behind(it)) else {
+            return Ok(());
+        };
+        let (mm, lost) = (space.mm(), self.source.lost(space.mm()));
+        let (kind, size) = (kind::LOSS, size_of::<Header>() as u32);
+        let header = Header { kind, flags: 0, size, time: now(), mm, pid, tid: pid, lost };
+        self.intake.record(header.as_bytes())
+    }
+
     /// Makes the records of ends that were lost: of processes that are not there any more, however
     /// they ended, and of address spaces that the kernel's side has let go.
     fn end_what_has_ended(&mut self) -> Result<()> {

@@ -79,7 +79,8 @@ impl Degraded {
                 | Record::Name(..)
                 | Record::End(_)
                 | Record::Stack(..)
-                | Record::BuildId(..) => {}
+                | Record::BuildId(..)
+                | Record::Loss(_) => {}
             }
         }
     }
