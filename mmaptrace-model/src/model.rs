@@ -200,8 +200,13 @@ impl Model {
         let elsewhere = known.is_none_or(|process| process.space != Some(id));
         let enters = match commit.cause {
             // Told of the process whose space it is: the one that was read, if it is known and has
-            // not ended; the child; the caller of an exec whose own record was lost.
-            cause::SEED => header.pid != 0 && elsewhere && !self.processes.ended_in(header.pid, id),
+            // not ended. It may have had a new image since it was asked for: no process goes back.
+            cause::SEED => {
+                header.pid != 0
+                    && known.and_then(|process| process.space).is_none_or(|now| now < id)
+                    && !self.processes.ended_in(header.pid, id)
+            }
+            // The child; the caller of an exec whose own record was lost.
             cause::FORK | cause::EXEC => elsewhere,
             // Told of the task at work, which is one of the space's own.
             cause::CALL | cause::FAULT | cause::GROWTH => known.is_none(),

@@ -134,6 +134,9 @@ fn a_new_image_takes_the_process_to_a_new_space() {
     assert!(matches!(&events[..], [Event::Commit { effects, .. }] if effects.len() == 3));
     assert_eq!(model.space_of(100).map(Space::mm), Some(0x6000));
     assert_eq!(model.spaces().count(), 2, "the old one is there until its end");
+    // A picture that was asked for before.
+    apply(&mut model, &seed_words(&counted(12, 2), &regions(2)));
+    assert_eq!(model.space_of(100).map(Space::mm), Some(0x6000), "no process goes back");
     assert!(matches!(apply(&mut model, &end(MM))[..], [Event::End { space: SpaceId(1), .. }]));
     assert_eq!(returned(&mut model, [1; 6]), [], "of the old image");
 }
