@@ -11,7 +11,7 @@ pub mod queue;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, thread,
 };
 
 use aya::{
@@ -106,6 +106,16 @@ impl Degraded {
         !batch.is_empty()
     }
 
+    /// Takes what was written until now, and what is being written.
+    fn take_written(&mut self) {
+        let end = self.shared.ring.end();
+        while !self.shared.ring.has_reached(end) {
+            if !self.take_batch() {
+                thread::yield_now();
+            }
+        }
+    }
+
     /// Puts a process into a new address space, and tells what stands for its address.
     fn enter(&mut self, pid: u32, threads: BTreeSet<u32>) -> u64 {
         self.spaces += 1;
@@ -122,11 +132,10 @@ impl Degraded {
         let picture = Picture::take(pid)?;
         let same = Picture::take(pid)? == picture;
         let earlier = self.queue.take();
-        self.take_batch();
+        self.take_written();
         let later = self.queue.take();
         let unseen = self.processes.get(&pid).is_some_and(|it| it.mm == mm && it.records == seen);
-        let quiet =
-            same && unseen && self.shared.ring.is_empty() && self.shared.lost_of(pid) == lost;
+        let quiet = same && unseen && self.shared.lost_of(pid) == lost;
         let flags = flag::WHOLE | if quiet { 0 } else { flag::UNLOCKED };
         let header = Header { flags, time: now(), mm, pid, tid: pid, lost, ..Header::default() };
         let comm = comm(format!("/proc/{pid}/comm").as_ref());
