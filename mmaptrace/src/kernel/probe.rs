@@ -65,7 +65,7 @@ impl Probe {
         let mut layout = Layout {
             exit_tells_last: u32::from(types.tracepoint_arguments("sched_process_exit") == Some(2)),
             growth_locked: u32::from(release() >= GROWTH_LOCKED),
-            file_backing: if release() >= BACKING_MOVED { 1 << 24 } else { 1 << 25 },
+            file_backing: file_backing(&types),
             tracer: process::id(),
             user_stacks: u32::from(settings.stacks.user),
             kernel_stacks: u32::from(settings.stacks.kernel),
@@ -214,9 +214,16 @@ fn object(types: &Types) -> Vec<u8> {
 const PREEMPTIBLE: (u8, u8) = (7, 0);
 /// Since then a stack grows under the write lock (commit 8d7071af8907).
 const GROWTH_LOCKED: (u8, u8) = (6, 5);
-/// Since then `FMODE_BACKING` is bit 24 of `f_mode` (`include/linux/fs.h`): a constant, of which BTF
-/// tells nothing.
+/// Since then `FMODE_BACKING` is another bit of `f_mode`.
 const BACKING_MOVED: (u8, u8) = (6, 14);
+
+/// `FMODE_BACKING` (`include/linux/fs.h`), a constant, of which BTF tells nothing: bit 25, and bit 24
+/// since files have a mode for who watches them, which was taken into older kernels as well (6.12.117
+/// has it) and which a function of then tells of.
+fn file_backing(types: &Types) -> u32 {
+    let moved = types.function("file_set_fsnotify_mode").is_some() || release() >= BACKING_MOVED;
+    if moved { 1 << 24 } else { 1 << 25 }
+}
 
 /// Whether this kernel gives 64-bit programs the `[vsyscall]` page: it then gives it to this one.
 fn has_vsyscall() -> bool {
