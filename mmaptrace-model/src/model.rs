@@ -284,6 +284,10 @@ impl Model {
         let header = &exec.header;
         let task = Task { pid: header.pid, tid: header.tid, comm: exec.comm };
         let space = self.open(header, out);
+        // A picture may come before the image's own commit.
+        if let Some(space) = self.spaces.get_mut(&header.mm) {
+            space.begin_image();
+        }
         self.processes.enter(task.pid, task.comm, space);
         // The call's commits were of the old space; a thread that took the leader's id left its own.
         self.threads.end(exec.old_tid);

@@ -27,6 +27,17 @@ pub struct Layout {
     pub vsyscall: bool,
 }
 
+/// Whether the whole space was ever read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Read {
+    /// What was there before is not known.
+    Never,
+    /// It was.
+    Once,
+    /// Not yet, but there was nothing: it was made for a new image.
+    Empty,
+}
+
 /// One address space.
 ///
 /// It is *exact* while every commit has come, in order, fits what was there before, and leaves as
@@ -47,8 +58,7 @@ pub struct Space {
     doubt: Option<Doubt>,
     /// Whether the last reading was without the lock.
     unlocked: bool,
-    /// Whether the whole space was ever read.
-    seeded: bool,
+    read: Read,
     renames: u64,
     lost: u64,
     healed: u64,
@@ -76,7 +86,7 @@ impl Space {
             sure: 0,
             doubt: Some(Doubt::Unseeded),
             unlocked: false,
-            seeded: false,
+            read: Read::Never,
             renames: 0,
             lost: 0,
             healed: 0,
@@ -87,6 +97,11 @@ impl Space {
             new: Vec::new(),
             code: 0,
         }
+    }
+
+    /// It was made for a new image: all that is in it is new.
+    pub(crate) const fn begin_image(&mut self) {
+        self.read = Read::Empty;
     }
 
     /// Which one it is.

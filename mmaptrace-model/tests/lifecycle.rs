@@ -167,6 +167,21 @@ fn ended_processes_keep_their_totals() {
     }
 }
 
+/// A picture that comes between a new image and its commit tells what the commit then does not.
+#[test]
+fn what_a_new_image_maps_is_told_once() {
+    let mut model = seeded();
+    let header = record::Header { mm: 0x6000, ..header(kind::EXEC, 0) };
+    apply(&mut model, &words(&record::Exec { header, ..record::Exec::default() }, &[]));
+    let mut image = record::Commit { cause: cause::EXEC, ..counted(4, 3) };
+    image.header.mm = 0x6000;
+    let picture = apply(&mut model, &seed_words(&image, &regions(3)));
+    assert!(matches!(&picture[..], [Event::Commit { effects, .. }] if effects.len() == 3));
+    image.header.flags |= flag::WHOLE;
+    let events = apply(&mut model, &commit_words(&image, &regions(3)));
+    assert!(matches!(&events[..], [Event::Commit { effects, .. }] if effects.is_empty()));
+}
+
 /// Nothing more comes of a space, and its last records are lost: user space tells.
 #[test]
 fn a_loss_is_told_by_a_record_of_its_own() {

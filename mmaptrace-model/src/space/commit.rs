@@ -10,7 +10,7 @@ use crate::{
     region::{Backing, Flags, PAGE, Region},
 };
 
-use super::{Layout, Space};
+use super::{Layout, Read, Space};
 
 /// The end of all addresses: the start of the last page, which is never mapped.
 const ADDRESSES: u64 = u64::MAX - PAGE + 1;
@@ -114,12 +114,12 @@ impl Space {
             self.sure = commit.id;
         }
         let differences = effects.len() as u64;
-        if !self.seeded && cause != Cause::Exec {
+        if self.read == Read::Never && cause != Cause::Exec {
             // What was there before is not known: nothing can be said of what is new.
             effects.clear();
         }
         if whole {
-            self.seeded = true;
+            self.read = Read::Once;
             self.renames = commit.renames;
         }
 
@@ -146,7 +146,7 @@ impl Space {
             start_stack: commit.start_stack,
             vsyscall: commit.header.flags & flag::VSYSCALL != 0,
         };
-        (self.seeded && was != commit.brk).then_some((was, commit.brk))
+        (self.read == Read::Once && was != commit.brk).then_some((was, commit.brk))
     }
 
     /// How `id` follows the last commit's.
