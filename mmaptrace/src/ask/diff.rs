@@ -139,7 +139,10 @@ fn side(labels: &mut Labels, of: &When) -> Result<Side> {
         (then.model.space_of(pid), then.model.process(pid))
     else {
         let living: Vec<_> = then.model.processes().map(|it| it.pid).collect();
-        bail!("there was no process {pid} then, but these: {}", list(&living));
+        match &living[..] {
+            [] => bail!("there was no process {pid} then, nor any other"),
+            living => bail!("there was no process {pid} then, but these: {}", list(living)),
+        }
     };
     if let Some(doubt) = space.doubt() {
         let (time, why) = (past.clock().of_day(then.time), Why(doubt));
