@@ -25,7 +25,7 @@ mod victim;
 pub use browser::Browser;
 pub use case::check_case;
 pub use compare::{children, difference, maps, settled};
-pub use often::often;
+pub use often::{is_emulated, often};
 pub use process::{Finished, PATIENCE, Process, run, until};
 pub use programs::{is_loaded, programs};
 pub use replay::address;

@@ -1,6 +1,8 @@
 //! What the tracer keeps is bounded by what lives, and by what it was told to remember.
 
-use mmaptrace_tests::{Outcome, Tracer, Victim, assert_exact, mmaptrace, needs_root, run, victim};
+use mmaptrace_tests::{
+    Outcome, Tracer, Victim, assert_exact, mmaptrace, needs_root, often, run, victim,
+};
 
 /// The memory that a process has now, in KiB.
 fn resident(pid: u32) -> u64 {
@@ -65,7 +67,8 @@ fn processes_that_come_and_go_for_long_leave_nothing() {
 #[test]
 fn a_past_that_is_full_takes_no_more() {
     needs_root!("a_past_that_is_full_takes_no_more");
-    let options = ["-f", "--history", "256K", "-e", "brk"];
+    let history = format!("{}K", often(256));
+    let options = ["-f", "--history", &history, "-e", "brk"];
     let mut victim = victim!("generations");
     let (growth, tracer) = growth(&mut victim, &options);
     assert!(growth < 8192, "{growth} KiB more");
