@@ -67,8 +67,10 @@ fn a_picture_larger_than_the_ring_is_waited_for_in_doubt() {
 fn what_ended_unseen_has_ended() {
     needs_root!("what_ended_unseen_has_ended");
     let mut victim = victim!("fork_many");
-    let tracer = Tracer::attach(victim.pid(), &["-f", "--buffer", "16K"]);
+    let mut tracer = Tracer::attach(victim.pid(), &["-f", "--buffer", "16K"]);
+    tracer.process().signal(libc::SIGSTOP);
     victim.work();
+    tracer.process().signal(libc::SIGCONT);
     assert_heals(victim.pid());
     let trace = tracer.finish();
     assert!(trace.total("lost") > 0, "{}", trace.end());

@@ -183,7 +183,7 @@ fn recordings_of_programs_that_ended_are_compared() {
     let text = ask(&["diff", "-i", &one, "-i", &two]).text();
     assert!(text.contains(" sh ") && text.contains(" regions, "), "{text}");
     let text = ask(&["diff", "-i", &one, "--from", "exec"]).text();
-    assert!(text.contains(" r-xp ") && text.contains(" added ("), "{text}");
+    assert!(text.contains(" sh ") && text.contains(" added ("), "{text}");
     let several = run(&mut mmaptrace(&["diff", "-i", &one, "-i", &many]));
     assert_eq!(several.code(), Some(1));
     assert!(

@@ -228,6 +228,10 @@ impl Generator {
             (..) if abi == 3 => Abi::X32,
             (..) => Abi::Native,
         };
+        // A heap that starts at 32 bits of an address ends there, too: with all the program has.
+        if op.name == "prctl" && op.args.iter().any(|word| matches!(word, Word::Heap(_))) {
+            op.abi = Abi::Native;
+        }
         // Cut to 32 bits, what nobody can map becomes 4 GiB of memory.
         if op.abi == Abi::I386 && matches!(row.name, "mmap2" | "old_mmap" | "mremap") {
             for word in op.args.iter_mut().chain(&mut op.block) {

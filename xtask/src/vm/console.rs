@@ -58,6 +58,8 @@ impl Console {
         match said {
             "ok" => self.result(Outcome::Passed),
             "FAILED" => self.result(Outcome::Failed),
+            // One that is run by name only.
+            _ if said.starts_with("ignored") => self.running = None,
             _ if said.starts_with("SKIP ") => {
                 if let (Some((_, skipped)), Some((_, why))) =
                     (&mut self.running, said.split_once(": "))
@@ -112,6 +114,7 @@ running 3 tests
 test good ... ok
 test absent ... SKIP absent: UNSUPPORTED mseal 38
 ok
+test long ... ignored, takes a minute
 test bad ... a line of a victim
 FAILED
 
