@@ -43,23 +43,27 @@ fn argument(ctx: &BtfTracePointContext, n: usize) -> u64 {
 /// held.
 #[btf_tracepoint(function = "mmap_lock_released")]
 pub(crate) fn release_2(ctx: BtfTracePointContext) -> i32 {
-    let _alone = Alone::begin();
-    let write = argument(&ctx, 1) & 1 != 0;
-    // SAFETY: argument 0 is the mm.
-    if unsafe { commit::released(argument(&ctx, 0) as *const c_void, write) } {
-        commit::add_stacks();
-        commit::send();
-    }
-    0
+    release(&ctx, argument(&ctx, 1))
+}
+
+/// The same once more, where a run can be preempted at its end: the kernel then leaves out those of
+/// other tasks on that CPU, but not of this, which finds all told if none was.
+#[btf_tracepoint(function = "mmap_lock_released")]
+pub(crate) fn release_2_again(ctx: BtfTracePointContext) -> i32 {
+    release(&ctx, argument(&ctx, 1))
 }
 
 /// `mmap_lock_released(mm, memcg_path, write)`, before that.
 #[btf_tracepoint(function = "mmap_lock_released")]
 pub(crate) fn release_3(ctx: BtfTracePointContext) -> i32 {
+    release(&ctx, argument(&ctx, 2))
+}
+
+#[inline(always)]
+fn release(ctx: &BtfTracePointContext, write: u64) -> i32 {
     let _alone = Alone::begin();
-    let write = argument(&ctx, 2) & 1 != 0;
     // SAFETY: argument 0 is the mm.
-    if unsafe { commit::released(argument(&ctx, 0) as *const c_void, write) } {
+    if unsafe { commit::released(argument(ctx, 0) as *const c_void, write & 1 != 0) } {
         commit::add_stacks();
         commit::send();
     }
@@ -70,8 +74,19 @@ pub(crate) fn release_3(ctx: BtfTracePointContext) -> i32 {
 /// lock it holds for writing until the mapping is made.
 #[btf_tracepoint(function = "vm_unmapped_area")]
 pub(crate) fn unmapped_area(ctx: BtfTracePointContext) -> i32 {
+    found(&ctx)
+}
+
+/// Likewise.
+#[btf_tracepoint(function = "vm_unmapped_area")]
+pub(crate) fn unmapped_area_again(ctx: BtfTracePointContext) -> i32 {
+    found(&ctx)
+}
+
+#[inline(always)]
+fn found(ctx: &BtfTracePointContext) -> i32 {
     let _alone = Alone::begin();
-    let address = argument(&ctx, 0);
+    let address = argument(ctx, 0);
     let task: *const c_void = current().cast();
     // SAFETY: it is the current task.
     let mm: u64 = unsafe { load(task, layout!(task_mm)) };
@@ -82,11 +97,14 @@ pub(crate) fn unmapped_area(ctx: BtfTracePointContext) -> i32 {
     if let Some(space) = space::find(mm) {
         // SAFETY: the element stays valid, and its lock is held; argument 1 is the request.
         unsafe {
-            let length: u64 = load(argument(&ctx, 1) as *const c_void, layout!(unmapped_length));
-            (*space).earlier_lo = (*space).found_lo;
-            (*space).earlier_hi = (*space).found_hi;
-            (*space).found_lo = address;
-            (*space).found_hi = address.saturating_add(length);
+            let length: u64 = load(argument(ctx, 1) as *const c_void, layout!(unmapped_length));
+            let end = address.saturating_add(length);
+            if (*space).found_lo != address || (*space).found_hi != end {
+                (*space).earlier_lo = (*space).found_lo;
+                (*space).earlier_hi = (*space).found_hi;
+                (*space).found_lo = address;
+                (*space).found_hi = end;
+            }
         }
     }
     0

@@ -44,6 +44,12 @@ const PROGRAMS: [(&str, &str); 6] = [
     ("call_enter", "sys_enter"),
     ("call_exit", "sys_exit"),
 ];
+/// Programs that the order and the ranges of commits hang on, those that make up for what the kernel
+/// leaves out of them where it can preempt them, and their tracepoints.
+const TWICE: [(&str, &str, &str); 2] = [
+    ("release_2", "release_2_again", "mmap_lock_released"),
+    ("unmapped_area", "unmapped_area_again", "vm_unmapped_area"),
+];
 /// Stacks whose keys are remembered, and threads whose calls are.
 const REMEMBERED: u32 = 1 << 14;
 
@@ -106,6 +112,9 @@ impl Probe {
                 attach(&mut ebpf, program, tracepoint, &types.btf)?;
             }
         }
+        for (_, program, tracepoint) in TWICE.into_iter().filter(|_| release() >= PREEMPTIBLE) {
+            attach(&mut ebpf, program, tracepoint, &types.btf)?;
+        }
         let calls = settings.calls;
         Ok(Self { ebpf, shared, renames, spaces, names, stacks, calls })
     }
@@ -156,7 +165,10 @@ impl Source for Probe {
     }
 
     fn left_out(&self) -> u64 {
-        left_out(&self.ebpf)
+        left_out(&self.ebpf, |name| {
+            let again = TWICE.into_iter().find(|row| row.0 == name);
+            again.and_then(|row| self.ebpf.program(row.1)).is_some_and(|it| it.fd().is_ok())
+        })
     }
 
     fn forget_names(&mut self, keys: &[u64]) -> Result<(), MapError> {

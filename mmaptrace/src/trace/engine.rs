@@ -242,6 +242,7 @@ impl Engine {
         let left_out = self.source.left_out();
         if left_out != self.left_out {
             self.left_out = left_out;
+            self.source.suspect_names().context(MAPS)?;
             let model = self.intake.model();
             let pids = model.spaces().filter_map(|space| Some(model.process_of(space.id())?.pid));
             self.pictures(pids.collect::<Vec<_>>())?;
@@ -418,6 +419,7 @@ impl Engine {
     /// in doubt and says so itself. It is of a moment at which nobody was about to change it: a
     /// picture is taken, for which the kernel waits until writers are done.
     pub(super) fn map_of(&mut self, pid: u32) -> Result<Option<(u64, Vec<u8>)>> {
+        self.source.suspect_names().context(MAPS)?;
         self.picture(pid);
         self.catch_up()?;
         self.tell_of_losses(pid)?;

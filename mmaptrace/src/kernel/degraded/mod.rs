@@ -184,7 +184,7 @@ impl Source for Degraded {
     }
 
     fn left_out(&self) -> u64 {
-        left_out(&self.ebpf)
+        left_out(&self.ebpf, |_| false)
     }
 
     fn follows(&self, mm: u64) -> bool {
