@@ -52,6 +52,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
             ("prctl_memory_merge", "prctl 22"),
             ("prctl_name_anonymous", "prctl 22"),
             ("prctl_name_shared", "prctl 22"),
+            ("secret_memory", "memfd_secret 38"),
         ],
     },
     Kernel {
