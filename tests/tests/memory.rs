@@ -42,14 +42,19 @@ fn growth(victim: &mut Victim, options: &[&str]) -> (u64, Tracer) {
     (full.saturating_sub(half), tracer)
 }
 
+/// Holds that children that come and go leave nothing behind.
+fn assert_leaves_nothing(victim: &mut Victim) {
+    let options = ["-f", "--history", "0", "-e", "brk"];
+    let (growth, tracer) = growth(victim, &options);
+    assert!(growth < 4096, "{growth} KiB more");
+    tracer.finish().assert_clean();
+}
+
 /// What a process that has ended leaves behind is bounded: 10,000 more of them take no more.
 #[test]
 fn processes_that_come_and_go_leave_nothing() {
     needs_root!("processes_that_come_and_go_leave_nothing");
-    let options = ["-f", "--history", "0", "-e", "brk"];
-    let (growth, tracer) = growth(&mut victim!("generations"), &options);
-    assert!(growth < 4096, "{growth} KiB more");
-    tracer.finish().assert_clean();
+    assert_leaves_nothing(&mut victim!("generations"));
 }
 
 /// The same with 50,000 more.
@@ -57,10 +62,7 @@ fn processes_that_come_and_go_leave_nothing() {
 #[ignore = "takes a minute; run with --ignored"]
 fn processes_that_come_and_go_for_long_leave_nothing() {
     needs_root!("processes_that_come_and_go_for_long_leave_nothing");
-    let options = ["-f", "--history", "0", "-e", "brk"];
-    let (growth, tracer) = growth(&mut victim!("generations_for_long"), &options);
-    assert!(growth < 4096, "{growth} KiB more");
-    tracer.finish().assert_clean();
+    assert_leaves_nothing(&mut victim!("generations_for_long"));
 }
 
 /// What is remembered is bounded: once it is full, it takes no more.
