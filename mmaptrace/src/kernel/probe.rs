@@ -68,6 +68,7 @@ impl Probe {
         if !seed::is_possible() {
             return Err(LoadError::Call("process_vm_readv"));
         }
+        let preemptible = release() >= PREEMPTIBLE;
         let mut layout = Layout {
             exit_tells_last: u32::from(types.tracepoint_arguments("sched_process_exit") == Some(2)),
             growth_locked: u32::from(release() >= GROWTH_LOCKED),
@@ -91,7 +92,7 @@ impl Probe {
             .map_max_entries("RING", settings.ring_bytes)
             .map_max_entries("STACKS", room(settings.stacks != Stacks::default()))
             .map_max_entries("ENTERED", room(settings.durations))
-            .load(&object(&types))
+            .load(&object(&types, preemptible))
             .map_err(|error| object_error(&error))?;
         settings.follow.set_cgroup(&mut ebpf)?;
         let shared = Shared::of(&mut ebpf)?;
@@ -112,8 +113,10 @@ impl Probe {
                 attach(&mut ebpf, program, tracepoint, &types.btf)?;
             }
         }
-        for (_, program, tracepoint) in TWICE.into_iter().filter(|_| release() >= PREEMPTIBLE) {
-            attach(&mut ebpf, program, tracepoint, &types.btf)?;
+        if preemptible {
+            for (_, program, tracepoint) in TWICE {
+                attach(&mut ebpf, program, tracepoint, &types.btf)?;
+            }
         }
         let calls = settings.calls;
         Ok(Self { ebpf, shared, renames, spaces, names, stacks, calls })
@@ -204,13 +207,13 @@ fn attach(
 /// The object, with the calls of the kernel's functions that the programs need here: those that keep
 /// other tasks from the CPU, where tracepoints do not. What this kernel needs no call for, and what it
 /// has no function for, is left out; [`Source::left_out`] tells what comes of that.
-fn object(types: &Types) -> Vec<u8> {
+fn object(types: &Types, preemptible: bool) -> Vec<u8> {
     const FUNCTIONS: [(u64, &str); 2] = [
         (kfunc::PREEMPT_DISABLE, "bpf_preempt_disable"),
         (kfunc::PREEMPT_ENABLE, "bpf_preempt_enable"),
     ];
-    let wanted = release() >= PREEMPTIBLE;
-    let ids = FUNCTIONS.map(|(_, name)| types.function(name).filter(|_| wanted));
+    // To look for one takes a look at every type.
+    let ids = FUNCTIONS.map(|(_, name)| preemptible.then(|| types.function(name)).flatten());
     let there = ids.iter().all(Option::is_some);
     let mut object = OBJECT.to_vec();
     for ((placeholder, _), id) in FUNCTIONS.iter().zip(ids) {
@@ -233,8 +236,8 @@ const BACKING_MOVED: (u8, u8) = (6, 14);
 /// since files have a mode for who watches them, which was taken into older kernels as well (6.12.117
 /// has it) and which a function of then tells of.
 fn file_backing(types: &Types) -> u32 {
-    let moved = types.function("file_set_fsnotify_mode").is_some() || release() >= BACKING_MOVED;
-    if moved { 1 << 24 } else { 1 << 25 }
+    let moved = || types.function("file_set_fsnotify_mode").is_some();
+    if release() >= BACKING_MOVED || moved() { 1 << 24 } else { 1 << 25 }
 }
 
 /// Whether this kernel gives 64-bit programs the `[vsyscall]` page: it then gives it to this one.

@@ -368,8 +368,8 @@ impl Engine {
         self.tell_of_losses(pid)
     }
 
-    /// Takes what was written until now, and what is being written: who writes is not waited for
-    /// long, for it cannot be preempted.
+    /// Takes what was written until now, and waits for what is being written, which keeps back all
+    /// after it.
     pub(super) fn catch_up(&mut self) -> Result<()> {
         let end = self.source.shared().ring.end();
         let until = now();
