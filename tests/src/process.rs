@@ -1,5 +1,6 @@
 //! Child processes that cannot outlive their test, and waits that end.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -38,6 +39,34 @@ pub(crate) fn readable(fd: i32) -> bool {
         }
     }
     false
+}
+
+/// Where the threads of `pid` and its children are: for each its state, the call it is in (`proc(5)`
+/// on `/proc/PID/syscall`) and the kernel's stack, innermost function first.
+pub(crate) fn whereabouts(pid: u32) -> String {
+    let mut told = String::new();
+    let mut processes = vec![pid];
+    while let Some(pid) = processes.pop() {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        for thread in threads.flatten() {
+            let read = |name| std::fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+            let children = read("children");
+            processes.extend(children.split(' ').filter_map(|child| child.parse::<u32>().ok()));
+            let status = read("status");
+            let state = status.lines().find_map(|line| line.strip_prefix("State:\t"));
+            let frames = read("stack");
+            let frames: Vec<_> = frames.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+            let _ = write!(
+                told,
+                "\n{pid}/{}: {}, call {}, {}",
+                thread.file_name().display(),
+                state.unwrap_or("gone"),
+                read("syscall").trim_end(),
+                frames.join(" < ")
+            );
+        }
+    }
+    told
 }
 
 /// A child process, killed and waited for when dropped.

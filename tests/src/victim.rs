@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use crate::Process;
-use crate::process::readable;
+use crate::process::{readable, whereabouts};
 
 /// How a case's work came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +85,12 @@ impl Victim {
                 let line: Vec<u8> = self.line.drain(..=end).collect();
                 return Some(String::from_utf8_lossy(&line[..end]).into_owned());
             }
-            assert!(readable(self.stdout.as_raw_fd()), "victim {} is silent", self.pid());
+            let pid = self.pid();
+            assert!(
+                readable(self.stdout.as_raw_fd()),
+                "victim {pid} is silent:{}",
+                whereabouts(pid)
+            );
             let mut bytes = [0; 256];
             let count = self.stdout.read(&mut bytes).expect("its pipe");
             if count == 0 {
