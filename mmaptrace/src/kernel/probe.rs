@@ -1,11 +1,16 @@
 //! The eBPF programs: loaded, attached, and the maps they share with this side.
 
-use std::{env, process};
+use std::{
+    env,
+    panic::resume_unwind,
+    process,
+    thread::{self, ScopedJoinHandle},
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, MapError},
-    programs::{BtfTracePoint, ProgramError},
+    programs::{BtfTracePoint, Program, ProgramError},
 };
 use mmaptrace_common::{kfunc, layout::Layout};
 use zerocopy::IntoBytes as _;
@@ -59,7 +64,12 @@ impl Probe {
     /// # Errors
     /// See [`LoadError`].
     pub fn load(settings: &Settings) -> Result<Self, LoadError> {
-        let types = Types::of_running_kernel()?;
+        let (mut loader, types) = thread::scope(|scope| {
+            // The first thing it does is to take apart all types of the kernel, asked to or not.
+            let loader = scope.spawn(EbpfLoader::new);
+            let types = Types::of_running_kernel();
+            types.map(|types| (joined(loader), types))
+        })?;
         let commits = match types.tracepoint_arguments("mmap_lock_released") {
             Some(2) => "release_2",
             Some(3) => "release_3",
@@ -85,7 +95,7 @@ impl Probe {
         settings.follow.set(&mut layout);
         // A map that nothing will use still takes its room.
         let room = |used| if used { REMEMBERED } else { 1 };
-        let mut ebpf = EbpfLoader::new()
+        let mut ebpf = loader
             .btf(Some(&types.btf))
             .override_global("LAYOUT", layout.as_bytes(), true)
             .override_global("NAME", &settings.follow.padded_name()[..], true)
@@ -102,21 +112,18 @@ impl Probe {
         let stacks = map(&mut ebpf, "STACKS")?;
         // The hook that ends things before those that begin them, so that nothing followed is
         // missed when it goes.
-        attach(&mut ebpf, commits, "mmap_lock_released", &types.btf)?;
-        for (program, tracepoint) in PROGRAMS {
-            let wanted = match program {
-                "call_exit" => settings.calls,
-                "call_enter" => settings.calls && settings.durations,
-                _ => true,
-            };
-            if wanted {
-                attach(&mut ebpf, program, tracepoint, &types.btf)?;
-            }
-        }
+        let mut programs = vec![(commits, "mmap_lock_released")];
+        programs.extend(PROGRAMS.into_iter().filter(|(program, _)| match *program {
+            "call_exit" => settings.calls,
+            "call_enter" => settings.calls && settings.durations,
+            _ => true,
+        }));
         if preemptible {
-            for (_, program, tracepoint) in TWICE {
-                attach(&mut ebpf, program, tracepoint, &types.btf)?;
-            }
+            programs.extend(TWICE.map(|(_, program, tracepoint)| (program, tracepoint)));
+        }
+        verify(&mut ebpf, &programs, &types.btf)?;
+        for (program, _) in programs {
+            attach(&mut ebpf, program)?;
         }
         let calls = settings.calls;
         Ok(Self { ebpf, shared, renames, spaces, names, stacks, calls })
@@ -183,25 +190,48 @@ impl Source for Probe {
     }
 }
 
-fn attach(
+/// Has the kernel verify the programs of these tracepoints, all at a time: each takes milliseconds.
+fn verify(
     ebpf: &mut Ebpf,
-    name: &'static str,
-    tracepoint: &'static str,
+    programs: &[(&'static str, &'static str)],
     btf: &Btf,
 ) -> Result<(), LoadError> {
+    let row = |name: &str| programs.iter().find(|row| row.0 == name).copied();
+    thread::scope(|scope| {
+        let mut verdicts = Vec::new();
+        for (name, program) in ebpf.programs_mut() {
+            let Some((name, tracepoint)) = row(name) else { continue };
+            verdicts.push(scope.spawn(move || {
+                btf_tracepoint(program, name)?.load(tracepoint, btf).map_err(|error| match error {
+                    ProgramError::Btf(_) => LoadError::Tracepoint(tracepoint),
+                    error => refused(name, &error),
+                })
+            }));
+        }
+        verdicts.into_iter().try_for_each(|verdict| joined(verdict))
+    })
+}
+
+/// What a thread has found; if it has panicked, so does this one.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
     let program =
         ebpf.program_mut(name).ok_or_else(|| LoadError::Object(format!("no program {name}")))?;
-    let program: &mut BtfTracePoint =
-        program.try_into().map_err(|e: ProgramError| refused(name, &e))?;
     if env::var_os("MMAPTRACE_REFUSE").is_some_and(|refused| refused == name) {
         return Err(LoadError::Refused { name, why: "MMAPTRACE_REFUSE asks for it".to_owned() });
     }
-    program.load(tracepoint, btf).map_err(|e| match e {
-        ProgramError::Btf(_) => LoadError::Tracepoint(tracepoint),
-        error => refused(name, &error),
-    })?;
-    program.attach().map_err(|e| refused(name, &e))?;
+    btf_tracepoint(program, name)?.attach().map_err(|error| refused(name, &error))?;
     Ok(())
+}
+
+fn btf_tracepoint<'a>(
+    program: &'a mut Program,
+    name: &'static str,
+) -> Result<&'a mut BtfTracePoint, LoadError> {
+    program.try_into().map_err(|error: ProgramError| refused(name, &error))
 }
 
 /// The object, with the calls of the kernel's functions that the programs need here: those that keep
