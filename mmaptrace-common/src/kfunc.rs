@@ -10,6 +10,10 @@ pub const NOTHING: u64 = 0x05;
 pub const PREEMPT_DISABLE: u64 = call(0x7fff_5001);
 /// Placeholder of `bpf_preempt_enable`.
 pub const PREEMPT_ENABLE: u64 = call(0x7fff_5002);
+/// Placeholder of `bpf_local_irq_save`.
+pub const IRQ_SAVE: u64 = call(0x7fff_5003);
+/// Placeholder of `bpf_local_irq_restore`.
+pub const IRQ_RESTORE: u64 = call(0x7fff_5004);
 
 /// The instruction that calls the function whose type has this id.
 pub const fn call(id: u32) -> u64 {

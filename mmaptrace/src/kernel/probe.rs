@@ -238,9 +238,11 @@ fn btf_tracepoint<'a>(
 /// other tasks from the CPU, where tracepoints do not. What this kernel needs no call for, and what it
 /// has no function for, is left out; [`Source::left_out`] tells what comes of that.
 fn object(types: &Types, preemptible: bool) -> Vec<u8> {
-    const FUNCTIONS: [(u64, &str); 2] = [
+    const FUNCTIONS: [(u64, &str); 4] = [
         (kfunc::PREEMPT_DISABLE, "bpf_preempt_disable"),
         (kfunc::PREEMPT_ENABLE, "bpf_preempt_enable"),
+        (kfunc::IRQ_SAVE, "bpf_local_irq_save"),
+        (kfunc::IRQ_RESTORE, "bpf_local_irq_restore"),
     ];
     // To look for one takes a look at every type.
     let ids = FUNCTIONS.map(|(_, name)| preemptible.then(|| types.function(name)).flatten());
