@@ -97,12 +97,17 @@ impl Output {
     /// Hands on the first so many bytes of what was gathered.
     fn hand_on(&mut self, length: usize) -> io::Result<()> {
         let mut state = self.shared.lock();
-        let lines = self.gathered.drain(..length);
-        if length > 0 && state.error.is_none() {
-            state.waiting.extend_from_slice(lines.as_slice());
-            self.shared.changed.notify_all();
+        if length == 0 || state.error.is_some() {
+            self.gathered.drain(..length);
+            return state.result();
         }
-        state.result()
+        if length == self.gathered.len() && state.waiting.is_empty() {
+            mem::swap(&mut self.gathered, &mut state.waiting);
+        } else {
+            state.waiting.extend(self.gathered.drain(..length));
+        }
+        self.shared.changed.notify_all();
+        Ok(())
     }
 
     /// Waits until all that was flushed is written.

@@ -7,16 +7,16 @@ use mmaptrace_model::Flags;
 
 /// Bit and letters.
 #[rustfmt::skip]
-const NAMED: &[(u32, &str)] = &[
-    (0, "rd"), (1, "wr"), (2, "ex"), (3, "sh"), (4, "mr"), (5, "mw"), (6, "me"), (7, "ms"),
-    (8, "gd"), (9, "um"), (10, "pf"), (12, "uw"), (13, "lo"), (14, "io"), (15, "sr"), (16, "rr"),
-    (17, "dc"), (18, "de"), (19, "lf"), (20, "ac"), (21, "nr"), (22, "ht"), (23, "sf"), (24, "ar"),
-    (25, "wf"), (26, "dd"), (27, "sd"), (28, "mm"), (29, "hg"), (30, "nh"), (31, "mg"),
+const NAMED: &[(u32, &[u8; 2])] = &[
+    (0, b"rd"), (1, b"wr"), (2, b"ex"), (3, b"sh"), (4, b"mr"), (5, b"mw"), (6, b"me"), (7, b"ms"),
+    (8, b"gd"), (9, b"um"), (10, b"pf"), (12, b"uw"), (13, b"lo"), (14, b"io"), (15, b"sr"), (16, b"rr"),
+    (17, b"dc"), (18, b"de"), (19, b"lf"), (20, b"ac"), (21, b"nr"), (22, b"ht"), (23, b"sf"), (24, b"ar"),
+    (25, b"wf"), (26, b"dd"), (27, b"sd"), (28, b"mm"), (29, b"hg"), (30, b"nh"), (31, b"mg"),
     // A protection key, a bit each; smaps tells it on a line of its own.
-    (32, "k0"), (33, "k1"), (34, "k2"), (35, "k3"),
-    (37, "ss"), (38, "ui"), (40, "dp"),
+    (32, b"k0"), (33, b"k1"), (34, b"k2"), (35, b"k3"),
+    (37, b"ss"), (38, b"ui"), (40, b"dp"),
     // VM_SEALED: bit 42 from 6.17 on, the top bit before.
-    (42, "sl"), (63, "sl"),
+    (42, b"sl"), (63, b"sl"),
 ];
 
 /// The flags that the four characters of `/proc/PID/maps` tell.
@@ -24,23 +24,23 @@ pub const PERMISSIONS: Flags =
     Flags(Flags::READ.0 | Flags::WRITE.0 | Flags::EXEC.0 | Flags::MAYSHARE.0);
 
 /// The letters of each bit.
-const LETTERS: [&str; 64] = {
-    let mut letters = ["??"; 64];
+const LETTERS: [[u8; 2]; 64] = {
+    let mut letters = [*b"??"; 64];
     let mut at = 0;
     while at < NAMED.len() {
-        letters[NAMED[at].0 as usize] = NAMED[at].1;
+        letters[NAMED[at].0 as usize] = *NAMED[at].1;
         at += 1;
     }
     letters
 };
 
-/// The letters of each flag that is set. A flag without letters is `??`, as in smaps.
-pub fn letters(flags: Flags) -> impl Iterator<Item = &'static str> {
+/// The letters of each flag that is set, in ASCII. A flag without letters is `??`, as in smaps.
+pub fn letters(flags: Flags) -> impl Iterator<Item = &'static [u8; 2]> {
     let mut rest = flags.0;
     iter::from_fn(move || {
         let letters = LETTERS.get(rest.trailing_zeros() as usize)?;
         rest &= rest - 1;
-        Some(*letters)
+        Some(letters)
     })
 }
 
@@ -50,7 +50,10 @@ mod tests {
 
     #[test]
     fn letters_as_in_smaps() {
-        let show = |flags| letters(Flags(flags)).collect::<Vec<_>>().join(" ");
+        let show = |flags| {
+            let letters: Vec<_> = letters(Flags(flags)).map(|it| &it[..]).collect();
+            String::from_utf8(letters.join(&b' ')).expect("letters")
+        };
         // What smaps says of a heap and of a stack.
         assert_eq!(show(0x10_0073), "rd wr mr mw me ac");
         assert_eq!(show(0x10_0173), "rd wr mr mw me gd ac");

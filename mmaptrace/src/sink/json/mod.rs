@@ -36,7 +36,7 @@ pub struct Json<W> {
     /// Of the threads whose call's effects were too small to be shown so far, whether all were.
     hidden: BTreeMap<u32, bool>,
     /// Room for the line that goes out.
-    text: String,
+    text: Vec<u8>,
 }
 
 impl<W: Write> Json<W> {
@@ -48,13 +48,13 @@ impl<W: Write> Json<W> {
             filter,
             owners: Owners::default(),
             hidden: BTreeMap::new(),
-            text: String::new(),
+            text: Vec::new(),
         }
     }
 
     fn write(&mut self, line: &Line<'_>) -> io::Result<()> {
         encode(&mut self.text, line);
-        self.out.write_all(self.text.as_bytes())
+        self.out.write_all(&self.text)
     }
 
     fn time(&self, time: u64) -> Epoch {
@@ -205,7 +205,7 @@ impl<W: Write> Sink for Json<W> {
             let mut text = mem::take(&mut self.text);
             if let Some(line) = self.line(event, view) {
                 encode(&mut text, &line);
-                self.out.write_all(text.as_bytes())?;
+                self.out.write_all(&text)?;
             }
             self.text = text;
         }
@@ -247,10 +247,10 @@ impl<W: Write> Sink for Json<W> {
 }
 
 /// A line and its end, in place of what was there.
-fn encode(text: &mut String, line: &impl Value) {
+fn encode(text: &mut Vec<u8>, line: &impl Value) {
     text.clear();
     line.write(text);
-    text.push('\n');
+    text.push(b'\n');
 }
 
 /// Writes a dump as one line, as `dump --format json` prints it and as it stands in the stream.
@@ -262,9 +262,9 @@ pub fn write_dump(out: &mut dyn Write, dump: &Dump<'_>, clock: Clock) -> io::Res
 }
 
 fn write_line(out: &mut dyn Write, line: &impl Value) -> io::Result<()> {
-    let mut text = String::new();
+    let mut text = Vec::new();
     encode(&mut text, line);
-    out.write_all(text.as_bytes())
+    out.write_all(&text)
 }
 
 fn dump_line<'a>(dump: &Dump<'a>, clock: Clock) -> Line<'a> {

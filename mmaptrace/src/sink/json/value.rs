@@ -4,22 +4,19 @@
 //! name of a field, is one constant, and text is looked at once for what must be escaped. Where
 //! there is something to escape, which is rare, `serde_json` does it.
 
-use std::{
-    borrow::Cow,
-    fmt::{Display, Write as _},
-};
+use std::{borrow::Cow, fmt::Display, io::Write as _, mem};
 
 use crate::digits::Digits;
 
 /// What a line is made of.
 pub(super) trait Value {
     /// Appends it.
-    fn write(&self, out: &mut String);
+    fn write(&self, out: &mut Vec<u8>);
 
     /// Appends it as a field of an object that has others before; `key` is all up to the value:
     /// `,"size":`
-    fn field(&self, key: &'static str, out: &mut String) {
-        out.push_str(key);
+    fn field(&self, key: &'static str, out: &mut Vec<u8>) {
+        out.extend_from_slice(key.as_bytes());
         self.write(out);
     }
 }
@@ -27,7 +24,7 @@ pub(super) trait Value {
 /// A structure whose fields may stand among those of another.
 pub(super) trait Fields {
     /// Appends them, without braces.
-    fn fields(&self, out: &mut String);
+    fn fields(&self, out: &mut Vec<u8>);
 }
 
 /// Text that needs no escaping: digits, letters.
@@ -59,17 +56,17 @@ macro_rules! object {
         }
 
         impl $(<$life>)? Fields for $name $(<$life>)? {
-            fn fields(&self, out: &mut String) {
+            fn fields(&self, out: &mut Vec<u8>) {
                 self.$first.field(concat!("\"", key!($first $($first_key)?), "\":"), out);
                 $(self.$field.field(concat!(",\"", key!($field $($key)?), "\":"), out);)*
             }
         }
 
         impl $(<$life>)? Value for $name $(<$life>)? {
-            fn write(&self, out: &mut String) {
-                out.push('{');
+            fn write(&self, out: &mut Vec<u8>) {
+                out.push(b'{');
                 self.fields(out);
-                out.push('}');
+                out.push(b'}');
             }
         }
     )*};
@@ -92,18 +89,18 @@ macro_rules! tagged {
         }
 
         impl $(<$life>)? Value for $name $(<$life>)? {
-            fn write(&self, out: &mut String) {
+            fn write(&self, out: &mut Vec<u8>) {
                 match self {
                     $(Self::$variant $(($it))? $({ $($field),* })? => {
-                        out.push_str(concat!("{\"", $tag, "\":\"", $says, "\""));
+                        out.extend_from_slice(concat!("{\"", $tag, "\":\"", $says, "\"").as_bytes());
                         $(
-                            out.push(',');
+                            out.push(b',');
                             $it.fields(out);
                         )?
                         $($($field.field(concat!(",\"", stringify!($field), "\":"), out);)*)?
                     })*
                 }
-                out.push('}');
+                out.push(b'}');
             }
         }
     };
@@ -121,15 +118,15 @@ macro_rules! key {
 pub(super) use {key, object, tagged};
 
 impl Value for Plain<'_> {
-    fn write(&self, out: &mut String) {
-        out.push('"');
-        out.push_str(self.0);
-        out.push('"');
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        out.extend_from_slice(self.0.as_bytes());
+        out.push(b'"');
     }
 }
 
 impl Value for str {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
         Plain(self).write(out);
         escape(out, start);
@@ -137,100 +134,100 @@ impl Value for str {
 }
 
 impl<T: Display> Value for Shown<T> {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
-        out.push('"');
+        out.push(b'"');
         let written = write!(out, "{}", self.0);
-        debug_assert!(written.is_ok(), "a string takes all that is written");
-        out.push('"');
+        debug_assert!(written.is_ok(), "a vector takes all that is written");
+        out.push(b'"');
         escape(out, start);
     }
 }
 
 /// Escapes the text that stands in quotes from `start` on.
-fn escape(out: &mut String, start: usize) {
+fn escape(out: &mut Vec<u8>, start: usize) {
     let text = &out[start + 1..out.len() - 1];
     // Counting looks at many bytes together, where a search would look at one after the other.
-    let special = text.bytes().filter(|byte| matches!(byte, 0..b' ' | b'"' | b'\\')).count();
+    let special = text.iter().filter(|byte| matches!(byte, 0..b' ' | b'"' | b'\\')).count();
     if special > 0 {
-        let escaped = serde_json::Value::from(text).to_string();
+        let escaped = serde_json::Value::from(String::from_utf8_lossy(text)).to_string();
         out.truncate(start);
-        out.push_str(&escaped);
+        out.extend_from_slice(escaped.as_bytes());
     }
 }
 
 impl Value for u64 {
-    fn write(&self, out: &mut String) {
-        out.push_str(Digits::decimal::<1>(*self).as_str());
+    fn write(&self, out: &mut Vec<u8>) {
+        Digits::decimal::<1>(*self).push_to(out);
     }
 }
 
 impl Value for i32 {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         if *self < 0 {
-            out.push('-');
+            out.push(b'-');
         }
         u64::from(self.unsigned_abs()).write(out);
     }
 }
 
 impl Value for u32 {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         u64::from(*self).write(out);
     }
 }
 
 impl Value for u16 {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         u64::from(*self).write(out);
     }
 }
 
 impl Value for usize {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         (*self as u64).write(out);
     }
 }
 
 impl Value for bool {
-    fn write(&self, out: &mut String) {
-        out.push_str(if *self { "true" } else { "false" });
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(if *self { b"true" } else { b"false" });
     }
 }
 
 impl Value for String {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         self.as_str().write(out);
     }
 }
 
 impl Value for Cow<'_, str> {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         (**self).write(out);
     }
 }
 
 impl<T: Value + ?Sized> Value for &T {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         (**self).write(out);
     }
 }
 
 impl<T: Value> Value for Option<T> {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         match self {
             Some(value) => value.write(out),
-            None => out.push_str("null"),
+            None => out.extend_from_slice(b"null"),
         }
     }
 }
 
 impl<T: Value> Value for Maybe<T> {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         self.0.write(out);
     }
 
-    fn field(&self, key: &'static str, out: &mut String) {
+    fn field(&self, key: &'static str, out: &mut Vec<u8>) {
         if let Some(value) = &self.0 {
             value.field(key, out);
         }
@@ -238,44 +235,45 @@ impl<T: Value> Value for Maybe<T> {
 }
 
 impl<T: Value + Fields> Value for Flat<T> {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         self.0.write(out);
     }
 
-    fn field(&self, _: &'static str, out: &mut String) {
-        out.push(',');
+    fn field(&self, _: &'static str, out: &mut Vec<u8>) {
+        out.push(b',');
         self.0.fields(out);
     }
 }
 
 impl<T: Value> Value for [T] {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         array(self, out);
     }
 }
 
 impl<T: Value, const LENGTH: usize> Value for [T; LENGTH] {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         array(self, out);
     }
 }
 
 impl<T: Value> Value for Vec<T> {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         array(self, out);
     }
 }
 
 /// Appends values one after the other.
-pub(super) fn array(values: impl IntoIterator<Item = impl Value>, out: &mut String) {
-    out.push('[');
-    let mut separator = "";
+pub(super) fn array(values: impl IntoIterator<Item = impl Value>, out: &mut Vec<u8>) {
+    out.push(b'[');
+    let mut first = true;
     for value in values {
-        out.push_str(separator);
-        separator = ",";
+        if !mem::take(&mut first) {
+            out.push(b',');
+        }
         value.write(out);
     }
-    out.push(']');
+    out.push(b']');
 }
 
 #[cfg(test)]
@@ -309,9 +307,9 @@ mod tests {
     }
 
     fn text(value: &impl Value) -> String {
-        let mut out = "before ".to_owned();
+        let mut out = b"before ".to_vec();
         value.write(&mut out);
-        out.split_off("before ".len())
+        String::from_utf8(out.split_off(b"before ".len())).expect("text")
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a JSON line is made of. Kept apart from the model's own types, so that these can change and
 //! the lines stay; `docs/json.md` describes each field.
 
-use std::{borrow::Cow, str};
+use std::{borrow::Cow, mem, str};
 
 use mmaptrace_model::{Effect as Done, Flags, event};
 
@@ -20,19 +20,21 @@ use crate::{
 pub(super) struct Hex(pub(super) u64);
 
 impl Value for Hex {
-    fn write(&self, out: &mut String) {
-        Plain(Digits::prefixed_hex(self.0).as_str()).write(out);
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        Digits::prefixed_hex(self.0).push_to(out);
+        out.push(b'"');
     }
 }
 
 impl Value for Epoch {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         let (seconds, nanos) = self.parts();
-        out.push('"');
-        out.push_str(Digits::decimal::<1>(seconds).as_str());
-        out.push('.');
-        out.push_str(Digits::decimal::<9>(nanos.into()).as_str());
-        out.push('"');
+        out.push(b'"');
+        Digits::decimal::<1>(seconds).push_to(out);
+        out.push(b'.');
+        Digits::decimal::<9>(nanos.into()).push_to(out);
+        out.push(b'"');
     }
 }
 
@@ -40,8 +42,10 @@ impl Value for Epoch {
 pub(super) struct Decimal(pub(super) u64);
 
 impl Value for Decimal {
-    fn write(&self, out: &mut String) {
-        Plain(Digits::decimal::<1>(self.0).as_str()).write(out);
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        Digits::decimal::<1>(self.0).push_to(out);
+        out.push(b'"');
     }
 }
 
@@ -49,14 +53,12 @@ impl Value for Decimal {
 pub(super) struct Bytes<'a>(pub(super) Cow<'a, [u8]>);
 
 impl Value for Bytes<'_> {
-    fn write(&self, out: &mut String) {
-        out.push('"');
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
         for byte in &*self.0 {
-            out.extend(
-                [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[digit as usize])),
-            );
+            out.extend([byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[digit as usize]));
         }
-        out.push('"');
+        out.push(b'"');
     }
 }
 
@@ -67,17 +69,18 @@ pub(super) struct Arguments<'a> {
 }
 
 impl Value for Arguments<'_> {
-    fn write(&self, out: &mut String) {
-        out.push('[');
-        let mut separator = "";
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        let mut first = true;
         let shown = syscall::each(self.call, self.path, &mut |argument| {
-            out.push_str(separator);
-            separator = ",";
+            if !mem::take(&mut first) {
+                out.push(b',');
+            }
             Shown(argument).write(out);
             Ok(())
         });
-        debug_assert!(shown.is_ok(), "a string takes all that is written");
-        out.push(']');
+        debug_assert!(shown.is_ok(), "a vector takes all that is written");
+        out.push(b']');
     }
 }
 
@@ -85,7 +88,7 @@ impl Value for Arguments<'_> {
 pub(super) struct Returned<'a>(pub(super) syscall::Outcome<'a>);
 
 impl Value for Returned<'_> {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         Shown(self.0.value()).write(out);
     }
 }
@@ -94,8 +97,17 @@ impl Value for Returned<'_> {
 pub(super) struct Letters(pub(super) Flags);
 
 impl Value for Letters {
-    fn write(&self, out: &mut String) {
-        array(vmflags::letters(self.0).map(Plain), out);
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut first = true;
+        out.push(b'[');
+        for letters in vmflags::letters(self.0) {
+            let &[one, two] = letters;
+            if !mem::take(&mut first) {
+                out.push(b',');
+            }
+            out.extend_from_slice(&[b'"', one, two, b'"']);
+        }
+        out.push(b']');
     }
 }
 
@@ -103,7 +115,7 @@ impl Value for Letters {
 pub(super) struct Permissions(pub(super) Flags);
 
 impl Value for Permissions {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         Plain(str::from_utf8(&self.0.permissions()).unwrap_or_default()).write(out);
     }
 }
@@ -112,7 +124,7 @@ impl Value for Permissions {
 pub(super) struct Device(pub(super) u32);
 
 impl Value for Device {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         match maps::device(self.0) {
             (0, 0) => Plain("00:00").write(out),
             (major, minor) => Shown(format_args!("{major:02x}:{minor:02x}")).write(out),
@@ -129,7 +141,7 @@ pub(super) struct Effects<'a> {
 }
 
 impl Value for Effects<'_> {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         let shown = self.all.iter().filter(|effect| self.filter.effect(effect));
         array(shown.map(|effect| convert::effect(effect, self.space, self.view)), out);
     }

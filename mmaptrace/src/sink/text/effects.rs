@@ -138,7 +138,7 @@ impl Effects<'_> {
         for (sign, side) in [(" +", new), (" -", old)] {
             for letters in vmflags::letters(mmaptrace_model::Flags(differ & side.flags.0)) {
                 out.push_str(sign);
-                out.push_str(letters);
+                out.extend(letters.map(char::from));
             }
         }
         push(out, format_args!(" {}", Size(new.size())));
