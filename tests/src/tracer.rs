@@ -5,7 +5,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use crate::compare::{difference, maps};
 use crate::process::{Finished, Process, run, until};
-use crate::{Scratch, Trace};
+use crate::{Scratch, Trace, is_emulated};
 
 /// How a tracer says, on standard error, that it has every address space it was asked to trace.
 const READY: &str = "mmaptrace: tracing";
@@ -21,6 +21,12 @@ pub fn mmaptrace(args: &[&str]) -> Command {
     let mut command = Command::new(path);
     command.args(args);
     command
+}
+
+/// The size of the buffer, if `options` tell none: less than by default where each of its pages takes
+/// long to be made.
+fn buffer(options: &[&str]) -> &'static [&'static str] {
+    if is_emulated() && !options.contains(&"--buffer") { &["--buffer", "16M"] } else { &[] }
 }
 
 /// A running tracer that writes to a file: JSON, unless its options say `--format text`. One
@@ -60,7 +66,7 @@ impl Tracer {
 
     fn attach_by(mut command: Command, pids: &[u32], extra: &[&str]) -> Self {
         let scratch = Scratch::new();
-        command.stdout(Stdio::null());
+        command.stdout(Stdio::null()).args(buffer(extra));
         if !extra.contains(&"--format") {
             command.args(["--format", "json"]);
         }
@@ -89,7 +95,7 @@ impl Tracer {
     pub fn record(pids: &[u32], args: &[&str]) -> Self {
         let scratch = Scratch::new();
         let mut command = mmaptrace(&["record"]);
-        command.args(args).arg("-o").arg(scratch.join("recording"));
+        command.args(args).args(buffer(args)).arg("-o").arg(scratch.join("recording"));
         for pid in pids {
             command.arg("-p").arg(pid.to_string());
         }
@@ -109,7 +115,7 @@ impl Tracer {
     pub fn launch(extra: &[&str], command: &[&str]) -> Self {
         let scratch = Scratch::new();
         let mut tracer = mmaptrace(&["--format", "json", "-o"]);
-        tracer.arg(scratch.join("trace")).args(extra).arg("--").args(command);
+        tracer.arg(scratch.join("trace")).args(extra).args(buffer(extra)).arg("--").args(command);
         tracer.stdout(Stdio::null());
         Self::spawn(&mut tracer, scratch)
     }

@@ -20,12 +20,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use self::{
     build::Programs,
     console::Console,
-    kernels::{FLAVOUR, KERNELS, Kernel},
+    kernels::{FLAVOUR, KERNELS, Kernel, Tier},
     machine::{Pace, Qemu},
     packages::Packages,
     table::Column,
@@ -42,8 +42,11 @@ const PATIENCE: Duration = Duration::from_mins(30);
 const MODULES: [(&str, &str); 4] =
     [("overlay", ""), ("irqbypass", ""), ("kvm", ""), ("kvm-amd", "avic=1 force_avic=1")];
 
+/// Machines that share the files of an exact kernel.
+const SHARES: usize = 3;
+
 /// What to run on what; where nothing is named, all.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Selection {
     /// Kernels, by name.
     pub(crate) kernels: Vec<String>,
@@ -59,6 +62,18 @@ impl Selection {
     fn has_file(&self, name: &str) -> bool {
         self.files.is_empty() || self.files.iter().any(|file| file == name)
     }
+
+    /// What each machine of a kernel runs, so that there are enough of about the same length for all
+    /// processors to be busy to the end: one would do, but takes a quarter of an hour for all files.
+    fn shares(&self, kernel: &Kernel, programs: &Programs) -> Vec<Self> {
+        let names = programs.tests.keys().map(String::as_str).chain([image::LOCKDOWN]);
+        let names: Vec<_> = names.filter(|name| self.has_file(name)).map(str::to_owned).collect();
+        if self.torture.is_some() || kernel.tier == Tier::Degraded || names.len() <= SHARES {
+            return vec![self.clone()];
+        }
+        let deal = |share| names.iter().skip(share).step_by(SHARES).cloned().collect();
+        (0..SHARES).map(|share| Self { files: deal(share), ..self.clone() }).collect()
+    }
 }
 
 /// Boots kernels, runs tests there, and prints how each came out.
@@ -71,13 +86,27 @@ pub(crate) fn vm(selection: &Selection) -> Result<Tally> {
     let programs = build::build()?;
     let mut packages = Packages::cached()?;
     let qemu = Qemu::find(&mut packages)?;
-    let ready: Vec<_> =
-        kernels.iter().map(|kernel| (*kernel, Files::of(kernel, &mut packages))).collect();
-    let columns = at_once(ready, |(kernel, files)| {
-        let column = files.and_then(|files| run(kernel, files, &qemu, &programs, selection));
-        column.unwrap_or_else(|error| Column::broken(kernel, format!("{error:#}")))
+    let files: Vec<_> = kernels.iter().map(|kernel| Files::of(kernel, &mut packages)).collect();
+    let machines = kernels.iter().zip(&files).flat_map(|(kernel, files)| {
+        let shares = selection.shares(kernel, &programs).into_iter().enumerate();
+        shares.map(move |(number, share)| (*kernel, files, number, share))
     });
-    Ok(table::print(&columns))
+    let columns = at_once(machines.collect(), |(kernel, files, number, share)| {
+        let name = format!("{}-{number}", kernel.name);
+        let column = match files {
+            Ok(files) => run(kernel, &name, files, &qemu, &programs, &share),
+            Err(error) => Err(anyhow!("{error:#}")),
+        };
+        (kernel, column.unwrap_or_else(|error| Column::broken(kernel, format!("{error:#}"))))
+    });
+    let mut joined: Vec<(&Kernel, Column)> = Vec::new();
+    for (kernel, column) in columns {
+        match joined.last_mut().filter(|(last, _)| last.name == kernel.name) {
+            Some((_, whole)) => whole.join(column),
+            None => joined.push((kernel, column)),
+        }
+    }
+    Ok(table::print(&joined.into_iter().map(|(_, column)| column).collect::<Vec<_>>()))
 }
 
 /// Boots kernels, by name, in machines whose clocks count instructions, and runs a script there: what
@@ -134,18 +163,19 @@ fn at_once<T: Send, R: Send>(all: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Boots one kernel.
+/// Boots one kernel, in the machine of this name.
 fn run(
     kernel: &Kernel,
-    files: Files,
+    name: &str,
+    files: &Files,
     qemu: &Qemu,
     programs: &Programs,
     selection: &Selection,
 ) -> Result<Column> {
     let directory = target_dir()?.join("vm");
     fs::create_dir_all(&directory)?;
-    let initrd = directory.join(format!("{}.cpio", kernel.name));
-    let log = directory.join(format!("{}.log", kernel.name));
+    let initrd = directory.join(format!("{name}.cpio"));
+    let log = directory.join(format!("{name}.log"));
     let script = image::script(programs, kernel.tier, selection);
     image::write(&initrd, programs, &files.busybox, &files.modules, &script)?;
     let mut file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -160,7 +190,7 @@ fn run(
     });
     console.stop();
     let failures = console.failures.join("\n");
-    let column = Column::of(kernel, files.release, console, off);
+    let column = Column::of(kernel, files.release.clone(), console, off);
     let (release, tally, seconds) = (&column.release, column.tally(), start.elapsed().as_secs());
     println!("\n=== {release} ===\n{failures}\n{tally} in {seconds} s");
     Ok(column)

@@ -86,6 +86,12 @@ impl Contestant {
         matches!(self.way, Way::Tool(..) | Way::Recording(_))
     }
 
+    /// Whether it waits for the load, whose CPU time is then told with its own (`wait4(2)`). perf trace
+    /// ends without that.
+    pub(crate) fn reaps(&self) -> bool {
+        !matches!(self.way, Way::PerfTrace)
+    }
+
     /// The command that runs `load` and writes what it sees to `out`.
     pub(crate) fn launch(&self, out: &Path, load: &Command) -> Command {
         let mut command = self.command(out, None);

@@ -110,7 +110,8 @@ fn one(bench: &Bench, load: &Load, contestant: &Contestant, results: &mut Result
         let (command, operations) = bench.load(load.kind, operations, load.threads);
         let run = run(&mut contestant.launch(&out, &command))?;
         let (wall, cpu) = times(&run.out)?;
-        let tracer = run.cpu.as_nanos() as f64 - cpu * operations as f64;
+        let load_in_it = if contestant.reaps() { cpu * operations as f64 } else { 0.0 };
+        let tracer = run.cpu.as_nanos() as f64 - load_in_it;
         anyhow::Ok((run, wall, cpu, tracer, load.calls * operations as u64))
     };
     let all = load.operations / contestant.divisor;

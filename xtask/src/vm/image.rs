@@ -45,7 +45,7 @@ cd /root
 
 /// A kernel that lets nobody change it, and then one that lets nobody look into it either, root
 /// included. It stays so: this comes last. The tool has to say that in one line.
-const LOCKDOWN: &str = "\
+const LOCKING_DOWN: &str = "\
 mount -t securityfs security /sys/kernel/security
 works() {
     printf 'test %s ... ' $1; shift
@@ -111,6 +111,9 @@ pub(crate) fn write(
     fs::write(path, archive.finish()).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// What is run, as if it were a file of tests, once a machine is locked down.
+pub(crate) const LOCKDOWN: &str = "lockdown";
+
 /// Where calls at random start.
 const SEED: u64 = 1;
 
@@ -142,8 +145,8 @@ pub(crate) fn script(programs: &Programs, tier: Tier, selection: &Selection) -> 
     for name in programs.tests.keys().filter(|it| selection.has_file(it) && runs_there(it)) {
         run(name, &format!("/tests/{name} --test-threads=1{filter} 2>&1"));
     }
-    if selection.has_file("lockdown") && selection.filter.is_none() {
-        run("lockdown", LOCKDOWN);
+    if selection.has_file(LOCKDOWN) && selection.filter.is_none() {
+        run(LOCKDOWN, LOCKING_DOWN);
     }
     script
 }

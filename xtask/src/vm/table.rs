@@ -89,6 +89,13 @@ impl Column {
         Self { release: kernel.name.to_owned(), tests: BTreeMap::new(), trouble: Some(why) }
     }
 
+    /// Adds what another machine ran of the same kernel.
+    pub(crate) fn join(&mut self, other: Self) {
+        let Self { tests, trouble, .. } = other;
+        self.tests.extend(tests);
+        self.trouble = self.trouble.take().or(trouble);
+    }
+
     /// How many came to which end.
     pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally::default();
