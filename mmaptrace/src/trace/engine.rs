@@ -63,7 +63,7 @@ pub(super) struct Engine {
     pub(super) losses: Losses,
     /// Runs of programs that the kernel left out, and when they are counted again, ns of
     /// `CLOCK_MONOTONIC`.
-    left_out: u64,
+    pub(super) left_out: u64,
     left_out_at: u64,
     differences: Option<u64>,
     /// Comparisons with /proc that could be made, and those that could not.
@@ -236,16 +236,19 @@ impl Engine {
     }
 
     /// Of a run that the kernel left out no record tells, nor whose it was: then asks for pictures of
-    /// all, in which a commit that is missing shows.
+    /// all, in which a commit that is missing shows, or the new image of an exec. What has ended
+    /// [`Engine::look_for_losses`] sees.
     fn look_for_gaps(&mut self) -> Result<()> {
         let began = now();
         let left_out = self.source.left_out();
         if left_out != self.left_out {
             self.left_out = left_out;
             self.source.suspect_names().context(MAPS)?;
-            let model = self.intake.model();
-            let pids = model.spaces().filter_map(|space| Some(model.process_of(space.id())?.pid));
-            self.pictures(pids.collect::<Vec<_>>())?;
+            let mut spaces = BTreeSet::new();
+            let processes = self.intake.model().processes();
+            let one_of_each = processes.filter(|it| it.space.is_none_or(|id| spaces.insert(id)));
+            let pids: Vec<_> = one_of_each.map(|process| process.pid).collect();
+            self.pictures(pids)?;
         }
         let took = now() - began;
         self.left_out_at = began + LEFT_OUT.max(SHARE * took);

@@ -14,7 +14,7 @@ use crate::machine::now;
 /// What was lost so far, and seen to.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
-    /// Records of all, as the kernel's side counts them.
+    /// Records of all, as the kernel's side counts them, and runs of programs that it left out.
     count: u64,
     /// When to look again, for what was about to end when it was last looked for: ns of
     /// `CLOCK_MONOTONIC`.
@@ -25,7 +25,7 @@ impl Engine {
     /// Sees to losses. Where nothing more is sent, a picture is asked for, whose record tells the
     /// model of them.
     pub(super) fn look_for_losses(&mut self) -> Result<()> {
-        let count = self.source.shared().faults().context(MAPS)?.lost;
+        let count = self.source.shared().faults().context(MAPS)?.lost + self.left_out;
         if count == 0 || (count == self.losses.count && now() < self.losses.look_at) {
             return Ok(());
         }
