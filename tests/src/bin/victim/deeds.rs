@@ -139,7 +139,7 @@ fn logged() -> Outcome {
 /// region to pieces.
 fn leak() -> Outcome {
     let log = Log::new();
-    let cut = area(200);
+    let cut = area(400);
     ready();
     std::thread::scope(|scope| {
         let log = &log;
@@ -159,7 +159,8 @@ fn leak() -> Outcome {
                 let at = new(3, 2000);
                 log.act(3, libc::SYS_munmap, [at, 2000 * PAGE]);
             }
-            for page in 0..50 {
+            // Twice as many cuts as unmapping can make between what both threads have mapped.
+            for page in 0..100 {
                 log.act(2, libc::SYS_mprotect, [cut + 4 * page * PAGE, PAGE, 0]);
             }
         });
