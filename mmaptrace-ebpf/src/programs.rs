@@ -46,8 +46,8 @@ pub(crate) fn release_2(ctx: BtfTracePointContext) -> i32 {
     release(&ctx, argument(&ctx, 1))
 }
 
-/// The same once more, where a run can be preempted at its end: the kernel then leaves out those of
-/// other tasks on that CPU, but not of this, which finds all told if none was.
+/// The same once more, where a run can be preempted in its first and last instructions: the kernel then
+/// leaves out those of other tasks on that CPU, but not of this, which finds all told if none was.
 #[btf_tracepoint(function = "mmap_lock_released")]
 pub(crate) fn release_2_again(ctx: BtfTracePointContext) -> i32 {
     release(&ctx, argument(&ctx, 1))

@@ -29,6 +29,7 @@ impl Digits {
     /// In base 10, with zeroes before it up to `WIDTH` digits, 16 at most.
     #[inline]
     pub fn decimal<const WIDTH: usize>(value: u64) -> Self {
+        const { assert!(WIDTH <= 16) };
         if value < EIGHT && WIDTH <= 8 {
             let digits = eight(value);
             let length = (8 - digits.trailing_zeros() as usize / 8).max(WIDTH).max(1);
@@ -131,6 +132,7 @@ mod tests {
         let around = powers.flat_map(|power| [power - 1, power, power + 1]);
         for value in around.chain([0xabc, 0x7f84_c36c_7000, 1_234_567_890_123_456_789, u64::MAX]) {
             assert_eq!(Digits::decimal::<1>(value).as_str(), format!("{value}"));
+            assert_eq!(Digits::decimal::<2>(value).as_str(), format!("{value:02}"));
             assert_eq!(Digits::decimal::<6>(value).as_str(), format!("{value:06}"));
             assert_eq!(Digits::decimal::<9>(value).as_str(), format!("{value:09}"));
             assert_eq!(Digits::hex(value).as_str(), format!("{value:x}"));

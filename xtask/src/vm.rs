@@ -68,7 +68,8 @@ impl Selection {
     fn shares(&self, kernel: &Kernel, programs: &Programs) -> Vec<Self> {
         let names = programs.tests.keys().map(String::as_str).chain([image::LOCKDOWN]);
         let names: Vec<_> = names.filter(|name| self.has_file(name)).map(str::to_owned).collect();
-        if self.torture.is_some() || kernel.tier == Tier::Degraded || names.len() <= SHARES {
+        let few = names.len() <= SHARES || self.filter.is_some();
+        if few || self.torture.is_some() || kernel.tier == Tier::Degraded {
             return vec![self.clone()];
         }
         let deal = |share| names.iter().skip(share).step_by(SHARES).cloned().collect();

@@ -4,7 +4,7 @@ use std::{
     env,
     panic::resume_unwind,
     process,
-    thread::{self, ScopedJoinHandle},
+    thread::{self, Scope, ScopedJoinHandle},
 };
 
 use aya::{
@@ -66,9 +66,9 @@ impl Probe {
     pub fn load(settings: &Settings) -> Result<Self, LoadError> {
         let (mut loader, types) = thread::scope(|scope| {
             // The first thing it does is to take apart all types of the kernel, asked to or not.
-            let loader = scope.spawn(EbpfLoader::new);
-            let types = Types::of_running_kernel();
-            types.map(|types| (joined(loader), types))
+            let loader = spawn(scope, EbpfLoader::new)?;
+            let types = Types::of_running_kernel()?;
+            Ok::<_, LoadError>((joined(loader), types))
         })?;
         let commits = match types.tracepoint_arguments("mmap_lock_released") {
             Some(2) => "release_2",
@@ -196,20 +196,33 @@ fn verify(
     programs: &[(&'static str, &'static str)],
     btf: &Btf,
 ) -> Result<(), LoadError> {
-    let row = |name: &str| programs.iter().find(|row| row.0 == name).copied();
+    let place = |name: &str| programs.iter().position(|row| row.0 == name);
     thread::scope(|scope| {
         let mut verdicts = Vec::new();
         for (name, program) in ebpf.programs_mut() {
-            let Some((name, tracepoint)) = row(name) else { continue };
-            verdicts.push(scope.spawn(move || {
+            let Some(place) = place(name) else { continue };
+            let (name, tracepoint) = programs[place];
+            let load = move || {
                 btf_tracepoint(program, name)?.load(tracepoint, btf).map_err(|error| match error {
                     ProgramError::Btf(_) => LoadError::Tracepoint(tracepoint),
                     error => refused(name, &error),
                 })
-            }));
+            };
+            verdicts.push((place, spawn(scope, load)?));
         }
-        verdicts.into_iter().try_for_each(|verdict| joined(verdict))
+        // Of several errors always the same is told.
+        verdicts.sort_by_key(|&(place, _)| place);
+        verdicts.into_iter().try_for_each(|(_, verdict)| joined(verdict))
     })
+}
+
+/// Does `work` on a thread of its own.
+fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>, LoadError> {
+    let thread = thread::Builder::new().spawn_scoped(scope, work);
+    thread.map_err(|error| LoadError::Object(format!("cannot start a thread: {error}")))
 }
 
 /// What a thread has found; if it has panicked, so does this one.

@@ -236,19 +236,18 @@ impl Engine {
     }
 
     /// Of a run that the kernel left out no record tells, nor whose it was: then asks for pictures of
-    /// all, in which a commit that is missing shows, or the new image of an exec. What has ended
-    /// [`Engine::look_for_losses`] sees.
+    /// all, in which a commit that is missing shows, or the new image of an exec, and looks for what has
+    /// ended.
     fn look_for_gaps(&mut self) -> Result<()> {
         let began = now();
         let left_out = self.source.left_out();
         if left_out != self.left_out {
             self.left_out = left_out;
             self.source.suspect_names().context(MAPS)?;
-            let mut spaces = BTreeSet::new();
-            let processes = self.intake.model().processes();
-            let one_of_each = processes.filter(|it| it.space.is_none_or(|id| spaces.insert(id)));
-            let pids: Vec<_> = one_of_each.map(|process| process.pid).collect();
+            // Also of those that share a space, as far as is known: one may have left it by an exec.
+            let pids: Vec<_> = self.intake.model().processes().map(|it| it.pid).collect();
             self.pictures(pids)?;
+            self.look_for_losses()?;
         }
         let took = now() - began;
         self.left_out_at = began + LEFT_OUT.max(SHARE * took);

@@ -83,6 +83,10 @@ impl Engine {
                 let size = size_of::<Exit>() as u32;
                 let header = Header { kind, flags, size, time: now(), mm, pid, tid: pid, lost: 0 };
                 self.intake.record(Exit { header, ..Exit::default() }.as_bytes())?;
+                // The hook that would have was left out, maybe. The next process of this id is another.
+                if is_gone(pid) {
+                    self.source.shared_mut().unfollow(pid);
+                }
             }
         }
         for (id, mm) in spaces {

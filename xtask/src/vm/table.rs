@@ -91,9 +91,13 @@ impl Column {
 
     /// Adds what another machine ran of the same kernel.
     pub(crate) fn join(&mut self, other: Self) {
-        let Self { tests, trouble, .. } = other;
+        let Self { release, tests, trouble } = other;
+        if self.tests.is_empty() {
+            self.release = release;
+        }
         self.tests.extend(tests);
-        self.trouble = self.trouble.take().or(trouble);
+        let both = self.trouble.take().into_iter().chain(trouble).collect::<Vec<_>>();
+        self.trouble = (!both.is_empty()).then(|| both.join("; "));
     }
 
     /// How many came to which end.

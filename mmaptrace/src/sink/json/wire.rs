@@ -98,16 +98,17 @@ pub(super) struct Letters(pub(super) Flags);
 
 impl Value for Letters {
     fn write(&self, out: &mut Vec<u8>) {
-        let mut first = true;
-        out.push(b'[');
-        for letters in vmflags::letters(self.0) {
-            let &[one, two] = letters;
-            if !mem::take(&mut first) {
-                out.push(b',');
-            }
-            out.extend_from_slice(&[b'"', one, two, b'"']);
-        }
-        out.push(b']');
+        array(vmflags::letters(self.0).map(Pair), out);
+    }
+}
+
+/// Two letters.
+struct Pair<'a>(&'a [u8; 2]);
+
+impl Value for Pair<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        let &[first, second] = self.0;
+        out.extend_from_slice(&[b'"', first, second, b'"']);
     }
 }
 

@@ -173,7 +173,7 @@ fn descriptors() {
             fd
         };
         let memory = |flags| libc::memfd_create(c"torture".as_ptr(), flags);
-        // Linux 6.1 comes to a deadlock where a private mapping of huge pages of a file runs out of
+        // Linux before 6.17 comes to a deadlock where a private mapping of huge pages of a file runs out of
         // them: `hugetlb_wp` waits for `hugetlb_fault_mutex_table` with the page locked, and the
         // mutex's holder for the page. No thread of the program goes on after that.
         let files = [
@@ -189,7 +189,7 @@ fn descriptors() {
             with_room(open(c"c", made)),
             libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) as c_int,
             userfault(),
-            if is_before(6, 12) { -1 } else { with_room(memory(libc::MFD_HUGETLB)) },
+            if is_before(6, 17) { -1 } else { with_room(memory(libc::MFD_HUGETLB)) },
             perf(),
             with_room(libc::syscall(libc::SYS_memfd_secret, 0) as c_int),
             open(c"/dev/null", libc::O_RDWR),
