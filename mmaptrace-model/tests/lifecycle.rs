@@ -141,6 +141,26 @@ fn a_new_image_takes_the_process_to_a_new_space() {
     assert_eq!(returned(&mut model, [1; 6]), [], "of the old image");
 }
 
+/// Of a child in its parent's space, and of one whose space has ended.
+#[test]
+fn an_exec_that_nobody_told_of_shows_in_a_picture() {
+    let mut model = seeded();
+    let header = header(kind::FORK, flag::SHARED_MM);
+    let fork = record::Fork { header, child_pid: 300, child_tid: 300, comm: [b'c'; 16] };
+    apply(&mut model, &words(&fork, &[]));
+    for mm in [0x7000, 0x8000] {
+        let mut picture = record::Commit { cause: cause::SEED, ..counted(20, 3) };
+        (picture.header.mm, picture.header.pid, picture.header.tid) = (mm, 300, 300);
+        picture.header.flags = flag::WHOLE | flag::SEQUENCED;
+        apply(&mut model, &commit_words(&picture, &regions(3)));
+        let child = model.space_of(300).expect("the new image's");
+        assert_eq!((child.mm(), child.map().len()), (mm, 3));
+        assert_eq!(model.space_of(100).map(Space::mm), Some(MM), "the parent stays");
+        apply(&mut model, &end(mm));
+        assert!(model.space_of(300).is_none());
+    }
+}
+
 #[test]
 fn ended_processes_keep_their_totals() {
     for end_first in [false, true] {
