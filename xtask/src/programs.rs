@@ -89,17 +89,8 @@ fn trace(tool: &Path, script: &str) -> Result<String> {
     fs::create_dir_all(&place)?;
     fs::write(place.join("Churn.java"), CHURN)?;
     let mut command = Command::new(tool);
-    command.args([
-        "--verify=0.05",
-        "--buffer",
-        "256M",
-        "-o",
-        "/dev/null",
-        "--",
-        "sh",
-        "-c",
-        script,
-    ]);
+    command.args(["--verify=0.05", "--buffer", "256M", "-o", "/dev/null"]);
+    command.args(["--", "sh", "-c", script]);
     let output = command.current_dir(&place).stdin(Stdio::null()).output();
     let _ = fs::remove_dir_all(&place);
     let output = output.context("cannot run the tool")?;

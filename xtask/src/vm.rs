@@ -89,8 +89,12 @@ pub(crate) fn vm(selection: &Selection) -> Result<Tally> {
     let qemu = Qemu::find(&mut packages)?;
     let files: Vec<_> = kernels.iter().map(|kernel| Files::of(kernel, &mut packages)).collect();
     let machines = kernels.iter().zip(&files).flat_map(|(kernel, files)| {
-        let shares = selection.shares(kernel, &programs).into_iter().enumerate();
-        shares.map(move |(number, share)| (*kernel, files, number, share))
+        // What cannot be booted fails once.
+        let shares = match files {
+            Ok(_) => selection.shares(kernel, &programs),
+            Err(_) => vec![selection.clone()],
+        };
+        shares.into_iter().enumerate().map(move |(number, share)| (*kernel, files, number, share))
     });
     let columns = at_once(machines.collect(), |(kernel, files, number, share)| {
         let name = format!("{}-{number}", kernel.name);

@@ -21,10 +21,14 @@ pub(super) struct Hex(pub(super) u64);
 
 impl Value for Hex {
     fn write(&self, out: &mut Vec<u8>) {
-        out.push(b'"');
-        Digits::prefixed_hex(self.0).push_to(out);
-        out.push(b'"');
+        quote(Digits::prefixed_hex(self.0), out);
     }
+}
+
+fn quote(digits: Digits, out: &mut Vec<u8>) {
+    out.push(b'"');
+    digits.push_to(out);
+    out.push(b'"');
 }
 
 impl Value for Epoch {
@@ -43,9 +47,7 @@ pub(super) struct Decimal(pub(super) u64);
 
 impl Value for Decimal {
     fn write(&self, out: &mut Vec<u8>) {
-        out.push(b'"');
-        Digits::decimal::<1>(self.0).push_to(out);
-        out.push(b'"');
+        quote(Digits::decimal::<1>(self.0), out);
     }
 }
 

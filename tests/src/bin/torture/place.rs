@@ -173,9 +173,9 @@ fn descriptors() {
             fd
         };
         let memory = |flags| libc::memfd_create(c"torture".as_ptr(), flags);
-        // Linux before 6.17 comes to a deadlock where a private mapping of huge pages of a file runs out of
-        // them: `hugetlb_wp` waits for `hugetlb_fault_mutex_table` with the page locked, and the
-        // mutex's holder for the page. No thread of the program goes on after that.
+        // Linux before 6.17 comes to a deadlock where a private mapping of huge pages of a file
+        // runs out of them: `hugetlb_wp` waits for `hugetlb_fault_mutex_table` with the page
+        // locked, and the mutex's holder for the page. No thread goes on after that.
         let files = [
             with_room(open(c"a", made)),
             open(c"b", libc::O_RDONLY | libc::O_CREAT),
