@@ -14,6 +14,8 @@ pub const PREEMPT_ENABLE: u64 = call(0x7fff_5002);
 pub const IRQ_SAVE: u64 = call(0x7fff_5003);
 /// Placeholder of `bpf_local_irq_restore`.
 pub const IRQ_RESTORE: u64 = call(0x7fff_5004);
+/// Placeholder of `bpf_rdonly_cast`.
+pub const RDONLY_CAST: u64 = call(0x7fff_5005);
 
 /// The instruction that calls the function whose type has this id.
 pub const fn call(id: u32) -> u64 {

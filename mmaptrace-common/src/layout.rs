@@ -21,7 +21,13 @@ macro_rules! layout {
 /// The offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
+/// Where the type [`Layout::words`] has numbers of 64 bits: `maple_range_64.pivot`, in bytes.
+pub const WORD: u32 = 8;
+
 layout! {
+    /// Not an offset: the id of a type that has a number at [`WORD`], if programs may read any address
+    /// as one of that type (`bpf_rdonly_cast`)
+    words,
     /// `task_struct.mm`
     task_mm,
     /// `task_struct.flags`

@@ -5,9 +5,11 @@
 //! (`__bpf_trace_run`, `kernel/trace/bpf_trace.c`): what they would have told is missed, for as long
 //! as other tasks have that CPU. What a CPU has once would be in use as well.
 
-use core::{arch::asm, mem::MaybeUninit};
+use core::mem::MaybeUninit;
 
 use mmaptrace_common::kfunc::{IRQ_RESTORE, IRQ_SAVE, PREEMPT_DISABLE, PREEMPT_ENABLE};
+
+use crate::kfunc;
 
 /// The CPU is this run's, but for interrupts, until this is dropped. Where tracepoints see to it, it
 /// is nothing.
@@ -17,7 +19,8 @@ impl Alone {
     /// From here on.
     #[inline(always)]
     pub(crate) fn begin() -> Self {
-        call::<PREEMPT_DISABLE>();
+        // SAFETY: it takes nothing, and `drop` undoes it.
+        unsafe { kfunc::call::<PREEMPT_DISABLE>(0, 0) };
         Self(())
     }
 }
@@ -29,44 +32,12 @@ impl Drop for Alone {
     #[inline(always)]
     fn drop(&mut self) {
         let mut flags = MaybeUninit::<u64>::uninit();
-        call_with::<IRQ_SAVE>(&mut flags);
-        call::<PREEMPT_ENABLE>();
-        call_with::<IRQ_RESTORE>(&mut flags);
-    }
-}
-
-/// Calls a function of the kernel that takes nothing and returns nothing.
-#[inline(always)]
-fn call<const FUNCTION: u64>() {
-    // SAFETY: a call, with all that it may change.
-    unsafe {
-        asm!(
-            ".quad {}",
-            const FUNCTION,
-            out("r0") _,
-            out("r1") _,
-            out("r2") _,
-            out("r3") _,
-            out("r4") _,
-            out("r5") _,
-        );
-    }
-}
-
-/// Calls a function of the kernel that keeps the state of interrupts on the stack, or takes it there.
-#[inline(always)]
-fn call_with<const FUNCTION: u64>(flags: &mut MaybeUninit<u64>) {
-    // SAFETY: a call, with all that it may change.
-    unsafe {
-        asm!(
-            ".quad {}",
-            const FUNCTION,
-            out("r0") _,
-            inout("r1") flags.as_mut_ptr() => _,
-            out("r2") _,
-            out("r3") _,
-            out("r4") _,
-            out("r5") _,
-        );
+        let flags = flags.as_mut_ptr() as u64;
+        // SAFETY: what one keeps on the stack, the other takes there.
+        unsafe {
+            kfunc::call::<IRQ_SAVE>(flags, 0);
+            kfunc::call::<PREEMPT_ENABLE>(0, 0);
+            kfunc::call::<IRQ_RESTORE>(flags, 0);
+        }
     }
 }

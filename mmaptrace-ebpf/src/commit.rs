@@ -14,7 +14,7 @@ use crate::{
     emit,
     kernel::{
         Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, current, ids, layout,
-        load,
+        load, load_address,
     },
     maps::{PART, WALK, Walk},
     name,
@@ -115,7 +115,7 @@ impl Actor {
         let (flags, own, comm) = unsafe {
             (
                 load::<u32>(base, layout!(task_flags)),
-                load::<u64>(base, layout!(task_mm)),
+                load_address(base, layout!(task_mm)),
                 comm(base),
             )
         };
@@ -297,7 +297,7 @@ unsafe fn asked(mm: *const c_void, tid: u32) -> bool {
     let control = unsafe { &mut *control };
     let task: *const c_void = current().cast();
     // SAFETY: it is the current task; its own address space is not what it asked for.
-    let own: u64 = unsafe { load(task, layout!(task_mm)) };
+    let own = unsafe { load_address(task, layout!(task_mm)) };
     if control.seed_tid != tid || own == mm as u64 {
         return false;
     }

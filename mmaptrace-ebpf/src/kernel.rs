@@ -8,7 +8,12 @@ use aya_ebpf::{
         bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs,
     },
 };
-use mmaptrace_common::layout::Layout;
+use mmaptrace_common::{
+    kfunc::RDONLY_CAST,
+    layout::{ABSENT, Layout, WORD},
+};
+
+use crate::kfunc;
 
 /// Filled in before loading; constant for the verifier.
 #[unsafe(no_mangle)]
@@ -53,6 +58,21 @@ pub(crate) unsafe fn load<T: Copy>(base: *const c_void, offset: u32) -> T {
     unsafe { core::ptr::read_volatile(base.byte_add(offset as usize).cast()) }
 }
 
+/// Loads a field that is a pointer to a structure, of which no more than the address matters. To know where
+/// such a pointer leads the verifier looks through the names of all the kernel's types, each time
+/// (`type_is_trusted`, `kernel/bpf/verifier.c`); so it is not to see that it is one.
+///
+/// # Safety
+/// As of [`load`].
+#[inline(always)]
+pub(crate) unsafe fn load_address(base: *const c_void, offset: u32) -> u64 {
+    match Words::get() {
+        Some(words) => words.at(base as u64 + u64::from(offset)),
+        // SAFETY: as above.
+        None => unsafe { load(base, offset) },
+    }
+}
+
 /// Reads a `T` at any kernel address; `None` where nothing is mapped.
 #[inline(always)]
 pub(crate) fn read<T: Copy + Default>(address: u64) -> Option<T> {
@@ -62,6 +82,35 @@ pub(crate) fn read<T: Copy + Default>(address: u64) -> Option<T> {
         bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, address as *const _)
     };
     (status == 0).then_some(value)
+}
+
+/// How words are loaded at any kernel address, where the kernel lets a program do that: it calls the
+/// address a pointer to a type that has a number there.
+#[derive(Clone, Copy)]
+pub(crate) struct Words {
+    type_id: u32,
+}
+
+impl Words {
+    /// `None` where [`Layout::words`] is absent.
+    #[inline(always)]
+    pub(crate) fn get() -> Option<Self> {
+        let type_id = layout!(words);
+        (type_id != ABSENT).then_some(Self { type_id })
+    }
+
+    /// The word at an address: a load, with a check that it is one of the kernel's; 0 where nothing is
+    /// mapped.
+    #[inline(always)]
+    pub(crate) fn at(self, address: u64) -> u64 {
+        let before = address.wrapping_sub(u64::from(WORD));
+        // SAFETY: of the call the kernel makes one instruction. What is loaded is a number to the
+        // verifier, and the kernel sees to faults.
+        unsafe {
+            let pointer = kfunc::call::<RDONLY_CAST>(before, self.type_id.into());
+            load(pointer as *const c_void, WORD)
+        }
+    }
 }
 
 /// `value & MASK`, where the verifier sees it: the compiler drops a mask that a comparison made

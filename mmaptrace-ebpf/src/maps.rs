@@ -184,11 +184,12 @@ pub(crate) struct Walk {
     /// The edges of what was seen and not yet sent; `from` is `u64::MAX` at first.
     pub(crate) from: u64,
     pub(crate) to: u64,
-    /// The node, as the kernel lays it out (`include/linux/maple_tree.h`): 256 bytes.
+    /// Where words cannot be loaded from where they are (`kernel::Words`): the node, as the kernel lays it
+    /// out (`include/linux/maple_tree.h`), 256 bytes; ...
     pub(crate) node: [u64; 32],
-    /// The region, as the kernel lays it out.
+    /// ... the region, likewise; ...
     pub(crate) vma: [u64; 32],
-    /// The heads of a file, its dentry and its inode, as the kernel lays them out.
+    /// ... and the heads of a file, its dentry and its inode.
     pub(crate) file: [u64; 16],
     pub(crate) dentry_head: [u64; 16],
     pub(crate) inode: [u64; 16],

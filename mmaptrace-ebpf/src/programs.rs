@@ -21,7 +21,7 @@ use crate::{
     alone::Alone,
     claim::Busy,
     commit, emit,
-    kernel::{Entry, comm, current, ids, is_compat, layout, load, mask, read},
+    kernel::{Entry, comm, current, ids, is_compat, layout, load, load_address, mask, read},
     maps::{CALL_TEXT, ENTERED, EXEC_TEXT, PROCESSES},
     name,
     object::CGROUP,
@@ -89,7 +89,7 @@ fn found(ctx: &BtfTracePointContext) -> i32 {
     let address = argument(ctx, 0);
     let task: *const c_void = current().cast();
     // SAFETY: it is the current task.
-    let mm: u64 = unsafe { load(task, layout!(task_mm)) };
+    let mm = unsafe { load_address(task, layout!(task_mm)) };
     // An error is a small negative number.
     if address as i64 <= 0 || mm == 0 {
         return 0;
@@ -118,7 +118,7 @@ pub(crate) fn call_enter(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     // SAFETY: it is the current task.
-    let mm: u64 = unsafe { load(current().cast(), layout!(task_mm)) };
+    let mm = unsafe { load_address(current().cast(), layout!(task_mm)) };
     if space::find(mm).is_some() {
         let _alone = Alone::begin();
         // Where it finds no room the call has no duration.
@@ -159,7 +159,7 @@ pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
     }
     let task: *const c_void = current().cast();
     // SAFETY: it is the current task.
-    let mm: u64 = unsafe { load(task, layout!(task_mm)) };
+    let mm = unsafe { load_address(task, layout!(task_mm)) };
     if let Some(space) = space::find(mm) {
         let ids = ids();
         // SAFETY: as above.
@@ -262,7 +262,7 @@ pub(crate) fn task_fork(ctx: BtfTracePointContext) -> i32 {
 unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
     // SAFETY: as above.
     unsafe {
-        let parent_mm: u64 = load(parent, layout!(task_mm));
+        let parent_mm = load_address(parent, layout!(task_mm));
         let pid: u32 = load(parent, layout!(task_tgid));
         let tid: u32 = load(parent, layout!(task_pid));
         let child_pid: u32 = load(child, layout!(task_tgid));
@@ -408,7 +408,7 @@ pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
     let (pid, tid) = ids();
     // SAFETY: it is the current task.
     unsafe {
-        let mm: u64 = load(task, layout!(task_mm));
+        let mm = load_address(task, layout!(task_mm));
         let followed = PROCESSES.get_ptr(pid).is_some();
         if !followed && space::find(mm).is_none() {
             return 0;
@@ -416,7 +416,7 @@ pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
         let last = if layout!(exit_tells_last) != 0 {
             argument(&ctx, 1) & 1 != 0
         } else {
-            let signal: u64 = load(task, layout!(task_signal));
+            let signal = load_address(task, layout!(task_signal));
             let live: u32 = read(signal + u64::from(layout!(signal_live))).unwrap_or(0);
             live == 0
         };

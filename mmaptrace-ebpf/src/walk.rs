@@ -17,7 +17,7 @@ use mmaptrace_common::{
 use crate::{
     claim::Busy,
     emit,
-    kernel::{layout, mask, read},
+    kernel::{Words, layout, mask, read},
     maps::{PART, Part, WALK, Walk},
     name,
 };
@@ -30,6 +30,8 @@ const ARANGE: u64 = 3;
 const POINTERS: u64 = 4096;
 /// Steps of one walk: more than `vm.max_map_count` and the nodes above them at any setting in use.
 const STEPS: u32 = 1 << 20;
+/// What is read of a file, a dentry and an inode, in bytes: user space saw that it is enough.
+const HEAD: u32 = 128;
 /// Bytes in a page.
 const PAGE: u64 = 4096;
 
@@ -150,15 +152,14 @@ pub(crate) extern "C" fn descend() -> i32 {
     };
     // SAFETY: as in `begin`.
     let walk = unsafe { &mut *walk };
-    let node = walk.entry;
-    // SAFETY: the helper checks the source; the destination is of that size.
-    let status = unsafe {
-        bpf_probe_read_kernel((&raw mut walk.node).cast(), 256, (node & !255) as *const c_void)
-    };
-    if status != 0 || node < POINTERS {
+    if walk.entry < POINTERS {
         return 1;
     }
-    let kind = (node >> 3) & 15;
+    let Some(node) = Head::of(&mut walk.node, walk.entry & !255, 256).filter(Head::is_in_tree)
+    else {
+        return 1;
+    };
+    let kind = (walk.entry >> 3) & 15;
     let (pivots, slots) = if kind == ARANGE { (9, 10) } else { (15, 16) };
     let mut lower = walk.min;
     let mut upper = walk.max;
@@ -167,7 +168,7 @@ pub(crate) extern "C" fn descend() -> i32 {
         if slot >= pivots {
             break;
         }
-        let pivot = walk.node[1 + slot];
+        let pivot = node.word(1 + slot);
         // The last pivot in use is the node's maximum, or 0 where it is left out.
         if (pivot == 0 && slot > 0) || pivot >= walk.max {
             break;
@@ -186,7 +187,7 @@ pub(crate) extern "C" fn descend() -> i32 {
     } else {
         walk.min = lower;
         walk.max = upper;
-        walk.entry = walk.node[(slots + slot) & 31];
+        walk.entry = node.word(slots + slot);
     }
     0
 }
@@ -195,14 +196,19 @@ pub(crate) extern "C" fn descend() -> i32 {
 #[inline(always)]
 fn entry(walk: &mut Walk, part: &mut Part) -> i64 {
     let slot = (walk.slot & 15) as usize;
+    let node = Head::again(&walk.node, walk.entry & !255);
     let mut upper = walk.max;
     if slot < 15 {
-        let pivot = walk.node[1 + slot];
+        let pivot = node.word(1 + slot);
         if (pivot != 0 || slot == 0) && pivot < upper {
             upper = pivot;
         }
     }
-    let vma = walk.node[16 + slot];
+    let vma = node.word(16 + slot);
+    // It may have been taken out of the tree since, by a stack that grows under the lock for reading.
+    if !node.is_in_tree() {
+        return 1;
+    }
     let mapped = vma >= POINTERS;
     if mapped && walk.lower >= walk.last {
         walk.done = 1;
@@ -251,20 +257,19 @@ fn region(walk: &mut Walk, vma: u64, part: &mut Part) -> bool {
     let index = mask::<{ REGIONS_PER_PART - 1 }>(walk.count as usize);
     // SAFETY: the index is masked to the array's length.
     let out = unsafe { &mut *part.regions.as_mut_ptr().add(index) };
-    let size = layout!(vma_size);
-    // SAFETY: the helper checks the source; `vma_size` is 256, the destination's, at most.
-    let status =
-        unsafe { bpf_probe_read_kernel((&raw mut walk.vma).cast(), size, vma as *const c_void) };
-    if status != 0 {
+    let Some(vma) = Head::of(&mut walk.vma, vma, layout!(vma_size)) else {
         return false;
-    }
+    };
     macro_rules! field {
         ($field:ident) => {
-            walk.vma[(layout!($field) as usize / 8) & 31]
+            vma.word(layout!($field) as usize / 8)
         };
     }
     out.start = field!(vma_start);
     out.end = field!(vma_end);
+    if out.end <= out.start {
+        return false;
+    }
     out.flags = field!(vma_flags);
     out.pgoff = field!(vma_pgoff);
     out.ino = 0;
@@ -272,6 +277,7 @@ fn region(walk: &mut Walk, vma: u64, part: &mut Part) -> bool {
     out.name = 0;
     out.backing = backing::ANON;
     let file = field!(vma_file);
+    let anon_name = if layout!(vma_anon_name) == ABSENT { 0 } else { field!(vma_anon_name) };
     if file != 0 {
         out.backing = backing::FILE;
         read_file(file);
@@ -286,15 +292,12 @@ fn region(walk: &mut Walk, vma: u64, part: &mut Part) -> bool {
             }
         }
     }
-    if layout!(vma_anon_name) != ABSENT
+    if anon_name >= POINTERS
         && out.backing != backing::SPECIAL
         && (file == 0 || layout!(named_files) != 0)
     {
-        let anon_name = field!(vma_anon_name);
-        if anon_name >= POINTERS {
-            out.backing = if file == 0 { backing::NAMED } else { backing::NAMED_SHARED };
-            out.name = name::anonymous(walk, anon_name + u64::from(layout!(anon_name_text)));
-        }
+        out.backing = if file == 0 { backing::NAMED } else { backing::NAMED_SHARED };
+        out.name = name::anonymous(walk, anon_name + u64::from(layout!(anon_name_text)));
     }
     true
 }
@@ -313,12 +316,17 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
         let index = mask::<{ REGIONS_PER_PART - 1 }>(walk.count as usize);
         (walk, &mut *(*part).regions.as_mut_ptr().add(index))
     };
-    if !read_head(&mut walk.file, file) {
-        return 0;
+    macro_rules! field {
+        ($head:ident, $field:ident) => {
+            $head.word(layout!($field) as usize / 8)
+        };
     }
+    let Some(opened) = Head::of(&mut walk.file, file, HEAD) else {
+        return 0;
+    };
     // What the user opened may be another file than the one that is mapped, which is of the layer
     // below.
-    let mode = word(&walk.file, layout!(file_mode)) >> (layout!(file_mode) % 8 * 8);
+    let mode = field!(opened, file_mode) >> (layout!(file_mode) % 8 * 8);
     let backed = layout!(backing_user_path) != ABSENT && mode as u32 & layout!(file_backing) != 0;
     let (mnt, dentry) = if backed {
         let path = file + u64::from(layout!(backing_user_path));
@@ -327,20 +335,21 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
             read(path + u64::from(layout!(path_dentry))).unwrap_or(0),
         )
     } else {
-        (word(&walk.file, layout!(file_mnt)), word(&walk.file, layout!(file_dentry)))
+        (field!(opened, file_mnt), field!(opened, file_dentry))
     };
-    if !read_head(&mut walk.dentry_head, dentry) {
+    let Some(head) = Head::of(&mut walk.dentry_head, dentry, HEAD) else {
         return 0;
-    }
-    macro_rules! field {
-        ($field:ident) => {
-            word(&walk.dentry_head, layout!($field))
-        };
-    }
-    let inode = if backed { field!(dentry_inode) } else { word(&walk.file, layout!(file_inode)) };
-    let _ = read_head(&mut walk.inode, inode);
-    let superblock = word(&walk.inode, layout!(inode_sb));
-    out.ino = word(&walk.inode, layout!(inode_ino));
+    };
+    let inode = if backed { field!(head, dentry_inode) } else { field!(opened, file_inode) };
+    let (parent, text) = (field!(head, dentry_parent), field!(head, dentry_name));
+    let unhashed = field!(head, dentry_pprev) == 0;
+    let superblock = match Head::of(&mut walk.inode, inode, HEAD) {
+        Some(inode) => {
+            out.ino = field!(inode, inode_ino);
+            field!(inode, inode_sb)
+        }
+        None => 0,
+    };
     out.dev = read(superblock + u64::from(layout!(sb_dev))).unwrap_or(0);
     walk.mnt = mnt;
     walk.dentry = dentry;
@@ -350,26 +359,58 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
     let mut key = name::mix(dentry, mnt);
     key = name::mix(key, out.ino);
     key = name::mix(key, u64::from(out.dev));
-    key = name::mix(key, field!(dentry_parent));
-    key = name::mix(key, field!(dentry_name));
-    key = name::mix(key, u64::from(field!(dentry_pprev) == 0));
+    key = name::mix(key, parent);
+    key = name::mix(key, text);
+    key = name::mix(key, u64::from(unhashed));
     walk.key = key | 1;
     out.name = walk.key;
-    name::path(walk, field!(dentry_pprev) == 0 && field!(dentry_parent) != dentry);
+    name::path(walk, unhashed && parent != dentry);
     0
 }
 
-/// Reads the first 128 bytes of a structure; zeros, if they cannot be.
-#[inline(always)]
-fn read_head(head: &mut [u64; 16], address: u64) -> bool {
-    // SAFETY: the helper checks the source, and fills the destination with zeros where it fails.
-    unsafe { bpf_probe_read_kernel(head.as_mut_ptr().cast(), 128, address as *const c_void) == 0 }
+/// The start of one of the kernel's structures, in words: a copy, where they cannot be loaded from
+/// where they are.
+struct Head<'a, const LENGTH: usize> {
+    address: u64,
+    copy: &'a [u64; LENGTH],
 }
 
-/// The word of a structure's head at this offset, in bytes; user space saw that it is one of these.
-#[inline(always)]
-fn word(head: &[u64; 16], offset: u32) -> u64 {
-    head[(offset as usize / 8) & 15]
+impl<'a, const LENGTH: usize> Head<'a, LENGTH> {
+    /// Of the structure at this address, so many bytes, for which `copy` has room. What cannot be read
+    /// is `None`, or zeros, where nothing is copied.
+    #[inline(always)]
+    fn of(copy: &'a mut [u64; LENGTH], address: u64, bytes: u32) -> Option<Self> {
+        // SAFETY: the helper checks the source; the destination is of that size.
+        let read = Words::get().is_some()
+            || unsafe {
+                bpf_probe_read_kernel(copy.as_mut_ptr().cast(), bytes, address as *const _) == 0
+            };
+        read.then_some(Self { address, copy })
+    }
+
+    /// Of one that was read before.
+    #[inline(always)]
+    fn again(copy: &'a [u64; LENGTH], address: u64) -> Self {
+        Self { address, copy }
+    }
+
+    /// The word at this place of it.
+    #[inline(always)]
+    fn word(&self, place: usize) -> u64 {
+        const { assert!(LENGTH.is_power_of_two()) };
+        match Words::get() {
+            Some(words) => words.at(self.address + 8 * place as u64),
+            None => self.copy[place & (LENGTH - 1)],
+        }
+    }
+
+    /// Of a node: whether it is one of a tree's, and was read. It then has a parent, at its start, which
+    /// is not itself (`ma_dead_node`, `lib/maple_tree.c`).
+    #[inline(always)]
+    fn is_in_tree(&self) -> bool {
+        let parent = self.word(0);
+        parent != 0 && parent & !255 != self.address
+    }
 }
 
 /// Sends what was gathered since the last time.

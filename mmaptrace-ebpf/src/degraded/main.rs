@@ -20,6 +20,9 @@
 #[path = "../kernel.rs"]
 mod kernel;
 #[cfg(target_arch = "bpf")]
+#[path = "../kfunc.rs"]
+mod kfunc;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 #[path = "../object.rs"]

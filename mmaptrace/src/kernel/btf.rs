@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path};
 
 use aya::{Btf, Endianness};
-use mmaptrace_common::layout::{ABSENT, Layout};
+use mmaptrace_common::layout::{ABSENT, Layout, WORD};
 
 use super::types::TypeTable;
 
@@ -74,6 +74,12 @@ impl Types {
     /// The id of a function.
     pub fn function(&self, name: &str) -> Option<u32> {
         self.types.function(name)
+    }
+
+    /// The id of a structure that has a number of 64 bits at [`WORD`].
+    pub fn words(&self) -> Option<u32> {
+        let is_there = self.types.offset("maple_range_64", "pivot") == Some(WORD);
+        is_there.then(|| self.types.structure_id("maple_range_64")).flatten()
     }
 
     /// Fills in all offsets.

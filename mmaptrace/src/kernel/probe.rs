@@ -12,7 +12,10 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError},
     programs::{BtfTracePoint, Program, ProgramError},
 };
-use mmaptrace_common::{kfunc, layout::Layout};
+use mmaptrace_common::{
+    kfunc,
+    layout::{ABSENT, Layout},
+};
 use zerocopy::IntoBytes as _;
 
 use super::{
@@ -79,7 +82,9 @@ impl Probe {
             return Err(LoadError::Call("process_vm_readv"));
         }
         let preemptible = release() >= PREEMPTIBLE;
+        let (object, words) = object(&types, preemptible);
         let mut layout = Layout {
+            words,
             exit_tells_last: u32::from(types.tracepoint_arguments("sched_process_exit") == Some(2)),
             growth_locked: u32::from(release() >= GROWTH_LOCKED),
             file_backing: file_backing(&types),
@@ -102,7 +107,7 @@ impl Probe {
             .map_max_entries("RING", settings.ring_bytes)
             .map_max_entries("STACKS", room(settings.stacks != Stacks::default()))
             .map_max_entries("ENTERED", room(settings.durations))
-            .load(&object(&types, preemptible))
+            .load(&object)
             .map_err(|error| object_error(&error))?;
         settings.follow.set_cgroup(&mut ebpf)?;
         let shared = Shared::of(&mut ebpf)?;
@@ -247,31 +252,41 @@ fn btf_tracepoint<'a>(
     program.try_into().map_err(|error: ProgramError| refused(name, &error))
 }
 
-/// The object, with the calls of the kernel's functions that the programs need here: those that keep
-/// other tasks from the CPU, where tracepoints do not. What this kernel needs no call for, and what it
-/// has no function for, is left out; [`Source::left_out`] tells what comes of that.
-fn object(types: &Types, preemptible: bool) -> Vec<u8> {
-    const FUNCTIONS: [(u64, &str); 4] = [
+/// The object, with the calls of the kernel's functions that the programs need here, and
+/// [`Layout::words`]. What this kernel needs no call for, and what it has no function for, is left out.
+fn object(types: &Types, preemptible: bool) -> (Vec<u8>, u32) {
+    // They keep other tasks from the CPU, where tracepoints do not; without them `Source::left_out` tells
+    // what comes of that.
+    const ALONE: [(u64, &str); 4] = [
         (kfunc::PREEMPT_DISABLE, "bpf_preempt_disable"),
         (kfunc::PREEMPT_ENABLE, "bpf_preempt_enable"),
         (kfunc::IRQ_SAVE, "bpf_local_irq_save"),
         (kfunc::IRQ_RESTORE, "bpf_local_irq_restore"),
     ];
     // To look for one takes a look at every type.
-    let ids = FUNCTIONS.map(|(_, name)| preemptible.then(|| types.function(name)).flatten());
+    let ids = ALONE.map(|(_, name)| preemptible.then(|| types.function(name)).flatten());
     let there = ids.iter().all(Option::is_some);
     let mut object = OBJECT.to_vec();
-    for ((placeholder, _), id) in FUNCTIONS.iter().zip(ids) {
-        let instruction = id.filter(|_| there).map_or(kfunc::NOTHING, kfunc::call);
+    let mut fill = |placeholder: u64, id: Option<u32>| {
+        let instruction = id.map_or(kfunc::NOTHING, kfunc::call);
         for word in object.chunks_exact_mut(8).filter(|it| **it == placeholder.to_le_bytes()) {
             word.copy_from_slice(&instruction.to_le_bytes());
         }
+    };
+    for ((placeholder, _), id) in ALONE.iter().zip(ids) {
+        fill(*placeholder, id.filter(|_| there));
     }
-    object
+    let words = types.words().filter(|_| release() >= CASTS);
+    let cast = words.and_then(|_| types.function("bpf_rdonly_cast"));
+    fill(kfunc::RDONLY_CAST, cast);
+    (object, words.filter(|_| cast.is_some()).unwrap_or(ABSENT))
 }
 
 /// Since then tracepoints leave preemption on (`__DECLARE_TRACE`, `include/linux/tracepoint.h`).
 const PREEMPTIBLE: (u8, u8) = (7, 0);
+/// The oldest that tests run on of those with `bpf_rdonly_cast`, which there is since 6.2. Elsewhere what is
+/// read is copied.
+const CASTS: (u8, u8) = (6, 12);
 /// Since then a stack grows under the write lock (commit 8d7071af8907).
 const GROWTH_LOCKED: (u8, u8) = (6, 5);
 /// Since then `FMODE_BACKING` is another bit of `f_mode`.

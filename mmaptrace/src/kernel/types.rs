@@ -106,8 +106,7 @@ impl TypeTable {
     /// The id of a function.
     pub(super) fn function(&self, name: &str) -> Option<u32> {
         let is = |&at: &usize| {
-            self.head(at).is_some_and(|head| head.kind == kind::FUNC)
-                && self.text(at) == Some(name.as_bytes())
+            self.head(at).is_some_and(|head| head.kind == kind::FUNC) && self.is_named(at, name)
         };
         self.types.iter().position(is).map(|id| id as u32)
     }
@@ -138,16 +137,20 @@ impl TypeTable {
     /// The number of parameters of a type that is declared as a pointer to a function.
     pub(super) fn parameters(&self, name: &str) -> Option<usize> {
         let heads = self.types.iter().filter_map(|&at| self.head(at));
-        let mut named = heads.filter(|head| {
-            head.kind == kind::TYPEDEF && self.text(head.at) == Some(name.as_bytes())
-        });
+        let mut named =
+            heads.filter(|head| head.kind == kind::TYPEDEF && self.is_named(head.at, name));
         let pointer = self.resolved(named.next()?.size_or_type)?;
         let function = self.resolved(pointer.size_or_type)?;
         (pointer.kind == kind::PTR && function.kind == kind::FUNC_PROTO).then_some(function.parts)
     }
 
+    /// The id of a structure or union.
+    pub(super) fn structure_id(&self, name: &str) -> Option<u32> {
+        self.structures.get(name.as_bytes()).map(|&id| id as u32)
+    }
+
     fn structure(&self, name: &str) -> Option<Head> {
-        self.head(*self.types.get(*self.structures.get(name.as_bytes())?)?)
+        self.head(*self.types.get(self.structure_id(name)? as usize)?)
     }
 
     /// The offset in bits and the type of a member.
@@ -198,8 +201,18 @@ impl TypeTable {
 
     /// The name that is told at `at`; empty: there is none.
     fn text(&self, at: usize) -> Option<&[u8]> {
-        let start = self.strings.checked_add(self.number(at)? as usize)?;
-        self.bytes.get(start..)?.split(|&byte| byte == 0).next()
+        self.text_on(at)?.split(|&byte| byte == 0).next()
+    }
+
+    /// Whether that is `name`; no more is read than it takes to tell.
+    fn is_named(&self, at: usize, name: &str) -> bool {
+        let rest = self.text_on(at).and_then(|text| text.strip_prefix(name.as_bytes()));
+        rest.is_some_and(|rest| rest.first() == Some(&0))
+    }
+
+    /// All strings from the one on that is told at `at`.
+    fn text_on(&self, at: usize) -> Option<&[u8]> {
+        self.bytes.get(self.strings.checked_add(self.number(at)? as usize)?..)
     }
 
     fn number(&self, at: usize) -> Option<u32> {
