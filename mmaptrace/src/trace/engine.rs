@@ -43,13 +43,11 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 const MIN_PATIENCE: u64 = 1_000_000;
 /// See [`MIN_PATIENCE`].
 pub(super) const MAX_PATIENCE: u64 = 500_000_000;
-/// How long a run that the kernel left out may go unseen while nothing comes, in ns.
-const LEFT_OUT: u64 = 100_000_000;
 /// How long a file's new name may go unseen while records come, in ns.
 const RENAMED: u64 = 10_000_000;
 /// Pictures for new names, and for runs that were left out, take no more than one part in so many of
 /// the time.
-const SHARE: u64 = 100;
+pub(super) const SHARE: u64 = 100;
 
 /// See the module.
 pub(super) struct Engine {
@@ -61,10 +59,6 @@ pub(super) struct Engine {
     /// Those of them of which a first picture was asked for, and has not come.
     awaited: BTreeSet<u32>,
     pub(super) losses: Losses,
-    /// Runs of programs that the kernel left out, and when they are counted again, ns of
-    /// `CLOCK_MONOTONIC`.
-    pub(super) left_out: u64,
-    left_out_at: u64,
     differences: Option<u64>,
     /// Comparisons with /proc that could be made, and those that could not.
     compared: (u64, u64),
@@ -95,8 +89,6 @@ impl Engine {
             clock,
             awaited: BTreeSet::new(),
             losses: Losses::default(),
-            left_out: 0,
-            left_out_at: 0,
             differences: None,
             compared: (0, 0),
             names: NAMES,
@@ -159,9 +151,7 @@ impl Engine {
         }
         if records == 0 {
             self.look_for_losses()?;
-            if now() >= self.left_out_at {
-                self.look_for_gaps()?;
-            }
+            self.look_for_gaps()?;
         }
         self.forget_names()?;
         self.forget_stacks()?;
@@ -233,25 +223,6 @@ impl Engine {
             }
         }
         Ok(records)
-    }
-
-    /// Of a run that the kernel left out no record tells, nor whose it was: then asks for pictures of
-    /// all, in which a commit that is missing shows, or the new image of an exec, and looks for what has
-    /// ended.
-    fn look_for_gaps(&mut self) -> Result<()> {
-        let began = now();
-        let left_out = self.source.left_out();
-        if left_out != self.left_out {
-            self.left_out = left_out;
-            self.source.suspect_names().context(MAPS)?;
-            // Also of those that share a space, as far as is known: one may have left it by an exec.
-            let pids: Vec<_> = self.intake.model().processes().map(|it| it.pid).collect();
-            self.pictures(pids)?;
-            self.look_for_losses()?;
-        }
-        let took = now() - began;
-        self.left_out_at = began + LEFT_OUT.max(SHARE * took);
-        Ok(())
     }
 
     /// Asks for pictures of the spaces in doubt, and for those that were asked for and lost; not
@@ -431,11 +402,6 @@ impl Engine {
         };
         let body = self.print(pid, space, DumpFormat::Maps, &Residence::default())?;
         Ok(Some((space.commit(), body)))
-    }
-
-    /// Runs of programs that the kernel left out.
-    pub(super) const fn left_out(&self) -> u64 {
-        self.left_out
     }
 
     /// The last records and the last line.

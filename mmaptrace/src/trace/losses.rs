@@ -8,28 +8,37 @@ use mmaptrace_common::record::{Exit, Header, flag, kind};
 use mmaptrace_model::Space;
 use zerocopy::IntoBytes as _;
 
-use super::engine::{Engine, MAPS, MAX_PATIENCE};
+use super::engine::{Engine, MAPS, MAX_PATIENCE, SHARE};
 use crate::machine::now;
+
+/// How long a run that the kernel left out may go unseen while nothing comes, in ns.
+const LEFT_OUT: u64 = 100_000_000;
 
 /// What was lost so far, and seen to.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
-    /// Records of all, as the kernel's side counts them, and runs of programs that it left out.
-    count: u64,
+    /// Of which it was looked for what has ended: records of all, as the kernel's side counts them, and
+    /// runs of programs that it left out.
+    seen_to: u64,
     /// When to look again, for what was about to end when it was last looked for: ns of
     /// `CLOCK_MONOTONIC`.
     look_at: u64,
+    /// Runs that the kernel left out.
+    pub(super) left_out: u64,
+    /// When to count them again, likewise.
+    count_at: u64,
 }
 
 impl Engine {
     /// Sees to losses. Where nothing more is sent, a picture is asked for, whose record tells the
     /// model of them.
     pub(super) fn look_for_losses(&mut self) -> Result<()> {
-        let count = self.source.shared().faults().context(MAPS)?.lost + self.left_out;
-        if count == 0 || (count == self.losses.count && now() < self.losses.look_at) {
+        let count = self.source.shared().faults().context(MAPS)?.lost + self.losses.left_out;
+        if count == 0 || (count == self.losses.seen_to && now() < self.losses.look_at) {
             return Ok(());
         }
-        self.losses = Losses { count, look_at: now() + MAX_PATIENCE };
+        self.losses.seen_to = count;
+        self.losses.look_at = now() + MAX_PATIENCE;
         self.end_what_has_ended()?;
         let model = self.intake.model();
         let behind: Vec<_> = model
@@ -40,6 +49,28 @@ impl Engine {
             .collect();
         self.pictures(behind)?;
         self.intake.alive.retain(|&pid| !is_gone(pid));
+        Ok(())
+    }
+
+    /// Of a run that the kernel left out no record tells, nor whose it was: then asks for pictures of
+    /// all, in which a commit that is missing shows, or the new image of an exec, and looks for what has
+    /// ended.
+    pub(super) fn look_for_gaps(&mut self) -> Result<()> {
+        let began = now();
+        if began < self.losses.count_at {
+            return Ok(());
+        }
+        let left_out = self.source.left_out();
+        if left_out != self.losses.left_out {
+            self.losses.left_out = left_out;
+            self.source.suspect_names().context(MAPS)?;
+            // Also of those that share a space, as far as is known: one may have left it by an exec.
+            let pids: Vec<_> = self.intake.model().processes().map(|it| it.pid).collect();
+            self.pictures(pids)?;
+            self.look_for_losses()?;
+        }
+        let took = now() - began;
+        self.losses.count_at = began + LEFT_OUT.max(SHARE * took);
         Ok(())
     }
 

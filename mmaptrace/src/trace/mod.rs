@@ -182,7 +182,7 @@ fn finish(
     drop(server);
     let outcome = outcome.and_then(|over| engine.end(status).map(|()| over));
     let summary = engine.summary(status);
-    let (compared, left_out) = (engine.compared(), engine.left_out());
+    let (compared, left_out) = (engine.compared(), engine.losses.left_out);
     // The programs go with it.
     drop(engine);
     let over = match outcome {
