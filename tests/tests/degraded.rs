@@ -6,7 +6,7 @@ use std::process::Command;
 
 use mmaptrace_tests::{
     Outcome, Scratch, Tracer, Victim, address, difference, dump_as, maps, mmaptrace, needs_root,
-    run, skip, until, victim, victim_path,
+    often, run, skip, until, victim, victim_path,
 };
 use serde_json::Value;
 
@@ -116,7 +116,7 @@ fn what_changes_is_dumped_as_it_was_or_said_to_be_unsure() {
     let from = line.strip_prefix("CLIMB ").and_then(|at| u64::from_str_radix(at, 16).ok());
     let from = from.unwrap_or_else(|| panic!("{line}"));
     let mut moving = 0;
-    for _ in 0..100 {
+    for _ in 0..often(300) {
         let before = steps(&maps(victim.pid()), from);
         let (dump, exact) = dump(victim.pid());
         let after = steps(&maps(victim.pid()), from);
@@ -154,7 +154,7 @@ fn what_was_stopped_in_a_flood_is_dumped_as_it_is() {
     let tracer = Tracer::attach_degraded(pid, &[]);
     victim.go();
     assert_eq!(victim.line().as_deref(), Some("FLOOD"));
-    for _ in 0..20 {
+    for _ in 0..often(20) {
         dump(pid);
         victim.process().signal(libc::SIGSTOP);
         until("a stopped process", || {

@@ -132,7 +132,7 @@ fn a_flooded_process_is_dumped_at_one_commit() {
         text.lines().filter(|line| line.contains(" /")).map(str::to_owned).collect()
     };
     let expected = files(&maps(victim.pid()));
-    for _ in 0..30 {
+    for _ in 0..often(30) {
         let dump = dump(victim.pid());
         let ranges = ranges(&dump);
         assert!(ranges.iter().all(|(start, end)| start < end));
@@ -161,7 +161,7 @@ fn tracers_that_come_and_go_together() {
                 for _ in 0..often(5) {
                     let victim = victim!("stand_still");
                     let tracer = Tracer::attach(victim.pid(), &[]);
-                    for _ in 0..5 {
+                    for _ in 0..often(5) {
                         assert_exact(victim.pid());
                     }
                     tracer.finish().assert_clean();

@@ -5,8 +5,8 @@ use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 use mmaptrace_tests::{
-    Outcome, Process, Trace, Tracer, assert_exact, cases, difference, dump_as, is_loaded, maps,
-    mmaptrace, needs_root, programs, until, victim,
+    Outcome, Process, Trace, Tracer, assert_exact, cases, difference, dump_as, is_emulated,
+    is_loaded, maps, mmaptrace, needs_root, often, programs, skip, until, victim,
 };
 
 /// Waits until the model of a process that stands still is exact again, and holds that it is.
@@ -100,7 +100,11 @@ fn the_tracer_is_stopped_for_10_s() {
 /// `mmaptrace -p PID | sleep infinity`.
 #[test]
 fn the_reader_of_standard_output_does_not_read() {
+    const NAME: &str = "the_reader_of_standard_output_does_not_read";
     needs_root!("the_reader_of_standard_output_does_not_read");
+    if is_emulated() {
+        return skip(NAME, "emulated, a storm does not fill what may wait to be written");
+    }
     let mut victim = victim!("storm_one_arena");
     let mut tracer = Tracer::attach_plainly(victim.pid(), &["--format", "json", "--buffer", "64K"]);
     // It does all its work, however little is read.
@@ -130,13 +134,14 @@ fn the_tracer_is_killed_at_any_point() {
     let start = Instant::now();
     drop(Tracer::attach(victim.pid(), &[]));
     let whole = start.elapsed();
+    let rounds = if is_emulated() { 6 } else { 16 };
     let (mut seen, mut round) = (0, 0);
     // Until one was killed that had loaded something, for the next may take longer.
-    while round < 16 || seen == 0 {
+    while round < rounds || seen == 0 {
         assert!(round < 100, "no round came as far as to load a program");
         let mut command = mmaptrace(&["-q", "-o", "/dev/null", "-p", &pid]);
         let mut tracer = Process::spawn(&mut command);
-        std::thread::sleep(whole * round / 12);
+        std::thread::sleep(whole * round / (rounds * 3 / 4));
         round += 1;
         // What it has loaded is looked at while it can load no more.
         tracer.signal(libc::SIGSTOP);
@@ -176,7 +181,7 @@ fn a_program_is_killed_in_the_middle_of_calls() {
 #[test]
 fn a_program_is_killed_while_others_read_its_maps() {
     needs_root!("a_program_is_killed_while_others_read_its_maps");
-    for _ in 0..8 {
+    for _ in 0..often(8) {
         let mut victim = victim!("many_regions");
         let pid = victim.pid();
         let tracer = Tracer::attach(pid, &[]);
@@ -217,7 +222,7 @@ fn two_tracers_of_one_process() {
     }
 }
 
-// A PID that is used again, and address spaces at the place of others; then 65,530 regions.
+// A PID that is used again, and address spaces at the place of others; then as many regions as there may be.
 cases! {
     fork_reuses_a_pid: ["fork", "exit"];
     all_regions: ["mprotect", "munmap"];

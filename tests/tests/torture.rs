@@ -5,20 +5,22 @@
 use std::path::Path;
 
 use mmaptrace_tests::{
-    needs_root, skip,
+    is_emulated, needs_root, skip,
     torture::{Counts, Setting, parse, run},
     torture_path,
 };
 
 /// Calls of all threads together between two comparisons.
-const CALLS: u64 = 4000;
+fn calls() -> u64 {
+    if is_emulated() { 1000 } else { 4000 }
+}
 
 /// Seeds that are tried, until one does not kill the program that makes its calls.
 const ATTEMPTS: u64 = 3;
 
 /// Runs a seed, and holds that there is no difference.
 fn torture(seed: u64, threads: u64, options: &[&str]) -> Counts {
-    let (calls, phases, images) = (CALLS / threads, 3, 2);
+    let (calls, phases, images) = (calls() / threads, 3, 2);
     let of = |seed| {
         let setting = Setting { seed, threads, calls, phases, images, ..Setting::default() };
         run(torture_path!(), &setting, options)
@@ -36,7 +38,7 @@ macro_rules! tortures {
         fn $name() {
             needs_root!(stringify!($name));
             let counts = torture($seed, $threads, $options);
-            let is_whole = counts.calls > 5 * CALLS && counts.comparisons >= 6;
+            let is_whole = counts.calls > 5 * calls() && counts.comparisons >= 6;
             assert!(is_whole, "{counts}");
         }
     )*};

@@ -96,7 +96,9 @@ pub(crate) fn vm(selection: &Selection) -> Result<Tally> {
         };
         shares.into_iter().enumerate().map(move |(number, share)| (*kernel, files, number, share))
     });
-    let columns = at_once(machines.collect(), |(kernel, files, number, share)| {
+    // The newest first, for they take longest.
+    let machines = machines.collect::<Vec<_>>().into_iter().rev().collect();
+    let columns = at_once(machines, |(kernel, files, number, share)| {
         let name = format!("{}-{number}", kernel.name);
         let column = match files {
             Ok(files) => run(kernel, &name, files, &qemu, &programs, &share),
@@ -105,7 +107,7 @@ pub(crate) fn vm(selection: &Selection) -> Result<Tally> {
         (kernel, column.unwrap_or_else(|error| Column::broken(kernel, format!("{error:#}"))))
     });
     let mut joined: Vec<(&Kernel, Column)> = Vec::new();
-    for (kernel, column) in columns {
+    for (kernel, column) in columns.into_iter().rev() {
         match joined.last_mut().filter(|(last, _)| last.name == kernel.name) {
             Some((_, whole)) => whole.join(column),
             None => joined.push((kernel, column)),

@@ -22,7 +22,8 @@ const DIRECTORIES: [&str; 10] =
 /// What happens first.
 ///
 /// A static C library has its thread's area for restartable sequences in the heap, which a victim
-/// gives back: the kernel then kills it when it is preempted. Hence the tunable.
+/// gives back: the kernel then kills it when it is preempted. Hence the tunable. Processes with as many
+/// regions as there may be take long to emulate: there may be as many as tests need in any case.
 const PROLOGUE: &str = "\
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -39,6 +40,7 @@ mount -t tmpfs shm /dev/shm
 mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t tracefs tracefs /sys/kernel/tracing
 echo 8 > /proc/sys/vm/nr_hugepages
+echo 22000 > /proc/sys/vm/max_map_count
 ip link set lo up
 cd /root
 ";

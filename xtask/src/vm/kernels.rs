@@ -95,8 +95,10 @@ pub(crate) const ROOTLESS: &[Skip] = &[
     ("no_capability_for_ebpf", "no setpriv"),
     ("pmap_prints_the_same", "no pmap"),
     ("pmap_x_prints_the_same", "no pmap"),
+    ("processes_that_come_and_go_for_long_leave_nothing", "emulated"),
     ("python_with_threads_that_map", "no python3"),
     ("regressions_of_tortures", "not on this machine"),
     ("shell_children_are_followed", "no bash"),
+    ("the_reader_of_standard_output_does_not_read", "emulated"),
     ("vfork_and_exec_of_python", "no python3"),
 ];

@@ -29,11 +29,12 @@ const FIRMWARE: [&str; 2] = ["usr/share/seabios", "usr/share/qemu"];
 
 /// Of the kernel's messages only the last ones; a panic ends the machine; no waiting for grace
 /// periods of RCU, which ends of tracers and mounts do; no test at the start of whether timers work,
-/// which a busy machine may fail; and a clock that is read without leaving the emulated code. Memory
-/// is cleared and copied by loops (112 is `X86_FEATURE_REP_GOOD`), not by instructions that repeat, of
-/// which QEMU makes one step for each word or byte.
+/// which a busy machine may fail; a clock that is read without leaving the emulated code; and memory is
+/// cleared when asked for only, by loops (112 is `X86_FEATURE_REP_GOOD`, 395 `X86_FEATURE_FSRS`), not by
+/// instructions that repeat, of which QEMU makes one step for each word or byte.
 const COMMAND_LINE: &str = "console=ttyS0 loglevel=1 panic=-1 mitigations=off \
-                            rcupdate.rcu_expedited=1 tsc=reliable no_timer_check clearcpuid=112";
+                            rcupdate.rcu_expedited=1 tsc=reliable no_timer_check init_on_alloc=0 \
+                            clearcpuid=112,395";
 /// Without what is slow to emulate and makes no difference here: page tables of five levels, and
 /// fast strings, as above.
 const PROCESSOR: &str = "max,la57=off,erms=off,fsrm=off";

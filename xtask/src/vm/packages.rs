@@ -84,11 +84,10 @@ impl Packages {
             let mut apt = packages.apt("apt-get");
             apt.args(["install", "--simulate", "--no-install-recommends", name]);
             let plan = output(&mut apt)?;
-            // `Inst NAME (VERSION RELEASE ...)`; one with `[VERSION]` before that is here, older.
+            // `Inst NAME [VERSION THAT IS HERE] (VERSION RELEASE ...)`.
             let new = plan.lines().filter_map(|line| {
                 let (name, rest) = line.strip_prefix("Inst ")?.split_once(" (")?;
-                let version = rest.split(' ').next()?;
-                (!name.contains('[')).then(|| format!("{name}={version}"))
+                Some(format!("{}={}", name.split(' ').next()?, rest.split(' ').next()?))
             });
             Ok(new.collect())
         })
@@ -153,9 +152,14 @@ impl Packages {
             bail!("apt knows no mirror of Debian; run: apt-get update");
         };
         let mut releases = RELEASES.to_vec();
-        let own = codename().unwrap_or_default();
-        if !own.is_empty() && !releases.contains(&own.as_str()) {
-            releases.push(&own);
+        let own = codename();
+        let backports = own.as_ref().map(|own| format!("{own}-backports"));
+        if let (Some(own), Some(backports)) = (&own, &backports) {
+            releases.retain(|release| release != own);
+            releases.extend([own.as_str(), backports]);
+            // What is to run here has to be made for this machine's release; of that, the newest.
+            let pin = format!("Package: *\nPin: release n={own}*\nPin-Priority: 990\n");
+            fs::write(self.preferences(), pin)?;
         }
         let mut file = File::create(self.sources())?;
         let mut write = |mirror: &str, releases: &[&str]| {
@@ -174,6 +178,10 @@ impl Packages {
         self.directory.join("apt/debian.sources")
     }
 
+    fn preferences(&self) -> PathBuf {
+        self.directory.join("apt/preferences")
+    }
+
     /// A program of apt that knows the lists here and no others.
     fn apt(&self, program: &str) -> Command {
         let apt = self.directory.join("apt");
@@ -181,6 +189,8 @@ impl Packages {
         let paths = [
             ("Dir::Etc::sourcelist", self.sources()),
             ("Dir::Etc::sourceparts", "/dev/null".into()),
+            ("Dir::Etc::preferences", self.preferences()),
+            ("Dir::Etc::preferencesparts", "/dev/null".into()),
             ("Dir::State::Lists", apt.join("lists")),
             ("Dir::Cache", apt.join("cache")),
         ];
@@ -188,10 +198,6 @@ impl Packages {
             command.arg("-o").arg(format!("{name}={}", path.display()));
         }
         command.args(["-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none"]);
-        if let Some(own) = codename() {
-            // What is to run here has to be of this machine's release.
-            command.args(["-o", &format!("APT::Default-Release={own}")]);
-        }
         command.env("LC_ALL", "C").stdin(Stdio::null());
         command
     }
