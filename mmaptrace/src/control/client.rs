@@ -82,6 +82,11 @@ fn first_answer(
             Ok(said) => answer = Some(said),
             Err(e) if is_gone(&e) => {}
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => denied = Some(socket),
+            // What a wait that is over is to a socket.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => bail!(
+                "the tracer at {} has not answered for {PATIENCE:?}; ask it again later",
+                socket.display()
+            ),
             Err(e) => return Err(e).with_context(|| format!("cannot ask {}", socket.display())),
         }
     }
