@@ -251,6 +251,13 @@ fn entry(walk: &mut Walk, part: &mut Part) -> i64 {
     0
 }
 
+/// A field of a [`Head`], which user space saw to be a word of it.
+macro_rules! field {
+    ($head:ident, $field:ident) => {
+        $head.word(layout!($field) as usize / 8)
+    };
+}
+
 /// Reads one region.
 #[inline(always)]
 fn region(walk: &mut Walk, vma: u64, part: &mut Part) -> bool {
@@ -260,31 +267,26 @@ fn region(walk: &mut Walk, vma: u64, part: &mut Part) -> bool {
     let Some(vma) = Head::of(&mut walk.vma, vma, layout!(vma_size)) else {
         return false;
     };
-    macro_rules! field {
-        ($field:ident) => {
-            vma.word(layout!($field) as usize / 8)
-        };
-    }
-    out.start = field!(vma_start);
-    out.end = field!(vma_end);
+    out.start = field!(vma, vma_start);
+    out.end = field!(vma, vma_end);
     if out.end <= out.start {
         return false;
     }
-    out.flags = field!(vma_flags);
-    out.pgoff = field!(vma_pgoff);
+    out.flags = field!(vma, vma_flags);
+    out.pgoff = field!(vma, vma_pgoff);
     out.ino = 0;
     out.dev = 0;
     out.name = 0;
     out.backing = backing::ANON;
-    let file = field!(vma_file);
-    let anon_name = if layout!(vma_anon_name) == ABSENT { 0 } else { field!(vma_anon_name) };
+    let file = field!(vma, vma_file);
+    let anon_name = if layout!(vma_anon_name) == ABSENT { 0 } else { field!(vma, vma_anon_name) };
     if file != 0 {
         out.backing = backing::FILE;
         read_file(file);
     } else {
-        let ops = field!(vma_ops);
+        let ops = field!(vma, vma_ops);
         if ops != 0 && read::<u64>(ops + u64::from(layout!(ops_name))).unwrap_or(0) != 0 {
-            let mapping = field!(vma_private);
+            let mapping = field!(vma, vma_private);
             let text: u64 = read(mapping + u64::from(layout!(special_name))).unwrap_or(0);
             if text != 0 {
                 out.backing = backing::SPECIAL;
@@ -302,8 +304,8 @@ fn region(walk: &mut Walk, vma: u64, part: &mut Part) -> bool {
     true
 }
 
-/// Reads what a file is, and sees that its path is known. What cannot be read stays 0: a file
-/// without a name is shown as such, and the region is what it is all the same.
+/// Reads what a file is, and sees that its path is known. Whatever of it cannot be read, the region is
+/// what it is all the same.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn read_file(file: u64) -> i32 {
@@ -316,11 +318,6 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
         let index = mask::<{ REGIONS_PER_PART - 1 }>(walk.count as usize);
         (walk, &mut *(*part).regions.as_mut_ptr().add(index))
     };
-    macro_rules! field {
-        ($head:ident, $field:ident) => {
-            $head.word(layout!($field) as usize / 8)
-        };
-    }
     let Some(opened) = Head::of(&mut walk.file, file, HEAD) else {
         return 0;
     };

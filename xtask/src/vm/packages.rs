@@ -151,25 +151,22 @@ impl Packages {
         let Some(mirror) = site("Debian") else {
             bail!("apt knows no mirror of Debian; run: apt-get update");
         };
-        let mut releases = RELEASES.to_vec();
-        let own = codename();
-        let backports = own.as_ref().map(|own| format!("{own}-backports"));
-        if let (Some(own), Some(backports)) = (&own, &backports) {
-            releases.retain(|release| release != own);
-            releases.extend([own.as_str(), backports]);
+        let mut releases = RELEASES.map(str::to_owned).to_vec();
+        if let Some(own) = codename() {
             // What is to run here has to be made for this machine's release; of that, the newest.
             let pin = format!("Package: *\nPin: release n={own}*\nPin-Priority: 990\n");
             fs::write(self.preferences(), pin)?;
+            releases.retain(|release| *release != own);
+            releases.extend([format!("{own}-backports"), own]);
         }
         let mut file = File::create(self.sources())?;
-        let mut write = |mirror: &str, releases: &[&str]| {
-            let releases = releases.join(" ");
+        let mut write = |mirror: &str, releases: String| {
             writeln!(file, "Types: deb\nURIs: {mirror}\nSuites: {releases}\nComponents: main")?;
             writeln!(file, "Signed-By: {KEYRING}\n")
         };
-        write(&mirror, &releases)?;
+        write(&mirror, releases.join(" "))?;
         if let Some(mirror) = site("Debian-Security") {
-            write(&mirror, &SECURED)?;
+            write(&mirror, SECURED.join(" "))?;
         }
         Ok(())
     }
