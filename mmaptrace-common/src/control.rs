@@ -27,6 +27,13 @@ pub struct Renames {
     pub calls: u64,
     /// Those that may change the paths of files they do not touch.
     pub moves: u64,
+    /// Those that were begun where nobody tells when they are done: by workers of `io_uring`.
+    pub untold: u64,
+}
+
+impl Renames {
+    /// None yet.
+    pub const NONE: Self = Self { calls: 0, moves: 0, untold: 0 };
 }
 
 /// What went wrong that no record can tell, the one element of the `FAULTS` map.

@@ -140,6 +140,8 @@ layout! {
     vfsmount_root,
     /// `linux_binprm.filename`
     bprm_filename,
+    /// `io_kiocb.opcode`
+    io_opcode,
     /// `vm_unmapped_area_info.length`
     unmapped_length,
     /// Not an offset: `FMODE_BACKING`, the bit of `file.f_mode` that tells a `backing_file`.

@@ -51,7 +51,7 @@ fn note_sent(key: u64) {
 #[inline(always)]
 pub(crate) fn renames() -> Renames {
     // SAFETY: as in `known`. Others may count meanwhile: each number is whole.
-    RENAMES.get_ptr(0).map_or(Renames { calls: 0, moves: 0 }, |it| unsafe { *it })
+    RENAMES.get_ptr(0).map_or(Renames::NONE, |it| unsafe { *it })
 }
 
 /// Counts a call that changed names.
@@ -65,6 +65,16 @@ pub(crate) fn count_rename(moves: bool) {
                 ring::add(&raw mut (*renames).moves, 1);
             }
         }
+    }
+}
+
+/// Counts one that is about to change names, of which nobody tells when it has.
+#[inline(always)]
+pub(crate) fn expect_rename() {
+    count_rename(true);
+    if let Some(renames) = RENAMES.get_ptr_mut(0) {
+        // SAFETY: as in `known`.
+        unsafe { ring::add(&raw mut (*renames).untold, 1) };
     }
 }
 

@@ -110,6 +110,20 @@ fn found(ctx: &BtfTracePointContext) -> i32 {
     0
 }
 
+/// `io_uring_queue_async_work(req, rw)`: a worker is to do what was asked for without a call. That is how
+/// files are renamed and unlinked there; when it has, no hook tells that costs others nothing.
+#[btf_tracepoint(function = "io_uring_queue_async_work")]
+pub(crate) fn work_queued(ctx: BtfTracePointContext) -> i32 {
+    /// `IORING_OP_RENAMEAT` and `IORING_OP_UNLINKAT` (`include/uapi/linux/io_uring.h`).
+    const OF_NAMES: [u8; 2] = [35, 36];
+    // SAFETY: argument 0 is the request.
+    let opcode: u8 = unsafe { load(argument(&ctx, 0) as *const c_void, layout!(io_opcode)) };
+    if OF_NAMES.contains(&opcode) {
+        name::expect_rename();
+    }
+    0
+}
+
 /// `sys_enter(regs, id)`: a call begins. Attached only if durations are asked for.
 #[btf_tracepoint(function = "sys_enter")]
 pub(crate) fn call_enter(ctx: BtfTracePointContext) -> i32 {

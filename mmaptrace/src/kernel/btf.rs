@@ -180,6 +180,7 @@ impl Types {
                 self.types.offset("vm_area_struct", "anon_name")
                     != self.types.offset("vm_area_struct", "shared"),
             ),
+            io_opcode: optional("io_kiocb", "opcode"),
             unmapped_length: need("vm_unmapped_area_info", "length")?,
             ..Layout::NONE
         })

@@ -44,11 +44,12 @@ pub struct Probe {
 }
 
 /// Program, tracepoint; `mmap_lock_released` is chosen by its number of arguments.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("unmapped_area", "vm_unmapped_area"),
     ("task_fork", "sched_process_fork"),
     ("task_exec", "sched_process_exec"),
     ("task_exit", "sched_process_exit"),
+    ("work_queued", QUEUED),
     ("call_enter", "sys_enter"),
     ("call_exit", "sys_exit"),
 ];
@@ -58,6 +59,8 @@ const TWICE: [(&str, &str, &str); 2] = [
     ("release_2", "release_2_again", "mmap_lock_released"),
     ("unmapped_area", "unmapped_area_again", "vm_unmapped_area"),
 ];
+/// Where a kernel with `io_uring` gives work to the workers of a ring.
+const QUEUED: &str = "io_uring_queue_async_work";
 /// Stacks whose keys are remembered, and threads whose calls are.
 const REMEMBERED: u32 = 1 << 14;
 
@@ -118,7 +121,10 @@ impl Probe {
         // The hook that ends things before those that begin them, so that nothing followed is
         // missed when it goes.
         let mut programs = vec![(commits, "mmap_lock_released")];
+        let has_workers =
+            layout.io_opcode != ABSENT && types.tracepoint_arguments(QUEUED).is_some();
         programs.extend(PROGRAMS.into_iter().filter(|(program, _)| match *program {
+            "work_queued" => settings.calls && has_workers,
             "call_exit" => settings.calls,
             "call_enter" => settings.calls && settings.durations,
             _ => true,
@@ -170,10 +176,10 @@ impl Source for Probe {
     }
 
     fn suspect_names(&mut self) -> Result<(), MapError> {
-        if self.calls {
+        let mut renames = self.renames.get(&0, 0)?;
+        if self.calls && renames.0.untold == 0 {
             return Ok(());
         }
-        let mut renames = self.renames.get(&0, 0)?;
         renames.0.calls += 1;
         renames.0.moves += 1;
         self.renames.set(0, renames, 0)

@@ -75,7 +75,8 @@ pub trait Source {
         Ok(0)
     }
 
-    /// Takes it that files have got other names, where that is not known: no call is hooked.
+    /// Takes it that files have got other names, where that is not known: no call is hooked, or workers
+    /// of `io_uring` have been at it, who tell nobody when they are done.
     ///
     /// # Errors
     /// The map cannot be accessed.

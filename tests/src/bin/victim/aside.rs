@@ -1,49 +1,22 @@
 //! Changes that no call of the process explains: an `io_uring` worker's, and the kernel's own for
 //! a probe.
 
-use std::ptr::with_exposed_provenance_mut;
-
-use crate::sys::{
-    Case, Outcome, PAGE, RW, Unsupported, area, call, if_supported, mmap, must, ready,
-};
+use crate::ring::{ASYNC, Ring, op, word};
+use crate::sys::{Case, Outcome, PAGE, Unsupported, area, call, if_supported, ready};
 
 pub(crate) const CASES: &[Case] =
     &[("io_uring_madvise", uring_madvise), ("uprobes_region", uprobes)];
 
-/// A volatile access to a field of a ring.
-fn at<T>(base: usize, offset: u32) -> *mut T {
-    with_exposed_provenance_mut(base + offset as usize)
-}
-
 /// An madvise that splits, handed to a worker: its registers are a copy of its creator's.
 fn uring_madvise() -> Outcome {
-    const OP_MADVISE: u8 = 25;
-    const ASYNC: u8 = 1 << 4;
-    const ENTER_GETEVENTS: usize = 1;
-    const SQES: usize = 0x1000_0000;
     let region = area(9);
     ready();
-    // struct io_uring_params, as 30 words: the submission ring's offsets start at word 10.
-    let mut params = [0_u32; 30];
-    let arguments = [4, params.as_mut_ptr().expose_provenance()];
-    let fd = if_supported("io_uring_setup", call(libc::SYS_io_uring_setup, arguments))?;
-    let map = |len, offset| must(mmap(0, len, RW, libc::MAP_SHARED, fd as i32, offset));
-    let (ring, entries) = (map(PAGE, 0), map(PAGE, SQES));
-    let (tail, array) = (params[11], params[16]);
-    // SAFETY: the rings are mapped, and the kernel has said where their fields are. The entry,
-    // of 64 bytes, is ours until it is submitted.
-    unsafe {
-        at::<u8>(entries, 0).write_volatile(OP_MADVISE);
-        at::<u8>(entries, 1).write_volatile(ASYNC);
-        at::<u64>(entries, 16).write_volatile((region + 2 * PAGE) as u64);
-        at::<u32>(entries, 24).write_volatile(3 * PAGE as u32);
-        at::<u32>(entries, 28).write_volatile(libc::MADV_DONTDUMP as u32);
-        at::<u32>(ring, array).write_volatile(0);
-        at::<u32>(ring, tail).write_volatile(1);
-    }
-    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-    must(call(libc::SYS_io_uring_enter, [fd, 1, 1, ENTER_GETEVENTS, 0, 0]));
-    Ok(())
+    Ring::new()?.submit([
+        word(op::MADVISE | ASYNC, 0),
+        0,
+        (region + 2 * PAGE) as u64,
+        word(3 * PAGE as u32, libc::MADV_DONTDUMP),
+    ])
 }
 
 #[inline(never)]

@@ -1,7 +1,9 @@
 //! Mapped files, and what their names become.
 
-use std::os::unix::ffi::OsStrExt as _;
+use std::ffi::CString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
+use crate::ring::{Ring, op, word};
 use crate::sys::{
     Case, Outcome, PAGE, R, RW, call, file, if_supported, mmap, must, open, ready, scratch, touch,
 };
@@ -10,6 +12,8 @@ pub(crate) const CASES: &[Case] = &[
     ("file_unlinked", unlinked),
     ("file_unlinked_before", unlinked_before),
     ("file_renamed", renamed),
+    ("file_renamed_by_io_uring", renamed_by_ring),
+    ("file_unlinked_by_io_uring", unlinked_by_ring),
     ("file_replaced_by_rename", replaced),
     ("file_directory_renamed", directory_renamed),
     ("file_unlinked_and_made_again", made_again),
@@ -66,6 +70,32 @@ fn renamed() -> Outcome {
     ready();
     std::fs::rename(scratch().join("old"), scratch().join("new")).expect("rename");
     Ok(())
+}
+
+/// No call of anyone renames it, but a worker.
+fn renamed_by_ring() -> Outcome {
+    map(file(b"old", 4));
+    let [old, new] = ["old", "new"].map(path_of);
+    ready();
+    Ring::new()?.submit([
+        word(op::RENAMEAT, libc::AT_FDCWD),
+        new.as_ptr().expose_provenance() as u64,
+        old.as_ptr().expose_provenance() as u64,
+        word(libc::AT_FDCWD.cast_unsigned(), 0),
+    ])
+}
+
+/// Likewise.
+fn unlinked_by_ring() -> Outcome {
+    map(file(b"held", 4));
+    let held = path_of("held");
+    ready();
+    let address = held.as_ptr().expose_provenance() as u64;
+    Ring::new()?.submit([word(op::UNLINKAT, libc::AT_FDCWD), 0, address, 0])
+}
+
+fn path_of(name: &str) -> CString {
+    CString::new(scratch().join(name).into_os_string().into_vec()).expect("a path without a NUL")
 }
 
 /// As every editor and package manager does: the mapped file has lost its name to another.

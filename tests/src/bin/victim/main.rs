@@ -23,6 +23,7 @@ mod map;
 mod mounts;
 mod protect;
 mod remap;
+mod ring;
 mod special;
 mod stacks;
 mod storm;
