@@ -59,6 +59,8 @@ pub(super) struct Engine {
     /// Those of them of which a first picture was asked for, and has not come.
     awaited: BTreeSet<u32>,
     pub(super) losses: Losses,
+    /// The children of what is followed are, too.
+    pub(super) follows_children: bool,
     differences: Option<u64>,
     /// Comparisons with /proc that could be made, and those that could not.
     compared: (u64, u64),
@@ -75,6 +77,18 @@ pub(super) struct Engine {
     pressure: Option<Pressure>,
 }
 
+/// What a model has of a process, at a moment.
+pub(super) struct Known {
+    /// The id of its last commit.
+    pub(super) commit: u64,
+    /// Records that were lost.
+    pub(super) lost: u64,
+    /// How often it was healed.
+    pub(super) healed: u64,
+    /// The map as `/proc/PID/maps` prints it.
+    pub(super) map: Vec<u8>,
+}
+
 impl Engine {
     pub(super) fn new(
         source: Box<dyn Source>,
@@ -89,6 +103,7 @@ impl Engine {
             clock,
             awaited: BTreeSet::new(),
             losses: Losses::default(),
+            follows_children: false,
             differences: None,
             compared: (0, 0),
             names: NAMES,
@@ -326,8 +341,12 @@ impl Engine {
         self.catch_up()?;
         self.look_for_gaps()?;
         self.source.suspect_names().context(MAPS)?;
-        let mut looked = self.source.tier() == Tier::Exact;
-        for _ in 0..ATTEMPTS {
+        // Where there are only readings without the lock, the source itself tries more than once.
+        let (mut looked, attempts) = match self.source.tier() {
+            Tier::Exact => (true, ATTEMPTS),
+            Tier::Degraded => (false, 1),
+        };
+        for _ in 0..attempts {
             let Some(space) = self.intake.model().space_of(pid) else { break };
             let renames = self.source.renames().context(MAPS)?;
             let told = space.doubt().is_none() && !self.is_behind(space);
@@ -373,6 +392,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Children are followed by the kernel's side.
+    pub(super) const fn follow_children(&mut self) {
+        self.follows_children = true;
+    }
+
     /// Processes are to wait while this is behind.
     pub(super) fn press_back(&mut self) {
         self.pressure = Some(Pressure::default());
@@ -388,20 +412,25 @@ impl Engine {
         self.differences.map(|_| self.compared)
     }
 
-    /// The model's map of a process as /proc prints it, and its commit; `None`: it has ended, or is
-    /// in doubt and says so itself. It is of a moment at which nobody was about to change it: a
-    /// picture is taken, for which the kernel waits until writers are done.
-    pub(super) fn map_of(&mut self, pid: u32) -> Result<Option<(u64, Vec<u8>)>> {
-        self.source.suspect_names().context(MAPS)?;
-        self.picture(pid);
+    /// What the model has of a process; `None`: it has ended, or is in doubt and says so itself.
+    pub(super) fn known(&mut self, pid: u32) -> Result<Option<Known>> {
         self.catch_up()?;
         self.tell_of_losses(pid)?;
         let Some(space) = self.intake.model().space_of(pid).filter(|it| it.doubt().is_none())
         else {
             return Ok(None);
         };
-        let body = self.print(pid, space, DumpFormat::Maps, &Residence::default())?;
-        Ok(Some((space.commit(), body)))
+        let map = self.print(pid, space, DumpFormat::Maps, &Residence::default())?;
+        let (commit, lost, healed) = (space.commit(), space.lost(), space.healed());
+        Ok(Some(Known { commit, lost, healed, map }))
+    }
+
+    /// The same after a picture, for which the kernel waits until writers are done: it is of a moment
+    /// at which nobody was about to change it.
+    pub(super) fn looked_at(&mut self, pid: u32) -> Result<Option<Known>> {
+        self.source.suspect_names().context(MAPS)?;
+        self.picture(pid);
+        self.known(pid)
     }
 
     /// The last records and the last line.

@@ -1,11 +1,12 @@
 //! What nobody tells after a loss: that something was lost, where nothing more is sent, and that
-//! something has ended, where the record of that was lost.
+//! something has begun or ended, where the record of that was lost.
 
 use std::fs;
 
 use anyhow::{Context as _, Result};
 use mmaptrace_common::record::{Exit, Header, flag, kind};
 use mmaptrace_model::Space;
+use procfs::process::Process;
 use zerocopy::IntoBytes as _;
 
 use super::engine::{Engine, MAPS, MAX_PATIENCE, SHARE};
@@ -54,7 +55,7 @@ impl Engine {
 
     /// Of a run that the kernel left out no record tells, nor whose it was: then asks for pictures of
     /// all, in which a commit that is missing shows, or the new image of an exec, and looks for what has
-    /// ended.
+    /// begun or ended.
     pub(super) fn look_for_gaps(&mut self) -> Result<()> {
         let began = now();
         if began < self.losses.count_at {
@@ -67,10 +68,35 @@ impl Engine {
             // Also of those that share a space, as far as is known: one may have left it by an exec.
             let pids: Vec<_> = self.intake.model().processes().map(|it| it.pid).collect();
             self.pictures(pids)?;
+            if self.follows_children {
+                self.follow_untold()?;
+            }
             self.look_for_losses()?;
         }
         let took = now() - began;
         self.losses.count_at = began + LEFT_OUT.max(SHARE * took);
+        Ok(())
+    }
+
+    /// Follows the processes that were made by those followed, and are not known: what they did so far
+    /// nobody tells.
+    fn follow_untold(&mut self) -> Result<()> {
+        let mut parents: Vec<_> = self.intake.model().processes().map(|it| it.pid).collect();
+        while let Some(parent) = parents.pop() {
+            let untold = |engine: &Self, pid| engine.intake.model().process(pid).is_none();
+            let made: Vec<_> =
+                children(parent).into_iter().filter(|&it| untold(self, it)).collect();
+            if !made.is_empty() {
+                // The record of a fork may have been on its way.
+                self.catch_up()?;
+            }
+            for pid in made {
+                // Where it cannot be followed it has ended.
+                if untold(self, pid) && self.follow(pid)?.is_ok() {
+                    parents.push(pid);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -131,7 +157,41 @@ impl Engine {
     }
 }
 
+/// The processes that the threads of a process have made, and nobody has waited for yet.
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = Process::new(pid.cast_signed()).and_then(|process| process.tasks());
+    tasks
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|task| task.children().ok())
+        .flatten()
+        .collect()
+}
+
 /// Whether there is no such process.
 fn is_gone(pid: u32) -> bool {
     !fs::exists(format!("/proc/{pid}")).unwrap_or(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        process::{self, Command},
+        thread,
+    };
+
+    use super::children;
+
+    #[test]
+    fn children_are_those_of_all_threads() {
+        let start = || Command::new("sleep").arg("60").spawn().expect("sleep");
+        let mut started = vec![start()];
+        started.extend(thread::spawn(start).join());
+        let made = children(process::id());
+        for child in &mut started {
+            assert!(made.contains(&child.id()), "{} is not in {made:?}", child.id());
+            child.kill().and_then(|()| child.wait()).expect("a child of ours");
+        }
+    }
 }

@@ -159,6 +159,9 @@ fn engine(config: &Trace, source: Box<dyn Source>) -> Result<Engine> {
     if config.wait {
         engine.press_back();
     }
+    if config.target.follow {
+        engine.follow_children();
+    }
     Ok(engine)
 }
 

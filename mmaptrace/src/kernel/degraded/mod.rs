@@ -126,6 +126,8 @@ impl Degraded {
     /// Reads twice, and tells whether nothing happened meanwhile as far as anyone can see: what was
     /// read is the same, and no call has returned.
     fn look(&mut self, pid: u32) -> Result<bool, SeedError> {
+        // What had happened before is not what happens meanwhile.
+        self.take_written();
         let Some(process) = self.processes.get(&pid) else { return Err(SeedError::NoProcess) };
         let (mm, id, seen, lost) =
             (process.mm, process.id, process.records, self.shared.lost_of(pid));
