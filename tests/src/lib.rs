@@ -23,7 +23,7 @@ mod tracer;
 mod victim;
 
 pub use browser::Browser;
-pub use case::check_case;
+pub use case::Cases;
 pub use compare::{children, difference, maps, settled};
 pub use often::{is_emulated, often};
 pub use process::{Finished, PATIENCE, Process, run, until};

@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-
-use crate::Scratch;
 
 /// How long anything may take before the test fails. Emulated kernels are slow.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -179,15 +178,26 @@ impl Finished {
 /// # Panics
 /// If it cannot be started, or does not end within [`PATIENCE`].
 pub fn run(command: &mut Command) -> Finished {
-    // Files, not pipes: nobody has to read while it runs.
-    let scratch = Scratch::new();
-    let file = |name| File::create(scratch.join(name)).expect("a file for output");
-    command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
+    // Files, not pipes: nobody has to read while it runs. In memory: a tracer of whoever may see that
+    // a file was unlinked.
+    let (mut out, mut err) = (memory_file(), memory_file());
+    let copy = |file: &File| file.try_clone().expect("a descriptor");
+    command.stdin(Stdio::null()).stdout(copy(&out)).stderr(copy(&err));
     let status = Process::spawn(command).wait();
-    let read = |name| std::fs::read(scratch.join(name)).expect("the output");
-    Finished {
-        status,
-        stdout: read("out"),
-        stderr: String::from_utf8_lossy(&read("err")).into_owned(),
-    }
+    let read = |file: &mut File| {
+        let mut bytes = Vec::new();
+        file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("the output");
+        bytes
+    };
+    let (stdout, stderr) = (read(&mut out), read(&mut err));
+    Finished { status, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }
+}
+
+/// A file that nobody else can open.
+fn memory_file() -> File {
+    // SAFETY: a name, and plain flags.
+    let fd = unsafe { libc::memfd_create(c"output".as_ptr(), libc::MFD_CLOEXEC) };
+    assert!(fd >= 0, "memfd_create: {}", std::io::Error::last_os_error());
+    // SAFETY: the kernel just made this descriptor, and nobody else has it.
+    unsafe { File::from_raw_fd(fd) }
 }

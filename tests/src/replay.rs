@@ -166,11 +166,21 @@ impl Replay {
         Ok(replay)
     }
 
-    /// Compares what is known of a process's space with its `/proc/PID/maps`.
+    /// Holds that it is what a process's maps say, as far as is told. For once.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub(crate) fn assert_leads_to(&mut self, pid: u32, maps: &[u8]) {
+        if let Err(why) = self.compare(pid, &String::from_utf8_lossy(maps)) {
+            panic!("the effects do not lead to the maps of {pid}: {why}");
+        }
+    }
+
+    /// Compares what is known of a process's space with its `/proc/PID/maps`, once.
     ///
     /// # Errors
     /// The first range that differs.
-    pub(crate) fn compare(mut self, pid: u32, maps: &str) -> Result<(), String> {
+    fn compare(&mut self, pid: u32, maps: &str) -> Result<(), String> {
         let Some(id) = self.of.get(&u64::from(pid)) else { return Ok(()) };
         let space = self.spaces.get_mut(id).expect("a space of a commit");
         let mut last = 0;
@@ -228,11 +238,11 @@ mod tests {
         ];
         let maps =
             "00001000-00002000 rw-p 00000000 00:00 0 \n00003000-00005000 rw-p 00000000 00:00 0 ";
-        assert_eq!(Replay::of(&lines).and_then(|replay| replay.compare(7, maps)), Ok(()));
+        assert_eq!(Replay::of(&lines).and_then(|mut replay| replay.compare(7, maps)), Ok(()));
         for wrong in
             [maps.replace("00002000", "00003000"), maps.replace("rw-p", "r--p"), String::new()]
         {
-            let replay = Replay::of(&lines).expect("it fits");
+            let mut replay = Replay::of(&lines).expect("it fits");
             assert!(replay.compare(7, &wrong).is_err(), "{wrong}");
         }
     }

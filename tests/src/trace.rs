@@ -1,5 +1,6 @@
 //! What a tracer wrote, and what its tests hold of every trace.
 
+use std::collections::BTreeSet;
 use std::process::ExitStatus;
 
 use serde_json::Value;
@@ -79,6 +80,20 @@ impl Trace {
         self.of_type("call").filter(move |call| call["call"]["name"] == name)
     }
 
+    /// The lines that tell of a process, of its descendants, and of what others did to them.
+    pub(crate) fn family(&self, pid: u32) -> Vec<&Value> {
+        let mut family = BTreeSet::from([u64::from(pid)]);
+        let tells = |line: &&Value| {
+            let is_of = |key: &str| line[key].as_u64().is_some_and(|pid| family.contains(&pid));
+            let tells = is_of("pid") || is_of("process");
+            if tells {
+                family.extend(line["child"]["pid"].as_u64());
+            }
+            tells
+        };
+        self.lines.iter().filter(tells).collect()
+    }
+
     /// Holds that nothing was lost, nothing had to be read again, and that the tracer says that
     /// its picture is exact, of every process as of all.
     ///
@@ -101,9 +116,15 @@ impl Trace {
     /// # Panics
     /// If one does.
     pub fn assert_consistent(&self) {
-        if let Err(why) = Replay::of(&self.lines) {
-            panic!("{why}");
-        }
+        self.replay();
+    }
+
+    /// What the commits together lead to.
+    ///
+    /// # Panics
+    /// If one contradicts those before it.
+    pub(crate) fn replay(&self) -> Replay {
+        Replay::of(&self.lines).unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// Holds that the effects together lead to what a process's maps say now, as far as they tell.
@@ -111,10 +132,7 @@ impl Trace {
     /// # Panics
     /// If they do not.
     pub fn assert_leads_to(&self, pid: u32, maps: &[u8]) {
-        let maps = String::from_utf8_lossy(maps);
-        if let Err(why) = Replay::of(&self.lines).and_then(|replay| replay.compare(pid, &maps)) {
-            panic!("the effects do not lead to the maps of {pid}: {why}");
-        }
+        self.replay().assert_leads_to(pid, maps);
     }
 
     /// What the tracer said of its doubts.

@@ -54,14 +54,14 @@ impl Tracer {
         Self::attach_by(mmaptrace(extra), pids, extra)
     }
 
-    /// Attaches to a process in the degraded tier, and waits until it has its address space.
+    /// Attaches to processes in the degraded tier, and waits until it has their address spaces.
     ///
     /// # Panics
     /// If the tracer ends instead.
-    pub fn attach_degraded(pid: u32, extra: &[&str]) -> Self {
+    pub fn attach_degraded(pids: &[u32], extra: &[&str]) -> Self {
         let mut command = mmaptrace(extra);
         command.env("MMAPTRACE_TIER", "degraded");
-        Self::attach_by(command, &[pid], extra)
+        Self::attach_by(command, pids, extra)
     }
 
     fn attach_by(mut command: Command, pids: &[u32], extra: &[&str]) -> Self {

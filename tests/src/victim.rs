@@ -44,6 +44,23 @@ impl Victim {
         victim
     }
 
+    /// Starts a case of `program` as [`start`](Self::start) does, if this kernel has what it takes;
+    /// else with what it says.
+    ///
+    /// # Errors
+    /// It says that it is `UNSUPPORTED`, and what is.
+    ///
+    /// # Panics
+    /// If it says anything else.
+    pub fn start_if_supported(program: &Path, case: &str, args: &[&Path]) -> Result<Self, String> {
+        let mut victim = Self::launch(Command::new(program).arg(case).args(args));
+        match victim.line() {
+            Some(line) if line == "READY" => Ok(victim),
+            Some(line) if line.starts_with("UNSUPPORTED ") => Err(line),
+            other => panic!("{case}: {other:?}"),
+        }
+    }
+
     /// Starts a command that will behave like a victim, the tracer with one under it say.
     ///
     /// # Panics

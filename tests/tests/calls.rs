@@ -1,9 +1,9 @@
 //! Each call of the table, in its forms: a real process makes it, and the tracer's picture of that
-//! process is the kernel's, byte for byte. Each test runs the victim's case of its name.
+//! process is the kernel's, byte for byte. Each test is of the victim's case of its name.
 
 use mmaptrace_tests::cases;
 
-cases! {
+cases! { MMAP:
     mmap_anonymous: ["mmap"];
     mmap_hint: ["mmap"];
     mmap_fixed: ["mmap"];
@@ -29,7 +29,7 @@ cases! {
     mmap_zero_page: ["mmap"];
 }
 
-cases! {
+cases! { MUNMAP:
     munmap_whole: ["munmap"];
     munmap_middle: ["munmap"];
     munmap_edges: ["munmap"];
@@ -41,7 +41,7 @@ cases! {
     munmap_at_the_limit: ["munmap", "mprotect"];
 }
 
-cases! {
+cases! { BRK:
     brk_up: ["brk"];
     brk_down: ["brk"];
     brk_unaligned: ["brk"];
@@ -52,7 +52,7 @@ cases! {
     brk_hole_in_the_heap: ["munmap", "mprotect"];
 }
 
-cases! {
+cases! { MREMAP:
     mremap_grows_in_place: ["mremap"];
     mremap_moves: ["mremap"];
     mremap_part_moves: ["mremap"];
@@ -69,7 +69,7 @@ cases! {
     remap_file_pages: ["remap_file_pages"];
 }
 
-cases! {
+cases! { MPROTECT:
     mprotect_whole: ["mprotect"];
     mprotect_splits: ["mprotect"];
     mprotect_merges: ["mprotect"];
@@ -83,7 +83,7 @@ cases! {
     mseal: ["mseal", "munmap", "mprotect"];
 }
 
-cases! {
+cases! { MADVISE:
     madvise_dontfork: ["madvise"];
     madvise_dontdump: ["madvise"];
     madvise_wipeonfork: ["madvise"];
@@ -99,7 +99,7 @@ cases! {
     process_madvise_from_outside: ["process_madvise"];
 }
 
-cases! {
+cases! { LOCKS_AND_POLICIES:
     mlock: ["mlock"];
     mlock_over_a_hole: ["mlock"];
     mlock2_onfault: ["mlock2"];
@@ -112,7 +112,7 @@ cases! {
     set_mempolicy_home_node: ["set_mempolicy_home_node"];
 }
 
-cases! {
+cases! { OBJECTS:
     shmat: ["shmat"];
     shmat_at_address: ["shmat"];
     shmat_remap: ["shmat"];
@@ -126,7 +126,7 @@ cases! {
     mmap_fixed_refused_by_driver: ["mmap"];
 }
 
-cases! {
+cases! { PRCTL:
     prctl_name_anonymous: ["prctl"];
     prctl_name_shared: ["prctl"];
     prctl_move_heap: ["prctl"];

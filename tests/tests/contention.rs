@@ -1,5 +1,5 @@
 //! 32 threads that map and unmap the same addresses: the exits of their calls come in another
-//! order than their changes, and a model that follows the exits ends wrong. Each test runs the
+//! order than their changes, and a model that follows the exits ends wrong. Each test is of the
 //! victim's case of its name.
 //!
 //! Beside the dump at the end, every commit told has to fit those before it: what is added was
@@ -7,7 +7,7 @@
 
 use mmaptrace_tests::{Tracer, assert_exact, cases, needs_root, often, victim};
 
-cases! {
+cases! { STORMS:
     storm_same_addresses: ["mmap", "munmap"];
     storm_mixed: ["mmap", "munmap"];
     storm_one_arena: ["mmap", "munmap", "mprotect", "madvise"];

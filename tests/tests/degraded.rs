@@ -64,26 +64,26 @@ const CASES: &[&str] = &[
 fn what_stands_still_is_dumped_as_it_is() {
     needs_root!("what_stands_still_is_dumped_as_it_is");
     let known = run(Command::new(victim_path!()).arg("cases")).text();
-    for case in CASES {
+    let start = |case: &&'static str| {
         assert!(known.lines().any(|line| line == *case), "no case {case}");
         let scratch = Scratch::new();
-        let mut victim = Victim::launch(Command::new(victim_path!()).arg(case).arg(scratch.path()));
-        match victim.line().as_deref() {
-            Some("READY") => {}
-            Some(line) if line.starts_with("UNSUPPORTED ") => continue,
-            other => panic!("{case}: {other:?}"),
-        }
-        let tracer = Tracer::attach_degraded(victim.pid(), &["-f"]);
+        let victim = Victim::start_if_supported(victim_path!(), case, &[scratch.path()]);
+        victim.ok().map(|victim| (*case, victim, scratch))
+    };
+    let mut victims: Vec<_> = CASES.iter().filter_map(start).collect();
+    let pids: Vec<_> = victims.iter().map(|(_, victim, _)| victim.pid()).collect();
+    let tracer = Tracer::attach_degraded(&pids, &["-f"]);
+    for (case, victim, _) in &mut victims {
         assert_sure(case, victim.pid());
         victim.work();
         assert_sure(case, victim.pid());
         for &child in &victim.children {
             assert_sure(case, child);
         }
-        let trace = tracer.finish();
-        trace.assert_consistent();
-        assert_eq!(trace.total("lost"), 0, "{case}");
     }
+    let trace = tracer.finish();
+    trace.assert_consistent();
+    assert_eq!(trace.total("lost"), 0, "{}", trace.end());
 }
 
 /// Pages of each of the two ranges of a climb.
@@ -110,7 +110,7 @@ fn steps(maps: &[u8], from: u64) -> (u64, u64) {
 fn what_changes_is_dumped_as_it_was_or_said_to_be_unsure() {
     needs_root!("what_changes_is_dumped_as_it_was_or_said_to_be_unsure");
     let mut victim = victim!("climb");
-    let tracer = Tracer::attach_degraded(victim.pid(), &[]);
+    let tracer = Tracer::attach_degraded(&[victim.pid()], &[]);
     victim.go();
     let line = victim.line().expect("where it climbs");
     let from = line.strip_prefix("CLIMB ").and_then(|at| u64::from_str_radix(at, 16).ok());
@@ -151,7 +151,7 @@ fn what_was_stopped_in_a_flood_is_dumped_as_it_is() {
     needs_root!("what_was_stopped_in_a_flood_is_dumped_as_it_is");
     let mut victim = victim!("flood");
     let pid = victim.pid();
-    let tracer = Tracer::attach_degraded(pid, &[]);
+    let tracer = Tracer::attach_degraded(&[pid], &[]);
     victim.go();
     assert_eq!(victim.line().as_deref(), Some("FLOOD"));
     for _ in 0..often(20) {
@@ -178,7 +178,7 @@ fn what_was_stopped_in_a_flood_is_dumped_as_it_is() {
 fn it_says_what_it_is() {
     needs_root!("it_says_what_it_is");
     let mut victim = victim!("mmap_fixed");
-    let tracer = Tracer::attach_degraded(victim.pid(), &[]);
+    let tracer = Tracer::attach_degraded(&[victim.pid()], &[]);
     victim.work();
     let said = tracer.stderr();
     assert_eq!(said.lines().filter(|line| line.contains("tier degraded")).count(), 1, "{said}");

@@ -1,6 +1,6 @@
 //! What changes an address space, or what maps prints of it, without a call of the table: faults,
 //! 32-bit calls, workers, probes, and what happens to the files behind it. Each test of the lists
-//! runs the victim's case of its name.
+//! is of the victim's case of its name.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use mmaptrace_tests::{
     victim,
 };
 
-cases! {
+cases! { STACKS:
     stack_grows_by_fault: ["commit"];
     stack_grows_in_read: ["commit"];
     growsdown_far_from_sp: ["commit"];
@@ -20,7 +20,7 @@ cases! {
     stack_growth_refused: [];
 }
 
-cases! {
+cases! { COMPAT:
     compat_mmap2: ["mmap2"];
     compat_old_mmap: ["old_mmap"];
     compat_munmap: ["munmap"];
@@ -29,7 +29,7 @@ cases! {
     compat_brk: ["brk"];
 }
 
-cases! {
+cases! { OTHERS:
     io_uring_madvise: ["commit"];
     uprobes_region: ["commit"];
     ioctl_that_maps: ["ioctl"];

@@ -177,6 +177,28 @@ fn a_program_is_killed_in_the_middle_of_calls() {
     assert_eq!(trace.process(victim.pid())["status"]["signal"], "SIGKILL", "{}", trace.end());
 }
 
+/// A call that has done something and is not done.
+#[test]
+fn a_program_is_killed_between_a_commit_and_its_return() {
+    needs_root!("a_program_is_killed_between_a_commit_and_its_return");
+    let mut victim = victim!("mmap_takes_for_ever");
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.go();
+    let is_told = || String::from_utf8_lossy(&tracer.stream()).contains("\"cause\":\"call\"");
+    until("its commit", || is_told().then_some(()));
+    victim.process().signal(libc::SIGKILL);
+    let trace = tracer.wait();
+    trace.assert_clean();
+    trace.assert_consistent();
+    let told: Vec<_> = trace.of_type("commit").filter(|it| it["cause"] == "call").collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    // On its way to its end it may come by where calls return.
+    let exit = trace.of_type("exit").next().expect("its end");
+    let end = trace.calls("mmap").next().unwrap_or(exit);
+    assert_eq!(end["commits"][0], told[0]["id"], "{end}");
+    assert_eq!(exit["status"]["signal"], "SIGKILL", "{exit}");
+}
+
 /// Its address space ends with the last who looks at it, and that is another process.
 #[test]
 fn a_program_is_killed_while_others_read_its_maps() {
@@ -223,7 +245,7 @@ fn two_tracers_of_one_process() {
 }
 
 // A PID that is used again, and address spaces at the place of others; then as many regions as there may be.
-cases! {
+cases! { LIMITS:
     fork_reuses_a_pid: ["fork", "exit"];
     all_regions: ["mprotect", "munmap"];
 }

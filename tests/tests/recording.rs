@@ -297,8 +297,8 @@ fn a_full_disk() {
         return skip("a_full_disk", "no tmpfs can be mounted");
     };
     let mut victim = victim!("flood");
-    let mut tracer = mmaptrace(&["record", "-q", "-p", &victim.pid().to_string(), "-o"]);
     let recording = small.0.join("recording");
+    let mut tracer = mmaptrace(&["record", "-q", "-p", &victim.pid().to_string(), "-o"]);
     victim.go();
     let full = run(tracer.arg(&recording));
     assert_eq!(full.code(), Some(1), "{}", full.stderr);
@@ -310,13 +310,13 @@ fn a_full_disk() {
     victim.process().signal(libc::SIGKILL);
 }
 
-/// A file system of 64 KiB.
+/// A file system of 16 KiB.
 struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
     fn mount(path: &Path) -> Option<Self> {
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=64k", "small"]).arg(path);
+        mount.args(["-t", "tmpfs", "-o", "size=16k", "small"]).arg(path);
         (run(&mut mount).code() == Some(0)).then(|| Self(path.to_owned()))
     }
 }

@@ -1,5 +1,5 @@
 //! New images, new processes and threads: whose address space is whose, from their first
-//! instruction on. Each test of the lists runs the victim's case of its name.
+//! instruction on. Each test of the lists is of the victim's case of its name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -12,7 +12,7 @@ use mmaptrace_tests::{
     victim_path,
 };
 
-cases! {
+cases! { EXECS:
     execve_fails: ["execve"];
     execveat_fails: ["execveat"];
     execve: ["exec"];
@@ -23,7 +23,7 @@ cases! {
     execve_script: ["exec"];
 }
 
-cases! {
+cases! { FORKS:
     fork: ["fork"];
     fork_flags: ["fork"];
     fork_child_exits: ["fork", "exit"];
@@ -36,7 +36,7 @@ cases! {
     spawn: ["fork", "exec", "exit"];
 }
 
-cases! {
+cases! { THREADS:
     threads_map: ["mmap", "munmap", "mprotect"];
     threads_come_and_go: ["mmap", "fork", "exit"];
 }

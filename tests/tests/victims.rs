@@ -17,6 +17,7 @@ const APART: &[&str] = &[
     "flood",
     "generations",
     "generations_for_long",
+    "mmap_takes_for_ever",
 ];
 
 fn cases() -> Vec<String> {
@@ -56,6 +57,7 @@ const TESTS: &[&str] = &[
     include_str!("stacks.rs"),
     include_str!("tasks.rs"),
     include_str!("text.rs"),
+    include_str!("verify.rs"),
 ];
 
 #[test]

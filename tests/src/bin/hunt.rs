@@ -44,8 +44,9 @@ fn main() -> ExitCode {
             images: 3,
             ..Setting::default()
         };
-        // Every other run without the programs on calls: another way through the kernel's side.
-        let options: &[&str] = if rounds % 2 == 0 { &[] } else { &["--low-overhead"] };
+        // Every other seed without the programs on calls: another way through the kernel's side.
+        let options: &[&str] =
+            if setting.seed.is_multiple_of(2) { &[] } else { &["--low-overhead"] };
         match run(&program(), &setting, options) {
             Ok(counts) => total += counts,
             Err(difference) => {

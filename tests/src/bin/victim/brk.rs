@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mmaptrace_tests::often;
+
 use crate::sys::{ANON, Case, Outcome, PAGE, R, call, mmap, mprotect, munmap, must, ready};
 use crate::threads::together;
 
@@ -93,14 +95,14 @@ fn heap_hole() -> Outcome {
 /// What is new is populated, and the lock let go of by a reader after it: perhaps while another
 /// thread, which was a writer of late, takes apart the many regions it has unmapped.
 fn populates() -> Outcome {
-    const ROUNDS: usize = 120;
     const PAGES: usize = 128;
+    let rounds = often(120);
     let old = brk(0);
     must(call(libc::SYS_mlockall, [libc::MCL_FUTURE as usize]));
     let done = AtomicBool::new(false);
     ready();
     together(2, |thread| {
-        for _ in 0..ROUNDS * thread {
+        for _ in 0..rounds * thread {
             let at = must(mmap(0, PAGES * PAGE, libc::PROT_NONE, ANON, -1, 0));
             for page in (1..PAGES).step_by(2) {
                 must(mprotect(at + page * PAGE, PAGE, R));

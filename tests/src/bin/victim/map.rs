@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     ("mmap_32bit", low),
     ("mmap_populate", populate),
     ("mmap_takes_long", takes_long),
+    ("mmap_takes_for_ever", takes_for_ever),
     ("mmap_locked", locked),
     ("mmap_hugetlb", hugetlb),
     ("mmap_huge_alignment", huge_alignment),
@@ -98,6 +99,14 @@ fn takes_long() -> Outcome {
     let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
     let at = must(mmap(0, 40_000 * PAGE, RW, flags, -1, 0));
     must(munmap(at, 40_000 * PAGE));
+    Ok(())
+}
+
+/// Sixteen million times it enters the page of zeros, one at a time.
+fn takes_for_ever() -> Outcome {
+    must(call(libc::SYS_prctl, [libc::PR_SET_THP_DISABLE as usize, 1, 0, 0, 0]));
+    ready();
+    must(mmap(0, PAGE << 24, R, ANON | libc::MAP_POPULATE, -1, 0));
     Ok(())
 }
 
