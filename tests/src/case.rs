@@ -177,7 +177,7 @@ fn attempt<T>(piece: impl FnOnce() -> T) -> Staged<T> {
 }
 
 /// One test for each case of the victim, of its name, with what its trace has to tell of. One
-/// tracer sees all cases of a list that has a name, that of a static: see [`Cases`](crate::Cases);
+/// tracer sees all cases of a list that has a name, that of a static: see [`Cases`];
 /// else each case has a tracer of its own.
 #[macro_export]
 macro_rules! cases {
