@@ -142,6 +142,8 @@ layout! {
     bprm_filename,
     /// `io_kiocb.opcode`
     io_opcode,
+    /// `io_kiocb.link`
+    io_link,
     /// `vm_unmapped_area_info.length`
     unmapped_length,
     /// Not an offset: `FMODE_BACKING`, the bit of `file.f_mode` that tells a `backing_file`.

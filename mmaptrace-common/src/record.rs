@@ -85,6 +85,8 @@ pub mod flag {
     /// Path: the file system names its files itself (`d_dname`), and the only component is that
     /// name's variable part; see [`Path::magic`](super::Path::magic).
     pub const SYNTHETIC: u16 = 1 << 8;
+    /// Commit: all names were looked for anew, and files may have got others since the last reading.
+    pub const RENAMED: u16 = 1 << 8;
     /// Path, exec: cut short.
     pub const CUT: u16 = 1 << 9;
     /// Exit: the last thread of its group.

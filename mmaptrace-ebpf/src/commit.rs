@@ -306,9 +306,14 @@ unsafe fn asked(mm: *const c_void, tid: u32) -> bool {
     if unsafe { load::<u32>(mm, layout!(mm_users)) } == 0 {
         return false;
     }
+    let mut flags = 0;
+    if control.uncertain_names != 0 {
+        name::forget_all();
+        flags = flag::RENAMED;
+    }
     let ids = (control.seed_pid, control.seed_pid);
     // SAFETY: as above.
-    unsafe { whole(mm, cause::SEED, ids, control.seed_comm) }
+    unsafe { whole(mm, cause::SEED, flags, ids, control.seed_comm) }
 }
 
 /// Follows an address space from here on. `true`: all of it is ready to [`send`].
@@ -316,7 +321,13 @@ unsafe fn asked(mm: *const c_void, tid: u32) -> bool {
 /// # Safety
 /// `mm` is a BTF pointer to an `mm_struct` that nobody changes now.
 #[inline(always)]
-pub(crate) unsafe fn whole(mm: *const c_void, cause: u32, ids: (u32, u32), comm: [u8; 16]) -> bool {
+pub(crate) unsafe fn whole(
+    mm: *const c_void,
+    cause: u32,
+    flags: u16,
+    ids: (u32, u32),
+    comm: [u8; 16],
+) -> bool {
     let key = mm as u64;
     if !space::follow(key) {
         return false;
@@ -328,13 +339,20 @@ pub(crate) unsafe fn whole(mm: *const c_void, cause: u32, ids: (u32, u32), comm:
     let space = unsafe { &mut *space };
     // SAFETY: as above. A picture is no commit: without ids of the kernel's own it takes the last.
     let now = unsafe { Counters::of(mm, space.id.wrapping_sub(2)) };
+    let stack_vm = space.stack_vm;
     now.note(space);
+    // At a seed, a fault of another thread that has grown a stack may be about to tell of it, where it
+    // does not take the lock for writing.
+    if cause == cause::SEED && space.settled_brk != 0 && layout!(growth_locked) == 0 {
+        space.stack_vm = stack_vm;
+    }
     // At a seed, a brk of another thread may be about to tell that it has moved it.
     if cause != cause::SEED || space.settled_brk == 0 {
         space.settled_brk = now.brk;
     }
     // At a seed, an unmapping of another thread may be half accounted.
-    let flags = flag::WHOLE | if cause == cause::SEED { 0 } else { flag::COUNTED };
+    let counted = if cause == cause::SEED { 0 } else { flag::COUNTED };
+    let flags = flag::WHOLE | counted | flags;
     // Whose unmapping it is has yet to tell of it, and corrects what was noted here.
     space.tid = 0;
     let actor = Actor { ids, comm, cause, entry: Entry::NONE, result: NOT_KNOWN };

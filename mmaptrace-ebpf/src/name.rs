@@ -68,6 +68,15 @@ pub(crate) fn count_rename(moves: bool) {
     }
 }
 
+/// Has all names looked for anew where they are next met.
+#[inline(always)]
+pub(crate) fn forget_all() {
+    if let Some(renames) = RENAMES.get_ptr_mut(0) {
+        // SAFETY: as in `known`.
+        unsafe { ring::add(&raw mut (*renames).moves, 1) };
+    }
+}
+
 /// Counts one that is about to change names, of which nobody tells when it has.
 #[inline(always)]
 pub(crate) fn expect_rename() {

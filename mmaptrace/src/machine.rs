@@ -12,6 +12,11 @@ pub fn now() -> u64 {
     time(libc::CLOCK_MONOTONIC)
 }
 
+/// Since the machine was booted, in the unit of `/proc/PID/stat`'s times.
+pub fn ticks() -> u64 {
+    time(libc::CLOCK_BOOTTIME) / (1_000_000_000 / procfs::ticks_per_second())
+}
+
 fn time(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the result is a local; both clocks are there on every kernel.

@@ -187,6 +187,7 @@ fn a_program_is_killed_between_a_commit_and_its_return() {
     let is_told = || String::from_utf8_lossy(&tracer.stream()).contains("\"cause\":\"call\"");
     until("its commit", || is_told().then_some(()));
     victim.process().signal(libc::SIGKILL);
+    assert_eq!(victim.line(), None, "the call was done");
     let trace = tracer.wait();
     trace.assert_clean();
     trace.assert_consistent();

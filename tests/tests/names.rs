@@ -9,6 +9,7 @@ cases! {
     file_unlinked_before: ["mmap"];
     file_renamed: [];
     file_renamed_by_io_uring: [];
+    file_renamed_in_a_chain_of_io_uring: [];
     file_unlinked_by_io_uring: [];
     file_replaced_by_rename: ["mmap"];
     file_directory_renamed: [];

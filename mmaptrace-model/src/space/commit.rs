@@ -208,7 +208,8 @@ impl Space {
         if self.doubt.is_some() {
             return None;
         }
-        let renamed = commit.renames != self.renames;
+        let anew = commit.header.flags & flag::RENAMED != 0;
+        let renamed = anew || commit.renames != self.renames;
         let mut wrong = effects.iter().filter(|effect| !(renamed && is_rename(effect)));
         let at = wrong.next()?.start();
         let kernel = u64::from(commit.map_count);

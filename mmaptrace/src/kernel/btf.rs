@@ -181,6 +181,7 @@ impl Types {
                     != self.types.offset("vm_area_struct", "shared"),
             ),
             io_opcode: optional("io_kiocb", "opcode"),
+            io_link: optional("io_kiocb", "link"),
             unmapped_length: need("vm_unmapped_area_info", "length")?,
             ..Layout::NONE
         })

@@ -39,17 +39,16 @@ pub struct Probe {
     spaces: HashMap<MapData, u64, Space>,
     names: HashMap<MapData, u64, u64>,
     stacks: HashMap<MapData, u64, u64>,
-    /// Whether the returns of calls are hooked, which is where renames are counted.
-    calls: bool,
+    /// See [`Source::names_are_certain`].
+    certain_names: bool,
 }
 
 /// Program, tracepoint; `mmap_lock_released` is chosen by its number of arguments.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("unmapped_area", "vm_unmapped_area"),
     ("task_fork", "sched_process_fork"),
     ("task_exec", "sched_process_exec"),
     ("task_exit", "sched_process_exit"),
-    ("work_queued", QUEUED),
     ("call_enter", "sys_enter"),
     ("call_exit", "sys_exit"),
 ];
@@ -59,8 +58,6 @@ const TWICE: [(&str, &str, &str); 2] = [
     ("release_2", "release_2_again", "mmap_lock_released"),
     ("unmapped_area", "unmapped_area_again", "vm_unmapped_area"),
 ];
-/// Where a kernel with `io_uring` gives work to the workers of a ring.
-const QUEUED: &str = "io_uring_queue_async_work";
 /// Stacks whose keys are remembered, and threads whose calls are.
 const REMEMBERED: u32 = 1 << 14;
 
@@ -121,10 +118,7 @@ impl Probe {
         // The hook that ends things before those that begin them, so that nothing followed is
         // missed when it goes.
         let mut programs = vec![(commits, "mmap_lock_released")];
-        let has_workers =
-            layout.io_opcode != ABSENT && types.tracepoint_arguments(QUEUED).is_some();
         programs.extend(PROGRAMS.into_iter().filter(|(program, _)| match *program {
-            "work_queued" => settings.calls && has_workers,
             "call_exit" => settings.calls,
             "call_enter" => settings.calls && settings.durations,
             _ => true,
@@ -136,8 +130,13 @@ impl Probe {
         for (program, _) in programs {
             attach(&mut ebpf, program)?;
         }
-        let calls = settings.calls;
-        Ok(Self { ebpf, shared, renames, spaces, names, stacks, calls })
+        let tells_names = settings.calls && sees_workers(&mut ebpf, &types, &layout);
+        let certain_names = true;
+        let mut probe = Self { ebpf, shared, renames, spaces, names, stacks, certain_names };
+        if !tells_names {
+            probe.doubt_names().map_err(|error| LoadError::Object(error.to_string()))?;
+        }
+        Ok(probe)
     }
 }
 
@@ -175,14 +174,16 @@ impl Source for Probe {
         Ok(self.renames.get(&0, 0)?.0.calls)
     }
 
-    fn suspect_names(&mut self) -> Result<(), MapError> {
-        let mut renames = self.renames.get(&0, 0)?;
-        if self.calls && renames.0.untold == 0 {
-            return Ok(());
+    fn names_are_certain(&mut self) -> Result<bool, MapError> {
+        if self.certain_names && self.renames.get(&0, 0)?.0.untold != 0 {
+            self.doubt_names()?;
         }
-        renames.0.calls += 1;
-        renames.0.moves += 1;
-        self.renames.set(0, renames, 0)
+        Ok(self.certain_names)
+    }
+
+    fn doubt_names(&mut self) -> Result<(), MapError> {
+        self.certain_names = false;
+        self.shared.update(|control| control.uncertain_names = 1)
     }
 
     fn left_out(&self) -> u64 {
@@ -199,6 +200,15 @@ impl Source for Probe {
     fn forget_stacks(&mut self, keys: &[u64]) -> Result<(), MapError> {
         forget(&mut self.stacks, keys)
     }
+}
+
+/// Attaches the program that tells of renames by workers of `io_uring`; `false`: there may be some, and
+/// it cannot be.
+fn sees_workers(ebpf: &mut Ebpf, types: &Types, layout: &Layout) -> bool {
+    const PROGRAM: (&str, &str) = ("work_queued", "io_uring_queue_async_work");
+    let Some(arguments) = types.tracepoint_arguments(PROGRAM.1) else { return true };
+    let is_known = arguments == 2 && layout.io_opcode != ABSENT && layout.io_link != ABSENT;
+    is_known && verify(ebpf, &[PROGRAM], &types.btf).is_ok() && attach(ebpf, PROGRAM.0).is_ok()
 }
 
 /// Has the kernel verify the programs of these tracepoints, all at a time: each takes milliseconds.

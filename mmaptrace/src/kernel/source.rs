@@ -75,12 +75,20 @@ pub trait Source {
         Ok(0)
     }
 
-    /// Takes it that files have got other names, where that is not known: no call is hooked, or workers
-    /// of `io_uring` have been at it, who tell nobody when they are done.
+    /// Whether what changes names of files is told: calls are hooked, and no worker of `io_uring` has
+    /// been at it, who tells nobody when it is done. If not, a picture looks for all anew.
     ///
     /// # Errors
     /// The map cannot be accessed.
-    fn suspect_names(&mut self) -> Result<(), MapError> {
+    fn names_are_certain(&mut self) -> Result<bool, MapError> {
+        Ok(true)
+    }
+
+    /// Takes it from here on that names of files may have changed with nobody telling.
+    ///
+    /// # Errors
+    /// The map cannot be accessed.
+    fn doubt_names(&mut self) -> Result<(), MapError> {
         Ok(())
     }
 

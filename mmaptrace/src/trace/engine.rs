@@ -22,7 +22,7 @@ use crate::{
     config::DumpFormat,
     dump::Residence,
     kernel::{SeedError, Source, Tier},
-    machine::now,
+    machine::{self, now},
     output::Output,
     sink::{Clock, Summary},
 };
@@ -61,6 +61,8 @@ pub(super) struct Engine {
     pub(super) losses: Losses,
     /// The children of what is followed are, too.
     pub(super) follows_children: bool,
+    /// When the trace began, as `/proc/PID/stat` has times: ticks since the machine was booted.
+    pub(super) began: u64,
     differences: Option<u64>,
     /// Comparisons with /proc that could be made, and those that could not.
     compared: (u64, u64),
@@ -104,6 +106,7 @@ impl Engine {
             awaited: BTreeSet::new(),
             losses: Losses::default(),
             follows_children: false,
+            began: machine::ticks(),
             differences: None,
             compared: (0, 0),
             names: NAMES,
@@ -166,7 +169,7 @@ impl Engine {
         }
         if records == 0 {
             self.look_for_losses()?;
-            self.look_for_gaps()?;
+            self.look_for_gaps_at_times()?;
         }
         self.forget_names()?;
         self.forget_stacks()?;
@@ -340,10 +343,9 @@ impl Engine {
     pub(super) fn refresh(&mut self, pid: u32) -> Result<()> {
         self.catch_up()?;
         self.look_for_gaps()?;
-        self.source.suspect_names().context(MAPS)?;
         // Where there are only readings without the lock, the source itself tries more than once.
         let (mut looked, attempts) = match self.source.tier() {
-            Tier::Exact => (true, ATTEMPTS),
+            Tier::Exact => (self.source.names_are_certain().context(MAPS)?, ATTEMPTS),
             Tier::Degraded => (false, 1),
         };
         for _ in 0..attempts {
@@ -428,7 +430,7 @@ impl Engine {
     /// The same after a picture, for which the kernel waits until writers are done: it is of a moment
     /// at which nobody was about to change it.
     pub(super) fn looked_at(&mut self, pid: u32) -> Result<Option<Known>> {
-        self.source.suspect_names().context(MAPS)?;
+        self.source.names_are_certain().context(MAPS)?;
         self.picture(pid);
         self.known(pid)
     }
@@ -437,6 +439,8 @@ impl Engine {
     pub(super) fn end(&mut self, status: Option<i32>) -> Result<()> {
         self.catch_up()?;
         self.losses = Losses::default();
+        // Nobody would see what they do.
+        self.follows_children = false;
         self.look_for_losses()?;
         self.look_for_gaps()?;
         self.heal_at = 0;

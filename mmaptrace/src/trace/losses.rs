@@ -1,12 +1,11 @@
 //! What nobody tells after a loss: that something was lost, where nothing more is sent, and that
 //! something has begun or ended, where the record of that was lost.
 
-use std::fs;
+use std::{fs, process};
 
 use anyhow::{Context as _, Result};
 use mmaptrace_common::record::{Exit, Header, flag, kind};
 use mmaptrace_model::Space;
-use procfs::process::Process;
 use zerocopy::IntoBytes as _;
 
 use super::engine::{Engine, MAPS, MAX_PATIENCE, SHARE};
@@ -53,18 +52,23 @@ impl Engine {
         Ok(())
     }
 
+    /// Looks for gaps, if it was not just done.
+    pub(super) fn look_for_gaps_at_times(&mut self) -> Result<()> {
+        if now() < self.losses.count_at {
+            return Ok(());
+        }
+        self.look_for_gaps()
+    }
+
     /// Of a run that the kernel left out no record tells, nor whose it was: then asks for pictures of
     /// all, in which a commit that is missing shows, or the new image of an exec, and looks for what has
     /// begun or ended.
     pub(super) fn look_for_gaps(&mut self) -> Result<()> {
         let began = now();
-        if began < self.losses.count_at {
-            return Ok(());
-        }
         let left_out = self.source.left_out();
         if left_out != self.losses.left_out {
             self.losses.left_out = left_out;
-            self.source.suspect_names().context(MAPS)?;
+            self.source.doubt_names().context(MAPS)?;
             // Also of those that share a space, as far as is known: one may have left it by an exec.
             let pids: Vec<_> = self.intake.model().processes().map(|it| it.pid).collect();
             self.pictures(pids)?;
@@ -78,23 +82,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Follows the processes that were made by those followed, and are not known: what they did so far
-    /// nobody tells.
+    /// Follows the processes that were made by those followed since the trace began, and are not known:
+    /// what they did so far nobody tells.
     fn follow_untold(&mut self) -> Result<()> {
-        let mut parents: Vec<_> = self.intake.model().processes().map(|it| it.pid).collect();
-        while let Some(parent) = parents.pop() {
-            let untold = |engine: &Self, pid| engine.intake.model().process(pid).is_none();
-            let made: Vec<_> =
-                children(parent).into_iter().filter(|&it| untold(self, it)).collect();
-            if !made.is_empty() {
-                // The record of a fork may have been on its way.
-                self.catch_up()?;
-            }
-            for pid in made {
-                // Where it cannot be followed it has ended.
-                if untold(self, pid) && self.follow(pid)?.is_ok() {
-                    parents.push(pid);
-                }
+        // The record of a fork may be on its way.
+        let running: Vec<_> = procfs::process::all_processes().into_iter().flatten().collect();
+        self.catch_up()?;
+        let running = running.into_iter().flatten().filter_map(|process| process.stat().ok());
+        let mut new: Vec<_> = running.filter(|it| it.starttime > self.began).collect();
+        // Parents before their children.
+        new.sort_unstable_by_key(|it| it.starttime);
+        for stat in new {
+            let is_known = |pid: i32| self.intake.model().process(pid.cast_unsigned()).is_some();
+            let is_other = stat.pid.cast_unsigned() != process::id() && !is_known(stat.pid);
+            if is_other && is_known(stat.ppid) {
+                // Where there is no picture of it, it ends.
+                let _ = self.follow(stat.pid.cast_unsigned())?;
             }
         }
         Ok(())
@@ -157,41 +160,7 @@ impl Engine {
     }
 }
 
-/// The processes that the threads of a process have made, and nobody has waited for yet.
-fn children(pid: u32) -> Vec<u32> {
-    let tasks = Process::new(pid.cast_signed()).and_then(|process| process.tasks());
-    tasks
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|task| task.children().ok())
-        .flatten()
-        .collect()
-}
-
 /// Whether there is no such process.
 fn is_gone(pid: u32) -> bool {
     !fs::exists(format!("/proc/{pid}")).unwrap_or(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        process::{self, Command},
-        thread,
-    };
-
-    use super::children;
-
-    #[test]
-    fn children_are_those_of_all_threads() {
-        let start = || Command::new("sleep").arg("60").spawn().expect("sleep");
-        let mut started = vec![start()];
-        started.extend(thread::spawn(start).join());
-        let made = children(process::id());
-        for child in &mut started {
-            assert!(made.contains(&child.id()), "{} is not in {made:?}", child.id());
-            child.kill().and_then(|()| child.wait()).expect("a child of ours");
-        }
-    }
 }

@@ -1,19 +1,14 @@
 //! `--verify`: the model against `/proc/PID/maps`.
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use anyhow::Result;
 
 use super::engine::{Engine, Known};
-use crate::{kernel::Tier, note};
+use crate::note;
 
 /// How often a process that does not hold still is looked at before it is left for the next time.
 const ATTEMPTS: usize = 2;
-/// How long the record of a commit may come after a look that shows it.
-const LATE: Duration = Duration::from_millis(100);
 
 /// Whether the model of a process differs from the kernel's regions, or from what /proc prints of them;
 /// says so if it does. `None`: they could not be compared.
@@ -25,13 +20,16 @@ pub(super) fn process(engine: &mut Engine, pid: u32) -> Result<Option<bool>> {
     for _ in 0..ATTEMPTS {
         let Some(known) = engine.known(pid)? else { return Ok(None) };
         let Some(before) = engine.looked_at(pid)? else { return Ok(None) };
-        if is_corrected(engine, pid, &known, &before)? {
-            report(pid, known.commit, "the kernel", &before.map, &known.map);
-            return Ok(Some(true));
-        }
         let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { return Ok(None) };
         let Some(after) = engine.looked_at(pid)? else { return Ok(None) };
-        if before.commit != after.commit || maps.is_empty() {
+        for (known, seen) in [(&known, &before), (&before, &after)] {
+            if is_corrected(known, seen) {
+                report(pid, known.commit, "the kernel", &seen.map, &known.map);
+                return Ok(Some(true));
+            }
+        }
+        // A file that gets another name is no commit.
+        if before.commit != after.commit || before.map != after.map || maps.is_empty() {
             continue;
         }
         if maps == after.map {
@@ -43,30 +41,10 @@ pub(super) fn process(engine: &mut Engine, pid: u32) -> Result<Option<bool>> {
     Ok(None)
 }
 
-/// Whether a look at a process found regions that no commit had told of, nor a loss. Files get other
-/// names without a commit.
-fn is_corrected(engine: &mut Engine, pid: u32, known: &Known, seen: &Known) -> Result<bool> {
-    let told = engine.source.tier() == Tier::Degraded
-        || known.commit != seen.commit
-        || known.lost != seen.lost
-        || nameless(&known.map).eq(nameless(&seen.map));
-    if told || seen.healed > known.healed {
-        return Ok(!told);
-    }
-    // Where the hook counts the commits, a look may be ahead of the record of an unmapping.
-    let start = Instant::now();
-    while start.elapsed() < LATE {
-        thread::sleep(LATE / 10);
-        if engine.known(pid)?.is_none_or(|now| now.commit != known.commit) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// The lines of a map without the names, which follow five words.
-fn nameless(map: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
-    map.split(|&byte| byte == b'\n').map(|line| line.splitn(6, |&it| it == b' ').take(5).collect())
+/// Whether a look at a process put right what was known of the same commit, with nothing lost: the
+/// model, which knows whether another thread may be about to tell, took that for an error of its own.
+fn is_corrected(known: &Known, seen: &Known) -> bool {
+    seen.commit == known.commit && seen.lost == known.lost && seen.healed > known.healed
 }
 
 /// The first line in which the two differ.
@@ -85,4 +63,19 @@ fn report(pid: u32, commit: u64, who: &str, maps: &[u8], model: &[u8]) {
         show(kernel),
         show(model)
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Known, is_corrected};
+
+    #[test]
+    fn what_a_look_puts_right_is_a_difference_unless_something_was_lost() {
+        let known = |commit, lost, healed| Known { commit, lost, healed, map: Vec::new() };
+        let before = known(8, 1, 2);
+        assert!(is_corrected(&before, &known(8, 1, 3)));
+        for told in [known(8, 1, 2), known(8, 2, 3), known(10, 1, 3)] {
+            assert!(!is_corrected(&before, &told));
+        }
+    }
 }

@@ -10,13 +10,14 @@ pub(crate) const CASES: &[Case] =
 /// An madvise that splits, handed to a worker: its registers are a copy of its creator's.
 fn uring_madvise() -> Outcome {
     let region = area(9);
+    let ring = Ring::new()?;
     ready();
-    Ring::new()?.submit([
+    ring.submit([[
         word(op::MADVISE | ASYNC, 0),
         0,
         (region + 2 * PAGE) as u64,
         word(3 * PAGE as u32, libc::MADV_DONTDUMP),
-    ])
+    ]])
 }
 
 #[inline(never)]

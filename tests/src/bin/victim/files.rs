@@ -1,9 +1,9 @@
 //! Mapped files, and what their names become.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-use crate::ring::{Ring, op, word};
+use crate::ring::{ASYNC, LINK, Ring, op, word};
 use crate::sys::{
     Case, Outcome, PAGE, R, RW, call, file, if_supported, mmap, must, open, ready, scratch, touch,
 };
@@ -13,6 +13,7 @@ pub(crate) const CASES: &[Case] = &[
     ("file_unlinked_before", unlinked_before),
     ("file_renamed", renamed),
     ("file_renamed_by_io_uring", renamed_by_ring),
+    ("file_renamed_in_a_chain_of_io_uring", renamed_in_a_chain),
     ("file_unlinked_by_io_uring", unlinked_by_ring),
     ("file_replaced_by_rename", replaced),
     ("file_directory_renamed", directory_renamed),
@@ -77,21 +78,29 @@ fn renamed_by_ring() -> Outcome {
     map(file(b"old", 4));
     let [old, new] = ["old", "new"].map(path_of);
     ready();
-    Ring::new()?.submit([
-        word(op::RENAMEAT, libc::AT_FDCWD),
-        new.as_ptr().expose_provenance() as u64,
-        old.as_ptr().expose_provenance() as u64,
-        word(libc::AT_FDCWD.cast_unsigned(), 0),
-    ])
+    Ring::new()?.submit([renaming(&old, &new)])
 }
 
-/// Likewise.
+/// Likewise, and after something else: of that alone the kernel tells who looks.
+fn renamed_in_a_chain() -> Outcome {
+    map(file(b"old", 4));
+    let [old, new] = ["old", "new"].map(path_of);
+    ready();
+    Ring::new()?.submit([[word(op::NOP | ASYNC | LINK, 0), 0, 0, 0], renaming(&old, &new)])
+}
+
+fn renaming(old: &CStr, new: &CStr) -> [u64; 4] {
+    let [old, new] = [old, new].map(|path| path.as_ptr().expose_provenance() as u64);
+    [word(op::RENAMEAT, libc::AT_FDCWD), new, old, word(libc::AT_FDCWD.cast_unsigned(), 0)]
+}
+
+/// Unlinked so.
 fn unlinked_by_ring() -> Outcome {
     map(file(b"held", 4));
     let held = path_of("held");
     ready();
     let address = held.as_ptr().expose_provenance() as u64;
-    Ring::new()?.submit([word(op::UNLINKAT, libc::AT_FDCWD), 0, address, 0])
+    Ring::new()?.submit([[word(op::UNLINKAT, libc::AT_FDCWD), 0, address, 0]])
 }
 
 fn path_of(name: &str) -> CString {
