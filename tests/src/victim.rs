@@ -39,9 +39,8 @@ impl Victim {
     /// # Panics
     /// If it does not say `READY`.
     pub fn start(program: &Path, case: &str, args: &[&Path]) -> Self {
-        let mut victim = Self::launch(Command::new(program).arg(case).args(args));
-        victim.expect_ready();
-        victim
+        let started = Self::start_if_supported(program, case, args);
+        started.unwrap_or_else(|line| panic!("{case}: {line}"))
     }
 
     /// Starts a case of `program` as [`start`](Self::start) does, if this kernel has what it takes;

@@ -3,8 +3,7 @@
 use std::process::Command;
 
 use mmaptrace_tests::{
-    Outcome, Process, Tracer, Victim, assert_exact, has, needs_root, often, settled, skip, until,
-    victim,
+    Outcome, Process, Tracer, Victim, assert_exact, has, needs_root, settled, skip, until, victim,
 };
 
 #[test]
@@ -197,14 +196,14 @@ fn two_programs_at_once() {
 fn one_program_attached_to_again_and_again() {
     needs_root!("one_program_attached_to_again_and_again");
     let mut victim = victim!("storm_one_arena");
-    for _ in 0..often(3) {
+    for _ in 0..3 {
         let tracer = Tracer::attach(victim.pid(), &[]);
         assert_exact(victim.pid());
         tracer.finish().assert_clean();
     }
     // Attached to in the middle of the storm.
     victim.go();
-    for _ in 0..often(3) {
+    for _ in 0..3 {
         Tracer::attach(victim.pid(), &[]).finish().assert_clean();
     }
     let tracer = Tracer::attach(victim.pid(), &[]);

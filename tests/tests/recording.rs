@@ -297,8 +297,8 @@ fn a_full_disk() {
         return skip("a_full_disk", "no tmpfs can be mounted");
     };
     let mut victim = victim!("flood");
-    let recording = small.0.join("recording");
     let mut tracer = mmaptrace(&["record", "-q", "-p", &victim.pid().to_string(), "-o"]);
+    let recording = small.0.join("recording");
     victim.go();
     let full = run(tracer.arg(&recording));
     assert_eq!(full.code(), Some(1), "{}", full.stderr);

@@ -22,7 +22,7 @@ use crate::{
     config::DumpFormat,
     dump::Residence,
     kernel::{SeedError, Source, Tier},
-    machine::{self, now},
+    machine::now,
     output::Output,
     sink::{Clock, Summary},
 };
@@ -59,10 +59,6 @@ pub(super) struct Engine {
     /// Those of them of which a first picture was asked for, and has not come.
     awaited: BTreeSet<u32>,
     pub(super) losses: Losses,
-    /// The children of what is followed are, too.
-    pub(super) follows_children: bool,
-    /// When the trace began, as `/proc/PID/stat` has times: ticks since the machine was booted.
-    pub(super) began: u64,
     differences: Option<u64>,
     /// Comparisons with /proc that could be made, and those that could not.
     compared: (u64, u64),
@@ -105,8 +101,6 @@ impl Engine {
             clock,
             awaited: BTreeSet::new(),
             losses: Losses::default(),
-            follows_children: false,
-            began: machine::ticks(),
             differences: None,
             compared: (0, 0),
             names: NAMES,
@@ -394,11 +388,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Children are followed by the kernel's side.
-    pub(super) const fn follow_children(&mut self) {
-        self.follows_children = true;
-    }
-
     /// Processes are to wait while this is behind.
     pub(super) fn press_back(&mut self) {
         self.pressure = Some(Pressure::default());
@@ -438,9 +427,8 @@ impl Engine {
     /// The last records and the last line.
     pub(super) fn end(&mut self, status: Option<i32>) -> Result<()> {
         self.catch_up()?;
+        // Of children that nobody told of, nobody would see what they do.
         self.losses = Losses::default();
-        // Nobody would see what they do.
-        self.follows_children = false;
         self.look_for_losses()?;
         self.look_for_gaps()?;
         self.heal_at = 0;

@@ -27,6 +27,9 @@ pub(super) struct Losses {
     pub(super) left_out: u64,
     /// When to count them again, likewise.
     count_at: u64,
+    /// Since when children are followed, if they are, as `/proc/PID/stat` has times: ticks since the
+    /// machine was booted.
+    pub(super) children_since: Option<u64>,
 }
 
 impl Engine {
@@ -72,8 +75,8 @@ impl Engine {
             // Also of those that share a space, as far as is known: one may have left it by an exec.
             let pids: Vec<_> = self.intake.model().processes().map(|it| it.pid).collect();
             self.pictures(pids)?;
-            if self.follows_children {
-                self.follow_untold()?;
+            if let Some(since) = self.losses.children_since {
+                self.follow_untold(since)?;
             }
             self.look_for_losses()?;
         }
@@ -82,14 +85,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Follows the processes that were made by those followed since the trace began, and are not known:
-    /// what they did so far nobody tells.
-    fn follow_untold(&mut self) -> Result<()> {
+    /// Follows the processes that those followed have made since then, and that are not known: what they
+    /// did so far nobody tells.
+    fn follow_untold(&mut self, since: u64) -> Result<()> {
         // The record of a fork may be on its way.
         let running: Vec<_> = procfs::process::all_processes().into_iter().flatten().collect();
         self.catch_up()?;
         let running = running.into_iter().flatten().filter_map(|process| process.stat().ok());
-        let mut new: Vec<_> = running.filter(|it| it.starttime > self.began).collect();
+        let mut new: Vec<_> = running.filter(|it| it.starttime > since).collect();
         // Parents before their children.
         new.sort_unstable_by_key(|it| it.starttime);
         for stat in new {

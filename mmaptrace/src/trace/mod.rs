@@ -159,9 +159,7 @@ fn engine(config: &Trace, source: Box<dyn Source>) -> Result<Engine> {
     if config.wait {
         engine.press_back();
     }
-    if config.target.follow {
-        engine.follow_children();
-    }
+    engine.losses.children_since = config.target.follow.then(machine::ticks);
     Ok(engine)
 }
 
