@@ -11,7 +11,8 @@ pub struct Control {
     pub seed_tid: u32,
     /// The process that picture is of, for the record; the kernel's side does not check it.
     pub seed_pid: u32,
-    /// Not 0: files may have got other names and nobody has told. A picture looks for all anew.
+    /// Not 0: user space holds that files may have got other names and nobody has told. A picture
+    /// looks for all anew, as it does after an [untold](Renames::untold) change.
     pub uncertain_names: u32,
     /// The name of that process, for the record.
     pub seed_comm: [u8; 16],

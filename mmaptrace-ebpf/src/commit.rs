@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::task_struct;
 use mmaptrace_common::{
-    control::{NOT_KNOWN, Space},
+    control::{NOT_KNOWN, Renames, Space},
     layout::ABSENT,
     record::{Commit, cause, flag, kind},
     syscalls::{Range, option},
@@ -307,8 +307,8 @@ unsafe fn asked(mm: *const c_void, tid: u32) -> bool {
         return false;
     }
     let mut flags = 0;
-    if control.uncertain_names != 0 {
-        name::forget_all();
+    if control.uncertain_names != 0 || name::renames().untold != 0 {
+        name::count(Renames { moves: 1, ..Renames::NONE });
         flags = flag::RENAMED;
     }
     let ids = (control.seed_pid, control.seed_pid);

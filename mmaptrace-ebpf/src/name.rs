@@ -54,36 +54,17 @@ pub(crate) fn renames() -> Renames {
     RENAMES.get_ptr(0).map_or(Renames::NONE, |it| unsafe { *it })
 }
 
-/// Counts a call that changed names.
+/// Adds to the counts of changes. One more of `moves` has all names looked for anew where they are
+/// next met.
 #[inline(always)]
-pub(crate) fn count_rename(moves: bool) {
+pub(crate) fn count(more: Renames) {
     if let Some(renames) = RENAMES.get_ptr_mut(0) {
         // SAFETY: as in `known`.
         unsafe {
-            ring::add(&raw mut (*renames).calls, 1);
-            if moves {
-                ring::add(&raw mut (*renames).moves, 1);
-            }
+            ring::add(&raw mut (*renames).calls, more.calls);
+            ring::add(&raw mut (*renames).moves, more.moves);
+            ring::add(&raw mut (*renames).untold, more.untold);
         }
-    }
-}
-
-/// Has all names looked for anew where they are next met.
-#[inline(always)]
-pub(crate) fn forget_all() {
-    if let Some(renames) = RENAMES.get_ptr_mut(0) {
-        // SAFETY: as in `known`.
-        unsafe { ring::add(&raw mut (*renames).moves, 1) };
-    }
-}
-
-/// Counts one that is about to change names, of which nobody tells when it has.
-#[inline(always)]
-pub(crate) fn expect_rename() {
-    count_rename(true);
-    if let Some(renames) = RENAMES.get_ptr_mut(0) {
-        // SAFETY: as in `known`.
-        unsafe { ring::add(&raw mut (*renames).untold, 1) };
     }
 }
 

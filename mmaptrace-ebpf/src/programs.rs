@@ -12,7 +12,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use mmaptrace_common::{
-    control::{NOT_KNOWN, Process},
+    control::{NOT_KNOWN, Process, Renames},
     record::{Call, Exec, Exit, Fork, TEXT_MAX, cause, flag, kind},
     syscalls::{MOVES, Report},
 };
@@ -124,7 +124,7 @@ pub(crate) fn work_queued(ctx: BtfTracePointContext) -> i32 {
     let next = read(request as u64 + u64::from(layout!(io_link))).unwrap_or(0_u64);
     if OF_NAMES.contains(&opcode) || next != 0 {
         let _alone = Alone::begin();
-        name::expect_rename();
+        name::count(Renames { calls: 1, moves: 1, untold: 1 });
     }
     0
 }
@@ -172,7 +172,7 @@ pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
     let report = rule >> 4;
     if report == Report::Names as u8 {
         if result == 0 {
-            name::count_rename(rule & 15 == MOVES);
+            name::count(Renames { calls: 1, moves: u64::from(rule & 15 == MOVES), untold: 0 });
         }
         return 0;
     }

@@ -3,14 +3,13 @@
 use std::{
     fs::{self, File},
     io::{self, ErrorKind},
-    os::fd::{AsFd as _, AsRawFd as _},
     path::PathBuf,
 };
 
 use aya::{
     Ebpf,
     maps::{CgroupArray, HashMap, MapData, MapError},
-    programs::{Program, ProgramError},
+    programs::ProgramError,
 };
 use mmaptrace_common::layout::Layout;
 
@@ -255,19 +254,6 @@ pub(super) fn forget(sent: &mut HashMap<MapData, u64, u64>, keys: &[u64]) -> Res
         }
     }
     Ok(())
-}
-
-/// Runs of these programs that the kernel left out (`bpf_prog_show_fdinfo`, `kernel/bpf/syscall.c`),
-/// but for those that another makes up for; 0 where it does not tell, before 5.12.
-pub(super) fn left_out(ebpf: &Ebpf, made_up_for: impl Fn(&str) -> bool) -> u64 {
-    let of = |program: &Program| {
-        let fd = program.fd().ok()?.as_fd().as_raw_fd();
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-        let mut counts = info.lines().filter_map(|line| line.strip_prefix("recursion_misses:"));
-        counts.next()?.trim().parse::<u64>().ok()
-    };
-    let counting = ebpf.programs().filter(|(name, _)| !made_up_for(name));
-    counting.filter_map(|(_, program)| of(program)).sum()
 }
 
 /// The running kernel's version.

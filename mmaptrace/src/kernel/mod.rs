@@ -2,7 +2,8 @@
 
 pub mod btf;
 pub mod degraded;
-pub mod load;
+mod left_out;
+mod load;
 pub mod maps;
 pub mod probe;
 pub mod ring;

@@ -21,7 +21,8 @@ use zerocopy::IntoBytes as _;
 use super::{
     SeedError, Shared, Source, Tier,
     btf::Types,
-    load::{LoadError, Settings, Stacks, forget, left_out, map, object_error, refused, release},
+    left_out::LeftOut,
+    load::{LoadError, Settings, Stacks, forget, map, object_error, refused, release},
     maps::{Renames, Space},
     seed,
     source::Bytes,
@@ -33,12 +34,13 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mm
 /// The programs, attached for as long as this lives.
 pub struct Probe {
     /// Keeps programs and links.
-    ebpf: Ebpf,
+    _ebpf: Ebpf,
     pub(super) shared: Shared,
     renames: Array<MapData, Renames>,
     spaces: HashMap<MapData, u64, Space>,
     names: HashMap<MapData, u64, u64>,
     stacks: HashMap<MapData, u64, u64>,
+    left_out: LeftOut,
     /// See [`Source::names_are_certain`].
     certain_names: bool,
 }
@@ -131,8 +133,11 @@ impl Probe {
             attach(&mut ebpf, program)?;
         }
         let tells_names = settings.calls && sees_workers(&mut ebpf, &types, &layout);
+        let left_out =
+            LeftOut::of(&ebpf, |name| preemptible && TWICE.iter().any(|row| row.0 == name))?;
         let certain_names = true;
-        let mut probe = Self { ebpf, shared, renames, spaces, names, stacks, certain_names };
+        let mut probe =
+            Self { _ebpf: ebpf, shared, renames, spaces, names, stacks, left_out, certain_names };
         if !tells_names {
             probe.doubt_names().map_err(|error| LoadError::Object(error.to_string()))?;
         }
@@ -174,11 +179,8 @@ impl Source for Probe {
         Ok(self.renames.get(&0, 0)?.0.calls)
     }
 
-    fn names_are_certain(&mut self) -> Result<bool, MapError> {
-        if self.certain_names && self.renames.get(&0, 0)?.0.untold != 0 {
-            self.doubt_names()?;
-        }
-        Ok(self.certain_names)
+    fn names_are_certain(&self) -> Result<bool, MapError> {
+        Ok(self.certain_names && self.renames.get(&0, 0)?.0.untold == 0)
     }
 
     fn doubt_names(&mut self) -> Result<(), MapError> {
@@ -187,10 +189,7 @@ impl Source for Probe {
     }
 
     fn left_out(&self) -> u64 {
-        left_out(&self.ebpf, |name| {
-            let again = TWICE.into_iter().find(|row| row.0 == name);
-            again.and_then(|row| self.ebpf.program(row.1)).is_some_and(|it| it.fd().is_ok())
-        })
+        self.left_out.count()
     }
 
     fn forget_names(&mut self, keys: &[u64]) -> Result<(), MapError> {

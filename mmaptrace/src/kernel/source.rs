@@ -80,7 +80,7 @@ pub trait Source {
     ///
     /// # Errors
     /// The map cannot be accessed.
-    fn names_are_certain(&mut self) -> Result<bool, MapError> {
+    fn names_are_certain(&self) -> Result<bool, MapError> {
         Ok(true)
     }
 

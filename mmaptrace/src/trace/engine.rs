@@ -419,7 +419,6 @@ impl Engine {
     /// The same after a picture, for which the kernel waits until writers are done: it is of a moment
     /// at which nobody was about to change it.
     pub(super) fn looked_at(&mut self, pid: u32) -> Result<Option<Known>> {
-        self.source.names_are_certain().context(MAPS)?;
         self.picture(pid);
         self.known(pid)
     }

@@ -28,7 +28,8 @@ use zerocopy::IntoBytes as _;
 use self::{picture::Picture, queue::Queue};
 use super::{
     SeedError, Shared, Source, Tier,
-    load::{LoadError, Settings, left_out, object_error, refused, release},
+    left_out::LeftOut,
+    load::{LoadError, Settings, object_error, refused, release},
     seed::comm,
     source::Bytes,
 };
@@ -53,9 +54,10 @@ const ATTEMPTS: usize = 3;
 /// The programs, attached for as long as this lives, and what was learned from them.
 pub struct Degraded {
     /// Keeps programs and links.
-    ebpf: Ebpf,
+    _ebpf: Ebpf,
     shared: Shared,
     queue: Queue,
+    left_out: LeftOut,
     processes: BTreeMap<u32, Process>,
     /// The number of address spaces so far: what stands for their addresses.
     spaces: u64,
@@ -91,7 +93,9 @@ impl Degraded {
         for (program, tracepoint) in PROGRAMS {
             attach(&mut ebpf, program, tracepoint)?;
         }
-        Ok(Self { ebpf, shared, queue: Queue::default(), processes: BTreeMap::new(), spaces: 0 })
+        let left_out = LeftOut::of(&ebpf, |_| false)?;
+        let (queue, processes) = (Queue::default(), BTreeMap::new());
+        Ok(Self { _ebpf: ebpf, shared, queue, left_out, processes, spaces: 0 })
     }
 
     /// Takes what is in the ring, up to a batch. `false`: there was nothing.
@@ -186,7 +190,7 @@ impl Source for Degraded {
     }
 
     fn left_out(&self) -> u64 {
-        left_out(&self.ebpf, |_| false)
+        self.left_out.count()
     }
 
     fn follows(&self, mm: u64) -> bool {
