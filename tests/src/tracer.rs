@@ -9,6 +9,8 @@ use crate::{Scratch, Trace, is_emulated};
 
 /// How a tracer says, on standard error, that it has every address space it was asked to trace.
 const READY: &str = "mmaptrace: tracing";
+/// What asks the tool for a tier.
+pub(crate) const TIER: &str = "MMAPTRACE_TIER";
 
 /// A command for the binary under test: `MMAPTRACE_BIN`, else the release build's.
 ///
@@ -20,6 +22,13 @@ pub fn mmaptrace(args: &[&str]) -> Command {
     assert!(path.exists(), "{} is not there; build it first", path.display());
     let mut command = Command::new(path);
     command.args(args);
+    command
+}
+
+/// The same in the degraded tier.
+fn degraded(args: &[&str]) -> Command {
+    let mut command = mmaptrace(args);
+    command.env(TIER, "degraded");
     command
 }
 
@@ -59,9 +68,7 @@ impl Tracer {
     /// # Panics
     /// If the tracer ends instead.
     pub fn attach_degraded(pids: &[u32], extra: &[&str]) -> Self {
-        let mut command = mmaptrace(extra);
-        command.env("MMAPTRACE_TIER", "degraded");
-        Self::attach_by(command, pids, extra)
+        Self::attach_by(degraded(extra), pids, extra)
     }
 
     fn attach_by(mut command: Command, pids: &[u32], extra: &[&str]) -> Self {
@@ -93,8 +100,19 @@ impl Tracer {
     /// # Panics
     /// If the tracer ends instead.
     pub fn record(pids: &[u32], args: &[&str]) -> Self {
+        Self::record_by(mmaptrace(&["record"]), pids, args)
+    }
+
+    /// The same in the degraded tier.
+    ///
+    /// # Panics
+    /// If the tracer ends instead.
+    pub fn record_degraded(pids: &[u32], args: &[&str]) -> Self {
+        Self::record_by(degraded(&["record"]), pids, args)
+    }
+
+    fn record_by(mut command: Command, pids: &[u32], args: &[&str]) -> Self {
         let scratch = Scratch::new();
-        let mut command = mmaptrace(&["record"]);
         command.args(args).args(buffer(args)).arg("-o").arg(scratch.join("recording"));
         for pid in pids {
             command.arg("-p").arg(pid.to_string());

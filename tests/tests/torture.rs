@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mmaptrace_tests::{
     is_emulated, needs_root, skip,
-    torture::{Counts, Setting, parse, run},
+    torture::{Counts, Manner, Setting, parse, run},
     torture_path,
 };
 
@@ -19,11 +19,11 @@ fn calls() -> u64 {
 const ATTEMPTS: u64 = 3;
 
 /// Runs a seed, and holds that there is no difference.
-fn torture(seed: u64, threads: u64, options: &[&str]) -> Counts {
+fn torture(seed: u64, threads: u64, manner: Manner) -> Counts {
     let (calls, phases, images) = (calls() / threads, 3, 2);
     let of = |seed| {
         let setting = Setting { seed, threads, calls, phases, images, ..Setting::default() };
-        run(torture_path!(), &setting, options)
+        run(torture_path!(), &setting, manner)
             .unwrap_or_else(|found| panic!("seed {seed}, {threads} threads: {found}"))
     };
     let mut counts = (0..ATTEMPTS).map(|attempt| of(seed + 100 * attempt));
@@ -32,12 +32,12 @@ fn torture(seed: u64, threads: u64, options: &[&str]) -> Counts {
 
 /// One test for each number of threads.
 macro_rules! tortures {
-    ($($(#[$attribute:meta])* $name:ident: $seed:literal, $threads:literal, $options:expr;)*) => {$(
+    ($($(#[$attribute:meta])* $name:ident: $seed:literal, $threads:literal, $manner:ident;)*) => {$(
         $(#[$attribute])*
         #[test]
         fn $name() {
             needs_root!(stringify!($name));
-            let counts = torture($seed, $threads, $options);
+            let counts = torture($seed, $threads, Manner::$manner);
             let is_whole = counts.calls > 5 * calls() && counts.comparisons >= 6;
             assert!(is_whole, "{counts}");
         }
@@ -45,11 +45,12 @@ macro_rules! tortures {
 }
 
 tortures! {
-    torture_by_1_thread: 1, 1, &[];
-    torture_by_2_threads: 2, 2, &[];
-    torture_by_8_threads: 3, 8, &[];
-    torture_by_64_threads: 4, 64, &[];
-    torture_with_low_overhead: 5, 4, &["--low-overhead"];
+    torture_by_1_thread: 1, 1, Whole;
+    torture_by_2_threads: 2, 2, Whole;
+    torture_by_8_threads: 3, 8, Whole;
+    torture_by_64_threads: 4, 64, Whole;
+    torture_with_low_overhead: 5, 4, LowOverhead;
+    torture_of_the_degraded_tier: 6, 4, Degraded;
 }
 
 /// Each list of calls that once ended in a difference.
@@ -72,9 +73,9 @@ fn regressions_of_tortures() {
             images: 1,
             ..Setting::default()
         };
-        for options in [&[][..], &["--low-overhead"]] {
-            if let Err(found) = run(torture_path!(), &setting, options) {
-                panic!("{}, {options:?}: {found}", path.display());
+        for manner in [Manner::Whole, Manner::LowOverhead, Manner::Degraded] {
+            if let Err(found) = run(torture_path!(), &setting, manner) {
+                panic!("{}, {manner:?}: {found}", path.display());
             }
         }
     }

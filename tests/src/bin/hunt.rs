@@ -12,7 +12,7 @@ use std::{
 
 use mmaptrace_tests::{
     Scratch,
-    torture::{Counts, Difference, Generator, Op, Setting, run, shrink},
+    torture::{Counts, Difference, Generator, Manner, Op, Setting, run, shrink},
 };
 
 /// Numbers of threads that take turns.
@@ -44,14 +44,12 @@ fn main() -> ExitCode {
             images: 3,
             ..Setting::default()
         };
-        // Every other seed without the programs on calls: another way through the kernel's side.
-        let options: &[&str] =
-            if setting.seed.is_multiple_of(2) { &[] } else { &["--low-overhead"] };
-        match run(&program(), &setting, options) {
+        let manner = Manner::of(setting.seed);
+        match run(&program(), &setting, manner) {
             Ok(counts) => total += counts,
             Err(difference) => {
                 println!("DIFFERENCE: seed {}, {threads} threads: {difference}", setting.seed);
-                report(&setting, options, &difference);
+                report(&setting, manner, &difference);
                 println!("before that: {rounds} runs, {total}");
                 return ExitCode::FAILURE;
             }
@@ -63,7 +61,7 @@ fn main() -> ExitCode {
 }
 
 /// Says how the difference is had again, and writes the shortest list of calls that has it.
-fn report(setting: &Setting, options: &[&str], difference: &Difference) {
+fn report(setting: &Setting, manner: Manner, difference: &Difference) {
     println!("again: cargo xtask torture --seed {} --threads {}", setting.seed, setting.threads);
     let recording = std::env::temp_dir().join(format!("mmaptrace-torture-{}.rec", setting.seed));
     match fs::write(&recording, &difference.recording) {
@@ -71,7 +69,7 @@ fn report(setting: &Setting, options: &[&str], difference: &Difference) {
         Err(error) => println!("{}: {error}", recording.display()),
     }
     if setting.threads > 1 {
-        let differs = |setting: &Setting| run(&program(), setting, options).is_err();
+        let differs = |setting: &Setting| run(&program(), setting, manner).is_err();
         let again = (0..AGAIN).filter(|_| differs(setting)).count();
         println!(
             "the same calls differ in {again} of {AGAIN} more runs. What threads do at a time \
@@ -82,13 +80,13 @@ fn report(setting: &Setting, options: &[&str], difference: &Difference) {
     let calls = calls(setting, difference);
     let scratch = Scratch::new();
     let file = scratch.join("calls");
-    if !differs(&calls, &file, options) {
+    if !differs(&calls, &file, manner) {
         println!("these {} calls in one phase do not differ: it takes the phases", calls.len());
         return;
     }
     let start = Instant::now();
     let shortest =
-        shrink(calls, |calls| start.elapsed() < PATIENCE && differs(calls, &file, options));
+        shrink(calls, |calls| start.elapsed() < PATIENCE && differs(calls, &file, manner));
     let text = text(&shortest);
     let path = regressions().join(format!("seed-{}.calls", setting.seed));
     let head = format!("# Found by seed {}: {}\n", setting.seed, first_line(difference));
@@ -117,7 +115,7 @@ fn text(calls: &[Op]) -> String {
 }
 
 /// Whether these calls, made by one thread in one phase, end in a difference.
-fn differs(calls: &[Op], file: &Path, options: &[&str]) -> bool {
+fn differs(calls: &[Op], file: &Path, manner: Manner) -> bool {
     if fs::write(file, text(calls)).is_err() {
         return false;
     }
@@ -130,7 +128,7 @@ fn differs(calls: &[Op], file: &Path, options: &[&str]) -> bool {
         ..Setting::default()
     };
     // A list that kills the program is no shorter form of one that does not.
-    catch_unwind(AssertUnwindSafe(|| run(&program(), &setting, options).is_err())).unwrap_or(false)
+    catch_unwind(AssertUnwindSafe(|| run(&program(), &setting, manner).is_err())).unwrap_or(false)
 }
 
 /// The torture program, which is built beside this one.

@@ -13,7 +13,7 @@ mod shrink;
 
 pub use generate::{ARENA, Generator, Random, SEGMENTS, SLOTS, VDSO, share};
 pub use op::{Abi, BLOCK, OTHERS, Op, TEXTS, Word, parse};
-pub use run::{Counts, Difference, run};
+pub use run::{Counts, Difference, Manner, run};
 pub use setting::{Setting, Start};
 pub use shrink::shrink;
 

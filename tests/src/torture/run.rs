@@ -3,7 +3,39 @@
 use std::{fmt, path::Path, process::Command};
 
 use super::Setting;
-use crate::{PATIENCE, Scratch, Tracer, Victim, difference, dump_as};
+use crate::{PATIENCE, Scratch, Tracer, Victim, difference, dump_as, tracer::TIER};
+
+/// How the program is traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// With all hooks.
+    Whole,
+    /// Without those on calls: another way through the kernel's side.
+    LowOverhead,
+    /// In the degraded tier, whose dumps may say that they are not known to be exact, but nothing
+    /// else that is not so.
+    Degraded,
+}
+
+impl Manner {
+    /// What a seed asks for: `Whole` and `LowOverhead` in turn; `Degraded` where `MMAPTRACE_TIER` asks for
+    /// it.
+    pub fn of(seed: u64) -> Self {
+        match seed {
+            _ if std::env::var_os(TIER).is_some_and(|tier| tier == "degraded") => Self::Degraded,
+            seed if seed.is_multiple_of(2) => Self::Whole,
+            _ => Self::LowOverhead,
+        }
+    }
+
+    fn record(self, pid: u32) -> Tracer {
+        match self {
+            Self::Whole => Tracer::record(&[pid], QUIET),
+            Self::LowOverhead => Tracer::record(&[pid], &[QUIET, &["--low-overhead"]].concat()),
+            Self::Degraded => Tracer::record_degraded(&[pid], QUIET),
+        }
+    }
+}
 
 /// Options of a tracer that tells of its doubts and of little else.
 const QUIET: &[&str] =
@@ -61,21 +93,23 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Runs `program`, the torture program, under a tracer with these options beside its own, and
-/// compares the model of each living process with /proc after each phase.
+/// Runs `program`, the torture program, under a tracer, and compares the model of each living process
+/// with /proc after each phase.
 ///
 /// # Errors
-/// A difference that no doubt told of; or a model that was in doubt, although nothing was lost.
+/// A difference that no doubt told of; or, but for the degraded tier, a model that was in doubt,
+/// although nothing was lost.
 ///
 /// # Panics
 /// If the tracer dies.
-pub fn run(program: &Path, setting: &Setting, options: &[&str]) -> Result<Counts, Difference> {
+pub fn run(program: &Path, setting: &Setting, manner: Manner) -> Result<Counts, Difference> {
     let scratch = Scratch::new();
     let mut command = Command::new(program);
     command.args(setting.to_string().split(' ')).current_dir(scratch.path());
     let mut victim = Victim::launch(&mut command);
     victim.expect_ready();
-    let tracer = Tracer::record(&[victim.pid()], &[QUIET, options].concat());
+    let tracer = manner.record(victim.pid());
+    let doubts = |stream: Vec<u8>| if manner == Manner::Degraded { None } else { doubts(&stream) };
     let mut counts = Counts::default();
     let mut found = None;
     let (mut image, mut phase) = (0, 0);
@@ -83,7 +117,7 @@ pub fn run(program: &Path, setting: &Setting, options: &[&str]) -> Result<Counts
         let Some(still) = phase_of(&mut victim) else { break };
         counts.calls += setting.threads * setting.calls;
         counts.comparisons += still.len() as u64;
-        found = still.into_iter().find_map(differs).or_else(|| doubts(&tracer.stream()));
+        found = still.into_iter().find_map(differs).or_else(|| doubts(tracer.stream()));
         if found.is_none() {
             phase += 1;
             (image, phase) = (image + phase / setting.phases, phase % setting.phases);
@@ -94,7 +128,8 @@ pub fn run(program: &Path, setting: &Setting, options: &[&str]) -> Result<Counts
     }
     let (trace, recording) = tracer.finish_recording();
     (counts.lost, counts.healed) = (trace.total("lost"), trace.total("healed"));
-    if found.is_none() && counts.lost == 0 && counts.healed > 0 {
+    let has_reason = counts.lost > 0 || manner == Manner::Degraded;
+    if found.is_none() && !has_reason && counts.healed > 0 {
         found = Some(format!("in doubt at the end, though nothing was lost: {}", trace.doubts()));
     }
     found.map_or(Ok(counts), |what| Err(Difference { image, phase, what, recording }))

@@ -124,16 +124,17 @@ const DEGRADED: [&str; 3] = ["absent", "degraded", "victims"];
 
 /// The tests that a machine runs, or its torture.
 pub(crate) fn script(programs: &Programs, tier: Tier, selection: &Selection) -> String {
-    let mut script = String::new();
     if let Some(minutes) = selection.torture {
-        if tier == Tier::Exact {
-            script = format!(
-                "echo '{BINARY}torture'\nprintf 'test calls_at_random ... '\n\
-                 if hunt {SEED} {minutes} 0; then echo ok; else echo FAILED; fi\n"
-            );
-        }
-        return script;
+        let environment = match tier {
+            Tier::Exact => "",
+            Tier::Degraded => "MMAPTRACE_TIER=degraded",
+        };
+        return format!(
+            "echo '{BINARY}torture'\nprintf 'test calls_at_random ... '\n\
+             if {environment} hunt {SEED} {minutes} 0; then echo ok; else echo FAILED; fi\n"
+        );
     }
+    let mut script = String::new();
     let mut run = |label: &str, command: &str| {
         script.extend(["echo '", BINARY, label, "'\n", command, "\n"]);
     };

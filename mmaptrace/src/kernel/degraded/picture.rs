@@ -1,8 +1,9 @@
 //! `/proc/PID/maps` of a process, as it is now.
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use mmaptrace_model::Region;
+use procfs::{FromRead as _, process::Stat};
 
 use super::super::SeedError;
 use crate::proc_maps::ProcMaps;
@@ -15,11 +16,19 @@ pub struct Picture {
     pub maps: ProcMaps,
     /// Pages of all regions.
     pub pages: u64,
+    /// `mm->start_stack`, an address; [`NOWHERE`] if that is not known.
+    pub start_stack: u64,
+    /// `mm->start_brk`, likewise.
+    pub start_brk: u64,
 }
+
+/// The address of what there is none of, or nobody knows where: no region has it.
+const NOWHERE: u64 = u64::MAX;
 
 impl PartialEq for Picture {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        let image = |it: &Self| (it.start_stack, it.start_brk);
+        self.text == other.text && image(self) == image(other)
     }
 }
 
@@ -29,7 +38,7 @@ impl Picture {
         // The main thread may have ended while others run: any of them will do.
         for task in tasks.flatten() {
             match fs::read(task.path().join("maps")) {
-                Ok(maps) if !maps.is_empty() => return Self::of(maps),
+                Ok(maps) if !maps.is_empty() => return Ok(Self::of(maps)?.placed(&task.path())),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     return Err(SeedError::Denied(error));
@@ -41,6 +50,18 @@ impl Picture {
             }
         }
         Err(SeedError::NoSpace)
+    }
+
+    /// The same, with what `stat` of the task says, where it does.
+    fn placed(mut self, task: &Path) -> Self {
+        let stat = fs::read(task.join("stat")).ok();
+        if let Some(stat) = stat.and_then(|text| Stat::from_read(&text[..]).ok()) {
+            // 0 stands for what this process may not know.
+            let known = |address: &u64| *address != 0;
+            self.start_stack = Some(stat.startstack).filter(known).unwrap_or(NOWHERE);
+            self.start_brk = stat.start_brk.filter(known).unwrap_or(NOWHERE);
+        }
+        self
     }
 
     /// What a text of that file says.
@@ -62,7 +83,7 @@ impl Picture {
         }
         maps.regions = ordered;
         let pages = maps.regions.iter().map(|(region, _)| region.pages()).sum();
-        Ok(Self { text, maps, pages })
+        Ok(Self { text, maps, pages, start_stack: NOWHERE, start_brk: NOWHERE })
     }
 }
 

@@ -74,6 +74,7 @@ impl Queue {
         commit.header.kind = kind::COMMIT;
         commit.map_count = all.len() as u32;
         commit.total_vm = picture.pages;
+        (commit.start_stack, commit.start_brk) = (picture.start_stack, picture.start_brk);
         if picture.maps.vsyscall {
             commit.header.flags |= flag::VSYSCALL;
         }
