@@ -83,8 +83,8 @@ impl Space {
 }
 
 impl<'a> RegionName<'a> {
-    /// The name a region has by itself: without what hangs on the layout of its space, `[heap]` and
-    /// `[stack]`.
+    /// The name a region has by itself: without what hangs on the layout of its space, unless a reading of
+    /// maps has named it `[heap]` or `[stack]`, as no mapping of the kernel's own is named.
     pub fn of(region: &Region, names: &'a Names) -> Self {
         let look_up = |key, kind: fn(&'a [u8]) -> Self| {
             names.get(key).map_or(Self::Unknown, |text| kind(text))
@@ -92,7 +92,11 @@ impl<'a> RegionName<'a> {
         match region.backing {
             Backing::File { path, .. } => look_up(path, Self::Path),
             Backing::NamedShared { name, .. } => look_up(name, Self::AnonShmem),
-            Backing::Special { name } => look_up(name, Self::Special),
+            Backing::Special { name } => look_up(name, |text| match text {
+                b"[heap]" => Self::Heap,
+                b"[stack]" => Self::Stack,
+                text => Self::Special(text),
+            }),
             Backing::Named { name } => look_up(name, Self::Anon),
             Backing::Anonymous => Self::None,
         }

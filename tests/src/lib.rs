@@ -32,5 +32,5 @@ pub use replay::address;
 pub use scratch::Scratch;
 pub use skip::{has, is_root, skip};
 pub use trace::Trace;
-pub use tracer::{Tracer, assert_exact, assert_exact_thread, dump, dump_as, mmaptrace};
+pub use tracer::{Tracer, assert_exact, assert_exact_thread, dump, dump_as, mmaptrace, now};
 pub use victim::{Outcome, Victim};

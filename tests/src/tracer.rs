@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::compare::{difference, maps};
 use crate::process::{Finished, Process, run, until};
@@ -269,4 +270,13 @@ pub fn assert_exact_thread(pid: u32, tid: u32) {
     if let Some(difference) = difference(&maps, &dump) {
         panic!("the dump of {pid} is not /proc/{tid}/maps:\n{difference}");
     }
+}
+
+/// This moment, as options of the tool take it.
+///
+/// # Panics
+/// If the clock stands before 1970.
+pub fn now() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after the epoch");
+    format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
 }

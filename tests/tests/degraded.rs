@@ -6,7 +6,7 @@ use std::process::Command;
 
 use mmaptrace_tests::{
     Outcome, Scratch, Tracer, Victim, address, difference, dump_as, maps, mmaptrace, needs_root,
-    often, run, skip, until, victim, victim_path,
+    now, often, run, skip, until, victim, victim_path,
 };
 use serde_json::Value;
 
@@ -200,6 +200,27 @@ fn it_says_what_it_is() {
     assert_eq!(checked.code(), Some(0), "{}", checked.text());
     let last = checked.text().lines().last().map(str::to_owned).unwrap_or_default();
     assert!(last.starts_with("tier     degraded: "), "{last}");
+}
+
+/// What was read in /proc is the image that runs, and its map what /proc has now.
+#[test]
+fn what_it_remembers_is_compared_with_now() {
+    needs_root!("what_it_remembers_is_compared_with_now");
+    let mut victim = victim!("brk_up");
+    let tracer = Tracer::attach_degraded(&[victim.pid()], &[]);
+    let pid = victim.pid().to_string();
+    let diff = |from: &str| {
+        let diff = run(&mut mmaptrace(&["diff", "--from", from, "--to", "now", "-p", &pid]));
+        assert_eq!(diff.code(), Some(0), "{}", diff.stderr);
+        diff.text()
+    };
+    let before = now();
+    victim.work();
+    let grown = diff(&before);
+    assert!(grown.contains("[heap]") && !grown.contains("replaced"), "{grown}");
+    let same = diff(&now());
+    assert!(same.contains("no difference"), "{same}");
+    tracer.finish();
 }
 
 /// A command and its children: new tasks, new images, ends and how they came.

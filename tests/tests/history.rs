@@ -1,24 +1,14 @@
 //! The past, asked for later: of a recording, or of a tracer that still runs.
 
-use std::{
-    path::Path,
-    process::Command,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{path::Path, process::Command};
 
 use mmaptrace_tests::{
     Finished, Outcome, Process, Scratch, Tracer, Victim, children, difference, dump_as, maps,
-    mmaptrace, needs_root, run, until, victim, victim_path,
+    mmaptrace, needs_root, now, run, until, victim, victim_path,
 };
 
 /// How often `wander` stands still.
 const HALTS: usize = 100;
-
-/// Now, as `--at` takes it.
-fn now() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after the epoch");
-    format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
-}
 
 /// What a process's map was at a moment, by a recording.
 fn recorded(recording: &Path, pid: u32, at: &str) -> Finished {

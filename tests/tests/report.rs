@@ -2,7 +2,9 @@
 //! program wrote down of them; and what nothing answers is said.
 
 use mmaptrace_tests::deeds::{Deed, Recorded, ask, deeds, interrupt, lines, of_type, socket};
-use mmaptrace_tests::{Outcome, Scratch, Tracer, mmaptrace, needs_root, run, skip, until, victim};
+use mmaptrace_tests::{
+    Outcome, Scratch, Tracer, mmaptrace, needs_root, now, run, skip, until, victim,
+};
 
 const PAGE: u64 = 4096;
 
@@ -191,12 +193,6 @@ fn recordings_of_programs_that_ended_are_compared() {
         "{}",
         several.stderr
     );
-}
-
-/// This moment, as a recording tells it.
-fn now() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after it");
-    format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
 }
 
 #[test]

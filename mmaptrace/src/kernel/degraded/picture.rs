@@ -16,7 +16,7 @@ pub struct Picture {
     pub maps: ProcMaps,
     /// Pages of all regions.
     pub pages: u64,
-    /// `mm->start_stack`, an address; [`NOWHERE`] if that is not known.
+    /// `mm->start_stack`, an address; `u64::MAX`, where no region is, if that is not known.
     pub start_stack: u64,
     /// `mm->start_brk`, likewise.
     pub start_brk: u64,
