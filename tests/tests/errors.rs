@@ -160,6 +160,11 @@ fn a_closed_pipe() {
     victim.outcome();
 }
 
+fn is_stopped(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+    status.contains("State:\tT")
+}
+
 /// A reader that does not read for a while: the program waits for it, and nothing is lost.
 #[test]
 fn a_program_waits_for_the_reader() {
@@ -173,11 +178,7 @@ fn a_program_waits_for_the_reader() {
     let mut tracer = Tracer::attach_plainly(pid, &["--on-full", "wait"]);
     let mut reader = tracer.process().child().stdout.take().expect("a pipe");
     victim.go();
-    let stopped = || {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
-        status.contains("State:\tT").then_some(())
-    };
-    until("a program that waits", stopped);
+    until("a program that waits", || is_stopped(pid).then_some(()));
     let lines = std::thread::spawn(move || {
         let mut lines = Vec::new();
         reader.read_to_end(&mut lines).map(|_| lines)
@@ -190,6 +191,23 @@ fn a_program_waits_for_the_reader() {
     let lines = lines.join().expect("a reader").expect("lines");
     let calls = lines.split(|&byte| byte == b'\n').filter(|line| line.ends_with(b" = 0"));
     assert!(calls.count() >= 32_000);
+}
+
+/// The same; then the tracer is killed, and the program goes on without it.
+#[test]
+fn a_program_that_waits_outlives_the_tracer() {
+    const NAME: &str = "a_program_that_waits_outlives_the_tracer";
+    needs_root!("a_program_that_waits_outlives_the_tracer");
+    if is_emulated() {
+        return skip(NAME, "emulated, a storm does not fill what may wait to be written");
+    }
+    let mut victim = victim!("storm_same_addresses");
+    let mut tracer = Tracer::attach_plainly(victim.pid(), &["--on-full", "wait"]);
+    victim.go();
+    until("a program that waits", || is_stopped(victim.pid()).then_some(()));
+    tracer.process().signal(libc::SIGKILL);
+    tracer.process().wait();
+    victim.outcome();
 }
 
 /// With a `/run` of its own it sees no tracer, whatever else runs here.

@@ -2,6 +2,7 @@
 //! the model is made whole again and says so; the traced program does not notice.
 
 use std::io::Read as _;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use mmaptrace_tests::{
@@ -161,6 +162,48 @@ fn the_tracer_is_killed_at_any_point() {
     let tracer = Tracer::attach(victim.pid(), &[]);
     assert_exact(victim.pid());
     tracer.finish().assert_clean();
+}
+
+/// Either it has not begun and never does, or it comes to its end.
+#[test]
+fn the_tracer_of_a_command_is_killed_at_any_point() {
+    const NAME: &str = "the_tracer_of_a_command_is_killed_at_any_point";
+    needs_root!("the_tracer_of_a_command_is_killed_at_any_point");
+    if !std::path::Path::new("/bin/sh").exists() {
+        return skip(NAME, "there is no sh");
+    }
+    let spawn = || {
+        // It ends when nobody can write to its standard input any more: the test.
+        let script = "echo begun; read -r _; /bin/sh -c 'echo ended'";
+        let mut command = mmaptrace(&["-f", "-o", "/dev/null", "--", "/bin/sh", "-c", script]);
+        Process::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()))
+    };
+    let kill = |mut tracer: Process| {
+        tracer.signal(libc::SIGKILL);
+        tracer.wait();
+        drop(tracer.child().stdin.take());
+        let mut said = String::new();
+        let out = tracer.child().stdout.as_mut().expect("a pipe");
+        // To its end: until all are gone that the tracer had started.
+        out.read_to_string(&mut said).expect("text");
+        said
+    };
+    let begun = |tracer: &mut Process| {
+        let out = tracer.child().stdout.as_mut().expect("a pipe");
+        out.read_exact(&mut [0; "begun\n".len()]).expect("what it says");
+    };
+    let start = Instant::now();
+    let mut tracer = spawn();
+    begun(&mut tracer);
+    let whole = start.elapsed();
+    assert_eq!(kill(tracer), "ended\n");
+    let rounds = if is_emulated() { 3 } else { 16 };
+    for round in 0..rounds {
+        let tracer = spawn();
+        std::thread::sleep(whole * round / (rounds * 3 / 4));
+        let said = kill(tracer);
+        assert!(matches!(&said[..], "" | "begun\nended\n"), "{said}");
+    }
 }
 
 #[test]

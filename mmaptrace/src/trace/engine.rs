@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use mmaptrace_recording::{End, Item};
 
 use super::{
+    guard::Guard,
     intake::{Intake, WRITE},
     losses::Losses,
     pressure::Pressure,
@@ -389,8 +390,8 @@ impl Engine {
     }
 
     /// Processes are to wait while this is behind.
-    pub(super) fn press_back(&mut self) {
-        self.pressure = Some(Pressure::default());
+    pub(super) fn press_back(&mut self, guard: Guard) {
+        self.pressure = Some(Pressure::new(guard));
     }
 
     /// Comparisons with /proc are wanted, and their differences are to be counted.

@@ -7,6 +7,7 @@
 mod answer;
 mod engine;
 mod follow;
+mod guard;
 mod intake;
 mod losses;
 mod pressure;
@@ -34,6 +35,7 @@ use crate::{
     view::{self, Stream},
 };
 use engine::Engine;
+use guard::Guard;
 use intake::Intake;
 use recorder::Recorder;
 
@@ -49,7 +51,9 @@ const SLEEP: Duration = Duration::from_millis(250);
 /// # Errors
 /// It cannot trace, or cannot write.
 pub fn run(config: Trace) -> Result<Exit> {
-    // Before there is a second thread.
+    // Before there is a second thread; and the guard first, which must not hold what tells the command that
+    // the tracer has gone.
+    let guard = config.wait.then(Guard::start).transpose().context("cannot start a process")?;
     let launch = match &config.target.launch[..] {
         [] => None,
         command => Some(Launch::new(command)?),
@@ -58,10 +62,10 @@ pub fn run(config: Trace) -> Result<Exit> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(trace(config, launch))
+        .block_on(trace(config, guard, launch))
 }
 
-async fn trace(mut config: Trace, launch: Option<Launch>) -> Result<Exit> {
+async fn trace(mut config: Trace, guard: Option<Guard>, launch: Option<Launch>) -> Result<Exit> {
     // From here on no signal ends the process without the last line.
     let signals = Signals::new().context("cannot handle signals")?;
     if !kernel::in_initial_pid_namespace() {
@@ -88,6 +92,9 @@ async fn trace(mut config: Trace, launch: Option<Launch>) -> Result<Exit> {
     machine::give_back_memory();
     // Only now: a file that is there already is lost by it.
     let mut engine = engine(&config, source)?;
+    if let Some(guard) = guard {
+        engine.press_back(guard);
+    }
     if let Some(why) = why.filter(|_| !config.quiet) {
         note(format_args!("{why}"));
     }
@@ -155,9 +162,6 @@ fn engine(config: &Trace, source: Box<dyn Source>) -> Result<Engine> {
     let mut engine = Engine::new(source, intake, output, Clock::of(&start));
     if config.verify.is_some() {
         engine.count_differences();
-    }
-    if config.wait {
-        engine.press_back();
     }
     engine.losses.children_since = config.target.follow.then(machine::ticks);
     Ok(engine)

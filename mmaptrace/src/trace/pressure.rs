@@ -10,13 +10,20 @@ use std::{
 
 use procfs::process::Process;
 
-/// The processes that wait. They go on when this is dropped.
-#[derive(Debug, Default)]
+use super::guard::Guard;
+
+/// The processes that wait. They go on when this is dropped, and when this process is killed.
+#[derive(Debug)]
 pub(super) struct Pressure {
     stopped: BTreeMap<u32, OwnedFd>,
+    guard: Guard,
 }
 
 impl Pressure {
+    pub(super) fn new(guard: Guard) -> Self {
+        Self { stopped: BTreeMap::new(), guard }
+    }
+
     /// Lets these processes wait, but for those that someone else has stopped already. One that
     /// cannot be stopped has ended, or goes on and may lose records, which are counted.
     pub(super) fn stop(&mut self, pids: &BTreeSet<u32>) {
@@ -24,6 +31,7 @@ impl Pressure {
             if !self.stopped.contains_key(&pid)
                 && runs(pid)
                 && let Ok(process) = open(pid)
+                && self.guard.stopping(pid).is_ok()
                 && signal(&process, libc::SIGSTOP).is_ok()
             {
                 self.stopped.insert(pid, process);
@@ -33,10 +41,14 @@ impl Pressure {
 
     /// Lets all go on.
     pub(super) fn go_on(&mut self) {
+        if self.stopped.is_empty() {
+            return;
+        }
         for process in std::mem::take(&mut self.stopped).values() {
             // It may have been killed.
             let _ = signal(process, libc::SIGCONT);
         }
+        self.guard.gone_on();
     }
 }
 
@@ -53,7 +65,7 @@ fn runs(pid: u32) -> bool {
 }
 
 /// `pidfd_open(2)`: the process itself, whoever gets its PID later.
-fn open(pid: u32) -> io::Result<OwnedFd> {
+pub(super) fn open(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: it takes two numbers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     if fd < 0 {
@@ -64,7 +76,7 @@ fn open(pid: u32) -> io::Result<OwnedFd> {
 }
 
 /// `pidfd_send_signal(2)`
-fn signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
+pub(super) fn signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
     let info = ptr::null::<libc::siginfo_t>();
     // SAFETY: the descriptor is open; no information goes with the signal.
     let status =
@@ -76,7 +88,7 @@ fn signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
 mod tests {
     use std::{collections::BTreeSet, process::Command};
 
-    use super::Pressure;
+    use super::{Guard, Pressure};
 
     /// The state of a process, once it is this one.
     fn becomes(pid: u32, state: char) {
@@ -93,7 +105,7 @@ mod tests {
         // SAFETY: a child of this process.
         unsafe { libc::kill(held.id().cast_signed(), libc::SIGSTOP) };
         becomes(held.id(), 'T');
-        let mut pressure = Pressure::default();
+        let mut pressure = Pressure::new(Guard::start().expect("a process"));
         pressure.stop(&BTreeSet::from([free.id(), held.id()]));
         becomes(free.id(), 'T');
         drop(pressure);
