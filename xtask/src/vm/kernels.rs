@@ -81,7 +81,6 @@ pub(crate) const KERNELS: &[Kernel] = &[
 
 /// Tests that skip on each kernel, for there is no root file system with the programs they run.
 pub(crate) const ROOTLESS: &[Skip] = &[
-    ("a_call_that_a_debugger_injects", "no gdb"),
     ("a_hundred_thousand_events_are_shown", "no chromium"),
     ("a_page_does_what_is_asked_of_it", "no chromium"),
     ("a_page_ends_with_what_maps_says", "no chromium"),
