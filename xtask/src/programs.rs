@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     fs,
+    io::{self, BufRead, BufReader},
     path::Path,
     process::{Command, Stdio},
 };
@@ -15,9 +16,10 @@ use crate::{document, package, run, workspace::root};
 /// shell runs.
 type Program = (&'static str, &'static str, &'static str, &'static str);
 
-const THREADS: &str = "python3 -c \"import threading
+const THREADS: &str = "python3 -c \"import threading, time
+end = time.monotonic() + 3
 def work():
-  for i in range(2000): b = [bytearray(n * 997 % 400000) for n in range(9)]
+  while time.monotonic() < end: b = [bytearray(n * 49999 % 400000) for n in range(9)]
 ts = [threading.Thread(target=work) for _ in range(8)]
 [t.start() for t in ts]; [t.join() for t in ts]\"";
 
@@ -29,8 +31,9 @@ const PROGRAMS: &[Program] = &[
     ("a JVM with G1", "javac", "default-jdk-headless", "java -XX:+UseG1GC -Xmx128m Churn.java"),
     ("a JVM with ZGC", "javac", "default-jdk-headless", "java -XX:+UseZGC -Xmx256m Churn.java"),
     ("node", "node", "nodejs",
-        "node -e 'for (let i = 0; i < 3000; i++) { globalThis.x = Buffer.alloc(1 << (i % 22)) }'"),
-    ("python with threads", "python3", "python3", THREADS),
+        "node -e 'for (let i = 0, end = Date.now() + 3000; Date.now() < end; i++) {
+           globalThis.x = Buffer.alloc(1 << (i % 22)) }'"),
+    ("python with threads", "python3", "python3", "export MALLOC_MMAP_THRESHOLD_=65536;\n"),
     ("PostgreSQL under pgbench", "pgbench", "postgresql",
         "PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin | tail -1); chmod 777 .
          as() { su -s /bin/sh postgres -c \"PATH=$PATH; $1\"; }
@@ -40,14 +43,17 @@ const PROGRAMS: &[Program] = &[
     ("Chromium, headless, opening a page", "chromium", "chromium",
         "chromium --headless --no-sandbox --disable-gpu --user-data-dir=profile \
          --dump-dom 'data:text/html,<h1>page</h1>'"),
-    ("gdb, debugging a program", "gdb", "gdb", "gdb -nx -batch -ex 'break main' -ex run /bin/ls"),
+    ("gdb, debugging a program", "gdb", "gdb", "gdb -nx -batch -ex 'set breakpoint pending on' -ex 'break malloc' -ex run -ex 'ignore 1 20' \
+         -ex continue -ex 'call ((void*(*)(unsigned long))malloc)(1000000)' -ex delete -ex 'stepi 2000' \
+         -ex continue /bin/ls"),
     ("a program under qemu-user", "qemu-x86_64", "qemu-user",
         "export MALLOC_MMAP_THRESHOLD_=65536; qemu-x86_64 /usr/bin/python3 -c \"import time
 end = time.monotonic() + 5
 while time.monotonic() < end: b = [bytearray(n * 997 % 400000) for n in range(99)]\""),
     ("dlopen and dlclose in a loop", "python3", "python3",
-        "python3 -c \"import ctypes, _ctypes
-for i in range(2000): _ctypes.dlclose(ctypes.CDLL('libm.so.6' if i % 2 else 'libz.so.1')._handle)\""),
+        "python3 -c \"import ctypes, _ctypes, time
+end = time.monotonic() + 3; i = 0
+while time.monotonic() < end: i += 1; _ctypes.dlclose(ctypes.CDLL('libresolv.so.2' if i % 2 else 'libBrokenLocale.so.1')._handle)\""),
     ("jemalloc", "python3", "libjemalloc2",
         "export LD_PRELOAD=/usr/lib/x86_64-linux-gnu/libjemalloc.so.2 PYTHONMALLOC=malloc; test -e $LD_PRELOAD &&\n"),
     ("glibc's arenas", "python3", "python3", "export PYTHONMALLOC=malloc;\n"),
@@ -65,16 +71,16 @@ const CHURN: &str = "public class Churn { public static void main(String[] a) th
 /// When the tool cannot be built, or the document not be written.
 pub(crate) fn programs() -> Result<()> {
     let tool = run::build(true)?;
-    let mut table =
-        "| program | events | lost | healed | comparisons | differences |\n|---|---|---|---|---|---|\n"
-            .to_owned();
+    let mut table = "| program | calls | events | lost | healed | comparisons | differences |\n\
+         |---|---|---|---|---|---|---|\n"
+        .to_owned();
     for &(name, needed, package, script) in PROGRAMS {
         let row = if package::have(needed, package) {
             let script =
                 if script.ends_with('\n') { script.to_owned() + THREADS } else { script.into() };
             trace(&tool, &script)?
         } else {
-            format!("there is no {needed} (package {package}) | | | |")
+            format!("there is no {needed} (package {package}) | | | | |")
         };
         println!("{name}: {row}");
         // Writing to a string cannot fail.
@@ -88,13 +94,18 @@ fn trace(tool: &Path, script: &str) -> Result<String> {
     let place = std::env::temp_dir().join(format!("mmaptrace-programs-{}", std::process::id()));
     fs::create_dir_all(&place)?;
     fs::write(place.join("Churn.java"), CHURN)?;
+    let said = place.join("said");
     let mut command = Command::new(tool);
-    command.args(["--verify=0.05", "--buffer", "256M", "-o", "/dev/null"]);
-    command.args(["--", "sh", "-c", script]);
-    let output = command.current_dir(&place).stdin(Stdio::null()).output();
+    command.args(["--verify=0.05", "--buffer", "256M", "--format", "json", "-o", "/dev/stdout"]);
+    command.args(["--", "sh", "-c", &format!("{{ {script}\n}} > /dev/null")]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&said)?);
+    let mut tracer = command.current_dir(&place).spawn().context("cannot run the tool")?;
+    let stream = BufReader::new(tracer.stdout.take().context("its output is a pipe")?);
+    let calls = calls(stream);
+    let status = tracer.wait()?;
+    let said = String::from_utf8_lossy(&fs::read(&said)?).into_owned();
     let _ = fs::remove_dir_all(&place);
-    let output = output.context("cannot run the tool")?;
-    let said = String::from_utf8_lossy(&output.stderr);
+    let calls = calls.context("cannot read the events")?;
     let said: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("mmaptrace: ")).collect();
     let before = |what: &str| {
         let line = said.iter().rev().find(|line| line.contains(what))?;
@@ -103,12 +114,16 @@ fn trace(tool: &Path, script: &str) -> Result<String> {
     };
     let show = |what: &str| before(what).map_or("?".to_owned(), |number| number.to_string());
     let differences = said.iter().filter(|line| line.contains(" differs at commit ")).count();
-    let mut row = ["events", "lost", "healed", "comparisons"]
-        .map(|what| show(&format!(" {what}")))
-        .join(" | ");
-    let _ = write!(row, " | {differences}");
-    if !output.status.success() {
-        let _ = write!(row, " ({})", output.status);
+    let figures = ["events", "lost", "healed", "comparisons"].map(|what| show(&format!(" {what}")));
+    let mut row = format!("{calls} | {} | {differences}", figures.join(" | "));
+    if !status.success() {
+        let _ = write!(row, " ({status})");
     }
     Ok(row)
+}
+
+/// How many calls a stream of events tells of.
+fn calls(stream: impl BufRead) -> io::Result<u64> {
+    let is_call = |line: Vec<u8>| line.starts_with(br#"{"type":"call","#);
+    stream.split(b'\n').map(|line| Ok(u64::from(is_call(line?)))).sum()
 }
