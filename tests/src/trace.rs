@@ -80,6 +80,26 @@ impl Trace {
         self.of_type("call").filter(move |call| call["call"]["name"] == name)
     }
 
+    /// Holds that something was lost; that each loss is counted, at its place in the order of commits;
+    /// and that the model was healed after it and says so.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn assert_lost_and_healed(&self) {
+        let end = self.end();
+        assert!(self.total("lost") > 0 && self.total("healed") > 0, "{end}");
+        assert_eq!(end["exact"], true, "{end}");
+        let mut told = 0;
+        for doubt in self.of_type("doubt") {
+            let why = &doubt["why"];
+            assert!(matches!(why["kind"].as_str(), Some("lost" | "hole")), "{doubt}");
+            assert!(doubt["after"].is_u64(), "its place: {doubt}");
+            told += why["records"].as_u64().unwrap_or(0);
+        }
+        assert!(told > 0 && told <= self.total("lost"), "{told} told: {end}");
+        assert_eq!(self.of_type("healed").count() as u64, self.total("healed"), "{end}");
+    }
+
     /// The lines that tell of a process, of its descendants, and of what others did to them.
     pub(crate) fn family(&self, pid: u32) -> Vec<&Value> {
         let mut family = BTreeSet::from([u64::from(pid)]);

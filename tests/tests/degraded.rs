@@ -173,6 +173,17 @@ fn what_was_stopped_in_a_flood_is_dumped_as_it_is() {
     tracer.finish();
 }
 
+/// What finds no room in the ring is counted, and told; read again, the model is what maps is.
+#[test]
+fn what_a_flood_loses_is_told_and_read_again() {
+    needs_root!("what_a_flood_loses_is_told_and_read_again");
+    let mut victim = victim!("torrent");
+    let tracer = Tracer::attach_degraded(&[victim.pid()], &["--buffer", "4K"]);
+    victim.work();
+    assert_sure("torrent", victim.pid());
+    tracer.finish().assert_lost_and_healed();
+}
+
 /// Which tier it is, on start, in the stream, in each dump and at the end.
 #[test]
 fn it_says_what_it_is() {

@@ -19,23 +19,6 @@ fn assert_heals(pid: u32) {
     });
 }
 
-/// Holds that something was lost; that each loss is counted, at its place in the order of commits;
-/// and that the model was healed after it and says so.
-fn assert_lost_and_healed(trace: &Trace) {
-    let end = trace.end();
-    assert!(trace.total("lost") > 0 && trace.total("healed") > 0, "{end}");
-    assert_eq!(end["exact"], true, "{end}");
-    let mut told = 0;
-    for doubt in trace.of_type("doubt") {
-        let why = &doubt["why"];
-        assert!(matches!(why["kind"].as_str(), Some("lost" | "hole")), "{doubt}");
-        assert!(doubt["after"].is_u64(), "its place: {doubt}");
-        told += why["records"].as_u64().unwrap_or(0);
-    }
-    assert!(told > 0 && told <= trace.total("lost"), "{told} told: {end}");
-    assert_eq!(trace.of_type("healed").count() as u64, trace.total("healed"), "{end}");
-}
-
 /// 4 KiB, a page: the kernel makes none smaller.
 #[test]
 fn the_smallest_ring_is_flooded() {
@@ -44,7 +27,7 @@ fn the_smallest_ring_is_flooded() {
     let tracer = Tracer::attach(victim.pid(), &["--buffer", "4K"]);
     victim.work();
     assert_heals(victim.pid());
-    assert_lost_and_healed(&tracer.finish());
+    tracer.finish().assert_lost_and_healed();
 }
 
 /// A picture that has no room in the ring can never come: what is told meanwhile is said to be in
@@ -95,7 +78,7 @@ fn the_tracer_is_stopped_for_10_s() {
     // Whatever the tracer does, the program goes on.
     assert_eq!(victim.work(), Outcome::Done);
     assert_heals(victim.pid());
-    assert_lost_and_healed(&tracer.finish());
+    tracer.finish().assert_lost_and_healed();
 }
 
 /// `mmaptrace -p PID | sleep infinity`.
@@ -119,7 +102,7 @@ fn the_reader_of_standard_output_does_not_read() {
     tracer.process().signal(libc::SIGINT);
     let status = tracer.process().wait();
     let stream = reader.join().expect("a thread that reads").expect("a pipe");
-    assert_lost_and_healed(&Trace::parse(status, &stream, tracer.stderr()));
+    Trace::parse(status, &stream, tracer.stderr()).assert_lost_and_healed();
 }
 
 /// From its first instructions to the middle of a flood: nothing stays attached, and the program
