@@ -59,11 +59,12 @@ pub(crate) fn renames() -> Renames {
 #[inline(always)]
 pub(crate) fn count(more: Renames) {
     if let Some(renames) = RENAMES.get_ptr_mut(0) {
-        // SAFETY: as in `known`.
+        // SAFETY: as in `known`. `calls` last: by it a picture says which changes it has seen, and its
+        // names are looked for anew by the others.
         unsafe {
-            ring::add(&raw mut (*renames).calls, more.calls);
-            ring::add(&raw mut (*renames).moves, more.moves);
             ring::add(&raw mut (*renames).untold, more.untold);
+            ring::add(&raw mut (*renames).moves, more.moves);
+            ring::add(&raw mut (*renames).calls, more.calls);
         }
     }
 }
