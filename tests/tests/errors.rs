@@ -4,10 +4,11 @@
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::time::Duration;
 
 use mmaptrace_tests::{
-    Finished, Process, Scratch, Tracer, assert_exact, dump_as, is_emulated, is_loaded, mmaptrace,
-    needs_root, programs, run, skip, until, victim,
+    Finished, Outcome, Process, Scratch, Tracer, assert_exact, dump_as, is_emulated, is_loaded,
+    mmaptrace, needs_root, programs, run, skip, until, victim,
 };
 
 /// Holds that it failed with this code, saying one line that holds these words.
@@ -202,12 +203,30 @@ fn a_program_that_waits_outlives_the_tracer() {
         return skip(NAME, "emulated, a storm does not fill what may wait to be written");
     }
     let mut victim = victim!("storm_same_addresses");
-    let mut tracer = Tracer::attach_plainly(victim.pid(), &["--on-full", "wait"]);
+    let pid = victim.pid();
+    let mut tracer = Tracer::attach_plainly(pid, &["--on-full", "wait"]);
     victim.go();
-    until("a program that waits", || is_stopped(victim.pid()).then_some(()));
+    // Not for a moment only, while the tracer has a batch before it.
+    until("a program that waits for the reader", || {
+        (0..100)
+            .all(|_| {
+                std::thread::sleep(Duration::from_millis(2));
+                is_stopped(pid)
+            })
+            .then_some(())
+    });
     tracer.process().signal(libc::SIGKILL);
     tracer.process().wait();
-    victim.outcome();
+    assert_eq!(victim.outcome(), Outcome::Done);
+}
+
+/// What fails with a command that waits to be run ends all the same.
+#[test]
+fn a_tracer_that_fails_waits_for_no_command() {
+    needs_root!("a_tracer_that_fails_waits_for_no_command");
+    // A kernel thread, which has no address space.
+    let finished = run(&mut mmaptrace(&["--on-full", "wait", "-p", "2", "--", "true"]));
+    assert_fails(&finished, 125, &["2"]);
 }
 
 /// With a `/run` of its own it sees no tracer, whatever else runs here.

@@ -1,6 +1,7 @@
 //! What lets waiting processes go on where the tracer cannot: it was killed.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read as _, Write as _},
 };
@@ -8,20 +9,21 @@ use std::{
 use super::pressure;
 use crate::launch::pipe;
 
-/// Told in place of a PID: all go on.
-const ALL: u32 = 0;
+/// Told in place of a PID: none waits any more.
+const NONE: u32 = 0;
+/// Likewise: the tracer ends.
+const END: u32 = u32::MAX;
 
 /// A process of its own, which ends with the tracer, however that ends. Before, it lets those go on
 /// that the tracer had told it of.
 #[derive(Debug)]
 pub(super) struct Guard {
-    // Closed first: then it ends.
     tell: File,
-    _end: End,
+    pid: libc::pid_t,
 }
 
 impl Guard {
-    /// Forks it. To be called while this process has one thread, and no pipe to any child that it
+    /// Forks it. To be called while this process has one thread, and no pipe to any child, which it
     /// would keep open.
     ///
     /// # Errors
@@ -35,57 +37,56 @@ impl Guard {
                 drop(tell);
                 watch(File::from(hear))
             }
-            pid => Ok(Self { tell: File::from(tell), _end: End(pid) }),
+            pid => Ok(Self { tell: File::from(tell), pid }),
         }
     }
 
     /// A process is about to be stopped.
     ///
     /// # Errors
-    /// It was killed.
+    /// The guard was killed.
     pub(super) fn stopping(&mut self, pid: u32) -> io::Result<()> {
         self.tell.write_all(&pid.to_ne_bytes())
     }
 
     /// None waits any more.
     pub(super) fn gone_on(&mut self) {
-        // There is nothing to do for one that was killed.
-        let _ = self.stopping(ALL);
+        // A guard that was killed needs not know.
+        let _ = self.stopping(NONE);
     }
 }
 
-/// Waits for the end of a child.
-#[derive(Debug)]
-struct End(libc::pid_t);
-
-impl Drop for End {
+impl Drop for Guard {
     fn drop(&mut self) {
+        // That the pipe is closed tells nothing yet: a command that waits to be executed has it too.
+        let _ = self.stopping(END);
         // SAFETY: a child of this process; its status is not asked for.
-        unsafe { libc::waitpid(self.0, std::ptr::null_mut(), 0) };
+        unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), 0) };
     }
 }
 
 /// The guard's life.
 fn watch(mut hear: File) -> ! {
-    // SAFETY: it takes no pointers but the name, a constant. Who kills all of the tracer's name, or
-    // signals all of its terminal, does not mean this.
+    // SAFETY: the name is a constant, the set a local. Who signals all of the tracer's name, or of its
+    // terminal, does not mean this.
     unsafe {
+        let mut all = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
         libc::setsid();
         libc::prctl(libc::PR_SET_NAME, c"let-go-on".as_ptr());
-        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
-            libc::signal(signal, libc::SIG_IGN);
-        }
     }
-    let mut waiting = Vec::new();
+    let mut waiting = BTreeMap::new();
     let mut pid = [0; 4];
     while hear.read_exact(&mut pid).is_ok() {
         match u32::from_ne_bytes(pid) {
-            ALL => waiting.clear(),
+            NONE => waiting.clear(),
+            END => break,
             // It may have ended since.
-            pid => waiting.extend(pressure::open(pid)),
+            pid => waiting.extend(pressure::open(pid).map(|process| (pid, process))),
         }
     }
-    for process in &waiting {
+    for process in waiting.values() {
         let _ = pressure::signal(process, libc::SIGCONT);
     }
     // SAFETY: ends the child without running what belongs to the parent.

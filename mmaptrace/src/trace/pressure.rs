@@ -11,29 +11,34 @@ use std::{
 use procfs::process::Process;
 
 use super::guard::Guard;
+use crate::note;
 
 /// The processes that wait. They go on when this is dropped, and when this process is killed.
 #[derive(Debug)]
 pub(super) struct Pressure {
     stopped: BTreeMap<u32, OwnedFd>,
-    guard: Guard,
+    /// `None`: it was killed.
+    guard: Option<Guard>,
 }
 
 impl Pressure {
-    pub(super) fn new(guard: Guard) -> Self {
-        Self { stopped: BTreeMap::new(), guard }
+    pub(super) const fn new(guard: Guard) -> Self {
+        Self { stopped: BTreeMap::new(), guard: Some(guard) }
     }
 
     /// Lets these processes wait, but for those that someone else has stopped already. One that
     /// cannot be stopped has ended, or goes on and may lose records, which are counted.
     pub(super) fn stop(&mut self, pids: &BTreeSet<u32>) {
         for &pid in pids {
-            if !self.stopped.contains_key(&pid)
-                && runs(pid)
-                && let Ok(process) = open(pid)
-                && self.guard.stopping(pid).is_ok()
-                && signal(&process, libc::SIGSTOP).is_ok()
-            {
+            if self.stopped.contains_key(&pid) || !runs(pid) {
+                continue;
+            }
+            // 0 is no signal, and tells whether one may be sent.
+            let Ok(process) = open(pid).and_then(|it| signal(&it, 0).map(|()| it)) else {
+                continue;
+            };
+            self.tell(pid);
+            if signal(&process, libc::SIGSTOP).is_ok() {
                 self.stopped.insert(pid, process);
             }
         }
@@ -48,7 +53,21 @@ impl Pressure {
             // It may have been killed.
             let _ = signal(process, libc::SIGCONT);
         }
-        self.guard.gone_on();
+        if let Some(guard) = &mut self.guard {
+            guard.gone_on();
+        }
+    }
+
+    /// Tells the guard of one that is about to be stopped.
+    fn tell(&mut self, pid: u32) {
+        if let Some(guard) = &mut self.guard
+            && guard.stopping(pid).is_err()
+        {
+            note(format_args!(
+                "the process 'let-go-on' was killed: if this tracer is, what waits for it stays stopped"
+            ));
+            self.guard = None;
+        }
     }
 }
 
@@ -86,9 +105,12 @@ pub(super) fn signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, process::Command};
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        process::Command,
+    };
 
-    use super::{Guard, Pressure};
+    use super::Pressure;
 
     /// The state of a process, once it is this one.
     fn becomes(pid: u32, state: char) {
@@ -105,7 +127,7 @@ mod tests {
         // SAFETY: a child of this process.
         unsafe { libc::kill(held.id().cast_signed(), libc::SIGSTOP) };
         becomes(held.id(), 'T');
-        let mut pressure = Pressure::new(Guard::start().expect("a process"));
+        let mut pressure = Pressure { stopped: BTreeMap::new(), guard: None };
         pressure.stop(&BTreeSet::from([free.id(), held.id()]));
         becomes(free.id(), 'T');
         drop(pressure);

@@ -86,6 +86,7 @@ pub(crate) const ROOTLESS: &[Skip] = &[
     ("a_page_ends_with_what_maps_says", "no chromium"),
     ("a_page_is_walked_with_tab", "no chromium"),
     ("a_profile_is_one_to_pprof", "no go"),
+    ("a_program_that_waits_outlives_the_tracer", "emulated"),
     ("a_program_waits_for_the_reader", "emulated"),
     ("bash_and_its_children", "no bash"),
     ("mount_btrfs", "btrfs 2"),
