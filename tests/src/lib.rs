@@ -31,6 +31,6 @@ pub use programs::{is_loaded, programs};
 pub use replay::address;
 pub use scratch::Scratch;
 pub use skip::{has, is_root, skip};
-pub use trace::Trace;
+pub use trace::{Trace, left_out};
 pub use tracer::{Tracer, assert_exact, assert_exact_thread, dump, dump_as, mmaptrace, now};
 pub use victim::{Outcome, Victim};

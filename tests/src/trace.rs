@@ -37,8 +37,7 @@ impl Trace {
     /// Runs of the tracer's programs that it says the kernel has left out, of whatever process: so
     /// many calls may be missing.
     pub fn left_out(&self) -> u64 {
-        let said = self.stderr.split_once("the kernel left out ").map(|(_, rest)| rest);
-        said.and_then(|it| it.split(' ').next()?.parse().ok()).unwrap_or(0)
+        left_out(&self.stderr)
     }
 
     /// The last line, the totals.
@@ -173,4 +172,10 @@ fn type_of(line: &Value) -> Option<&str> {
 /// A number of an object.
 fn number(object: &Value, name: &str) -> u64 {
     object[name].as_u64().unwrap_or_else(|| panic!("no number `{name}`: {object}"))
+}
+
+/// [`Trace::left_out`] of what a tracer has written to standard error.
+pub fn left_out(stderr: &str) -> u64 {
+    let count = stderr.split_once("the kernel left out ").map(|(_, rest)| rest);
+    count.and_then(|it| it.split(' ').next()?.parse().ok()).unwrap_or(0)
 }

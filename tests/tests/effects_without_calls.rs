@@ -3,8 +3,8 @@
 //! is of the victim's case of its name.
 
 use mmaptrace_tests::{
-    Outcome, Scratch, Tracer, address, assert_exact, assert_exact_thread, cases, needs_root, skip,
-    victim,
+    Outcome, Scratch, Tracer, address, assert_exact, assert_exact_thread, cases, needs_root,
+    settled, skip, victim,
 };
 
 cases! { STACKS:
@@ -126,25 +126,30 @@ fn inject(pid: u32, nr: i64, args: [u64; 6]) -> u64 {
         let status = unsafe { libc::ptrace(request, pid as i32, 0, data) };
         assert_eq!(status, 0, "ptrace {request}: {}", std::io::Error::last_os_error());
     };
-    let stopped = || {
+    let stopped = |by: i32| {
         let mut status = 0;
         // SAFETY: the status is a local.
         let waited = unsafe { libc::waitpid(pid as i32, &raw mut status, libc::__WALL) };
-        assert!(waited == pid as i32 && libc::WIFSTOPPED(status), "{waited} {status:#x}");
+        let is_stopped = waited == pid as i32 && libc::WIFSTOPPED(status);
+        assert!(is_stopped && libc::WSTOPSIG(status) == by, "{waited} {status:#x}");
     };
     let none = std::ptr::null_mut();
     // SAFETY: registers are numbers.
-    let (mut before, mut after) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    let (mut before, mut after): (libc::user_regs_struct, libc::user_regs_struct) =
+        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    settled(pid);
     ptrace(libc::PTRACE_ATTACH, none);
-    stopped();
+    stopped(libc::SIGSTOP);
     ptrace(libc::PTRACE_GETREGS, &raw mut before);
-    // It stands behind the instruction that makes a call. No call that is interrupted is made again.
+    // It stands behind the instruction that made this call. -1: the one it makes now is none that was
+    // interrupted, to be made again; that one is when it has its registers back.
+    assert_eq!(before.orig_rax, libc::SYS_read as u64, "it does not wait");
     let mut regs = before;
     (regs.rip, regs.rax, regs.orig_rax) = (before.rip - 2, nr as u64, u64::MAX);
     [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9] = args;
     ptrace(libc::PTRACE_SETREGS, &raw mut regs);
     ptrace(libc::PTRACE_SINGLESTEP, none);
-    stopped();
+    stopped(libc::SIGTRAP);
     ptrace(libc::PTRACE_GETREGS, &raw mut after);
     ptrace(libc::PTRACE_SETREGS, &raw mut before);
     ptrace(libc::PTRACE_DETACH, none);

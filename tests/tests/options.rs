@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use mmaptrace_tests::{
-    Finished, Process, Scratch, Tracer, Victim, assert_exact, mmaptrace, needs_root, run, skip,
-    until, victim, victim_path,
+    Finished, Process, Scratch, Tracer, Victim, assert_exact, left_out, mmaptrace, needs_root, run,
+    skip, until, victim, victim_path,
 };
 
 const TEXT: [&str; 2] = ["--format", "text"];
@@ -19,7 +19,7 @@ fn text_of(case: &str, options: &[&str]) -> String {
         victim.work();
         tracer.process().signal(libc::SIGINT);
         assert_eq!(tracer.process().wait().code(), Some(0), "{}", tracer.stderr());
-        let is_whole = !tracer.stderr().contains("the kernel left out ");
+        let is_whole = left_out(&tracer.stderr()) == 0;
         is_whole.then(|| String::from_utf8(tracer.stream()).expect("text"))
     })
 }

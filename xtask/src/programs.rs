@@ -3,17 +3,17 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::{self, BufRead, BufReader},
+    io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{document, package, run, workspace::root};
 
 /// A program: its name in the table, the command that must be there and its package, and what a
-/// shell runs.
+/// shell runs; before [`THREADS`], if it ends with a newline.
 type Program = (&'static str, &'static str, &'static str, &'static str);
 
 const THREADS: &str = "python3 -c \"import threading, time
@@ -50,6 +50,7 @@ const PROGRAMS: &[Program] = &[
         "export MALLOC_MMAP_THRESHOLD_=65536; qemu-x86_64 /usr/bin/python3 -c \"import time
 end = time.monotonic() + 5
 while time.monotonic() < end: b = [bytearray(n * 997 % 400000) for n in range(99)]\""),
+    // Libraries that are small and that python has not open.
     ("dlopen and dlclose in a loop", "python3", "python3",
         "python3 -c \"import ctypes, _ctypes, time
 end = time.monotonic() + 3; i = 0
@@ -94,18 +95,16 @@ fn trace(tool: &Path, script: &str) -> Result<String> {
     let place = std::env::temp_dir().join(format!("mmaptrace-programs-{}", std::process::id()));
     fs::create_dir_all(&place)?;
     fs::write(place.join("Churn.java"), CHURN)?;
-    let said = place.join("said");
+    let script = format!("{{ {script}\n}} > /dev/null");
     let mut command = Command::new(tool);
-    command.args(["--verify=0.05", "--buffer", "256M", "--format", "json", "-o", "/dev/stdout"]);
-    command.args(["--", "sh", "-c", &format!("{{ {script}\n}} > /dev/null")]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&said)?);
-    let mut tracer = command.current_dir(&place).spawn().context("cannot run the tool")?;
-    let stream = BufReader::new(tracer.stdout.take().context("its output is a pipe")?);
-    let calls = calls(stream);
-    let status = tracer.wait()?;
-    let said = String::from_utf8_lossy(&fs::read(&said)?).into_owned();
+    command.args(["record", "--verify=0.05", "--buffer", "256M", "-o", "recording"]);
+    command.args(["--", "sh", "-c", &script]).current_dir(&place).stdin(Stdio::null());
+    let output = command.output().context("cannot run the tool")?;
+    let calls = calls(tool, &place.join("recording"));
     let _ = fs::remove_dir_all(&place);
-    let calls = calls.context("cannot read the events")?;
+    let calls = calls.context("cannot read the recording")?;
+    ensure!(calls > 0, "no call was told: {}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr);
     let said: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("mmaptrace: ")).collect();
     let before = |what: &str| {
         let line = said.iter().rev().find(|line| line.contains(what))?;
@@ -116,14 +115,20 @@ fn trace(tool: &Path, script: &str) -> Result<String> {
     let differences = said.iter().filter(|line| line.contains(" differs at commit ")).count();
     let figures = ["events", "lost", "healed", "comparisons"].map(|what| show(&format!(" {what}")));
     let mut row = format!("{calls} | {} | {differences}", figures.join(" | "));
-    if !status.success() {
-        let _ = write!(row, " ({status})");
+    if !output.status.success() {
+        let _ = write!(row, " ({})", output.status);
     }
     Ok(row)
 }
 
-/// How many calls a stream of events tells of.
-fn calls(stream: impl BufRead) -> io::Result<u64> {
+/// How many calls a recording tells of.
+fn calls(tool: &Path, recording: &Path) -> Result<u64> {
+    let mut replay = Command::new(tool);
+    replay.args(["replay", "-q", "--format", "json"]).arg(recording).stdout(Stdio::piped());
+    let mut replay = replay.spawn()?;
+    let stream = BufReader::new(replay.stdout.take().context("its output is a pipe")?);
     let is_call = |line: Vec<u8>| line.starts_with(br#"{"type":"call","#);
-    stream.split(b'\n').map(|line| Ok(u64::from(is_call(line?)))).sum()
+    let calls = stream.split(b'\n').map(|line| Ok(u64::from(is_call(line?)))).sum();
+    ensure!(replay.wait()?.success(), "the recording cannot be replayed");
+    calls
 }

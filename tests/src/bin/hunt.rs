@@ -62,7 +62,8 @@ fn main() -> ExitCode {
 
 /// Says how the difference is had again, and writes the shortest list of calls that has it.
 fn report(setting: &Setting, manner: Manner, difference: &Difference) {
-    println!("again: cargo xtask torture --seed {} --threads {}", setting.seed, setting.threads);
+    let (environment, Setting { seed, threads, .. }) = (manner.environment(), setting);
+    println!("again: {environment}cargo xtask torture --seed {seed} --threads {threads}");
     let recording = std::env::temp_dir().join(format!("mmaptrace-torture-{}.rec", setting.seed));
     match fs::write(&recording, &difference.recording) {
         Ok(()) => println!("to look at it: mmaptrace replay {}", recording.display()),

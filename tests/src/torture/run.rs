@@ -28,6 +28,14 @@ impl Manner {
         }
     }
 
+    /// What goes before a command that is to run a seed in this manner.
+    pub fn environment(self) -> String {
+        match self {
+            Self::Whole | Self::LowOverhead => String::new(),
+            Self::Degraded => format!("{TIER}=degraded "),
+        }
+    }
+
     fn record(self, pid: u32) -> Tracer {
         match self {
             Self::Whole => Tracer::record(&[pid], QUIET),
@@ -176,8 +184,11 @@ fn differs(pid: u32) -> Option<String> {
             return Some(format!("no dump of {pid}: {}", dump.stderr));
         }
         // It says so itself, and has time to mend it.
-        if dump.stderr.contains("NOT known to be exact") && start.elapsed() < PATIENCE {
-            continue;
+        if dump.stderr.contains("NOT known to be exact") {
+            if start.elapsed() < PATIENCE {
+                continue;
+            }
+            return Some(format!("{pid} stands still, and it is not sure: {}", dump.stderr));
         }
         let difference = difference(&maps, &dump.stdout)?;
         return Some(format!("the dump of {pid} is not /proc/{pid}/maps:\n{difference}"));
