@@ -30,7 +30,7 @@ fuzz_target!(|text: &[u8]| {
         let header = Header { flags, mm: 1, pid: 1, tid: 1, ..Header::default() };
         let commit =
             Commit { header, id, lo: last, hi: last, cause: cause::CALL, nr: -1, ..Commit::default() };
-        queue.push_commit(commit, &picture);
+        queue.push_commit(commit, &picture, picture.image);
         let mut events = Vec::new();
         while let Some(record) = queue.pop() {
             mirror.model.apply(record.as_bytes(), &mut events);

@@ -134,6 +134,9 @@ pub mod cause {
     pub const EXEC: u32 = 9;
 }
 
+/// The address of what nobody knows the place of: no region has it.
+pub const NOWHERE: u64 = u64::MAX;
+
 /// What the kernel says of an address space at the moment its lock is released, and the regions as
 /// they now are in `[lo, hi)`.
 #[repr(C)]
@@ -155,11 +158,11 @@ pub struct Commit {
     pub map_count: u32,
     /// The number of regions that follow.
     pub count: u32,
-    /// `mm->start_brk`, an address.
+    /// `mm->start_brk`, an address, or [`NOWHERE`].
     pub start_brk: u64,
     /// `mm->brk`, an address, not page-aligned.
     pub brk: u64,
-    /// `mm->start_stack`, an address.
+    /// `mm->start_stack`, an address, or [`NOWHERE`].
     pub start_stack: u64,
     /// One of [`cause`].
     pub cause: u32,

@@ -6,6 +6,12 @@ use crate::{
     space::Space,
 };
 
+/// What a reading of maps names the heap, in place of a name that a program has given: those have no
+/// brackets (`is_valid_name_char`, `kernel/sys.c`).
+pub const HEAP: &[u8] = b"[heap]";
+/// The same of the stack.
+pub const STACK: &[u8] = b"[stack]";
+
 /// The name of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegionName<'a> {
@@ -84,7 +90,7 @@ impl Space {
 
 impl<'a> RegionName<'a> {
     /// The name a region has by itself: without what hangs on the layout of its space, unless a reading of
-    /// maps has named it `[heap]` or `[stack]`, as no mapping of the kernel's own is named.
+    /// maps has named it [`HEAP`] or [`STACK`].
     pub fn of(region: &Region, names: &'a Names) -> Self {
         let look_up = |key, kind: fn(&'a [u8]) -> Self| {
             names.get(key).map_or(Self::Unknown, |text| kind(text))
@@ -92,12 +98,12 @@ impl<'a> RegionName<'a> {
         match region.backing {
             Backing::File { path, .. } => look_up(path, Self::Path),
             Backing::NamedShared { name, .. } => look_up(name, Self::AnonShmem),
-            Backing::Special { name } => look_up(name, |text| match text {
-                b"[heap]" => Self::Heap,
-                b"[stack]" => Self::Stack,
-                text => Self::Special(text),
+            Backing::Special { name } => look_up(name, Self::Special),
+            Backing::Named { name } => look_up(name, |text| match text {
+                HEAP => Self::Heap,
+                STACK => Self::Stack,
+                text => Self::Anon(text),
             }),
-            Backing::Named { name } => look_up(name, Self::Anon),
             Backing::Anonymous => Self::None,
         }
     }

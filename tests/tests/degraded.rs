@@ -234,6 +234,29 @@ fn what_it_remembers_is_compared_with_now() {
     tracer.finish();
 }
 
+/// Of a program that has ended the last map that it had is meant.
+#[test]
+fn what_has_ended_is_remembered_as_it_was() {
+    needs_root!("what_has_ended_is_remembered_as_it_was");
+    let mut victim = victim!("brk_up");
+    let mut tracer = Tracer::record_degraded(&[victim.pid()], &[]);
+    let before = now();
+    victim.work();
+    let (pid, map) = (victim.pid().to_string(), maps(victim.pid()));
+    // What is read after the last call, which may be too late once it has ended.
+    assert_sure("brk_up", victim.pid());
+    victim.end();
+    tracer.process().wait();
+    let recording = tracer.recording().display().to_string();
+    let last = run(&mut mmaptrace(&["dump", "--at", "exit", "-i", &recording, &pid]));
+    assert_eq!(last.code(), Some(0), "{}", last.stderr);
+    assert_eq!(difference(&map, &last.stdout), None);
+    let grown = run(&mut mmaptrace(&["diff", "--from", &before, "-i", &recording]));
+    assert_eq!(grown.code(), Some(0), "{}", grown.stderr);
+    let is_one_image = grown.text().contains("[heap]") && grown.text().contains("grown");
+    assert!(is_one_image, "{}", grown.text());
+}
+
 /// A command and its children: new tasks, new images, ends and how they came.
 #[test]
 fn a_command_is_followed_to_its_end() {

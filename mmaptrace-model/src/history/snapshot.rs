@@ -48,9 +48,6 @@ impl Labels {
             (self.labels.len() - 1) as u64
         });
         let backing = match region.backing {
-            _ if matches!(name, RegionName::Heap | RegionName::Stack) => {
-                Backing::Named { name: key }
-            }
             Backing::Anonymous | Backing::Named { .. } => Backing::Named { name: key },
             Backing::File { dev, ino, .. } => Backing::File { dev, ino, path: key },
             Backing::Special { .. } => Backing::Special { name: key },

@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use mmaptrace_common::record::NOWHERE;
 use mmaptrace_model::{
     Effect, Region, RegionName,
     effect::diff,
@@ -51,8 +52,9 @@ struct Side {
     clock: Clock,
     regions: Vec<Region>,
     brk: u64,
-    /// Where stack and heap start: chosen anew for each image, so that it tells them apart.
-    image: (u64, u64),
+    /// Where stack and heap start, if that is known: chosen anew for each image, so that it tells them
+    /// apart.
+    image: Option<(u64, u64)>,
 }
 
 impl Side {
@@ -96,7 +98,7 @@ pub fn run(config: &Diff) -> Result<Exit> {
         }
     };
     print(|out| {
-        if old.image == new.image {
+        if old.image.is_some() && old.image == new.image {
             let effects = diff(&old.regions, &new.regions);
             let tally = Tally::of(&effects, &old.regions, &new.regions);
             match config.format {
@@ -156,8 +158,13 @@ fn side(labels: &mut Labels, of: &When) -> Result<Side> {
         clock: past.clock(),
         regions: space.map().iter().map(take).collect(),
         brk: space.layout().brk,
-        image: (space.layout().start_stack, space.layout().start_brk),
+        image: image(space.layout().start_stack, space.layout().start_brk),
     })
+}
+
+/// What [`Side::image`] is by these addresses. 0 stands for what may not be known, and for none.
+fn image(start_stack: u64, start_brk: u64) -> Option<(u64, u64)> {
+    (![0, NOWHERE].contains(&start_stack)).then_some((start_stack, start_brk))
 }
 
 /// The model of a moment, and which process in it is meant.

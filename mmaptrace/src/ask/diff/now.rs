@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use mmaptrace_model::{Backing, Flags, Region, event::Task, history::Labels};
 use procfs::{FromRead as _, process::Stat};
 
-use super::Side;
+use super::{Side, image};
 use crate::{kernel::Tier, machine, proc_maps::ProcMaps, sink::Clock};
 
 /// Of flags what maps has.
@@ -39,7 +39,7 @@ pub(super) fn side(labels: &mut Labels, pid: u32, old: &Side) -> Result<Side> {
         regions: maps.regions().map(take).collect(),
         // It does not tell where the break is within its page.
         brk: old.brk,
-        image: (stat.startstack, stat.start_brk.unwrap_or(0)),
+        image: image(stat.startstack, stat.start_brk.unwrap_or(0)),
     })
 }
 

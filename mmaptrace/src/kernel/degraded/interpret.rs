@@ -112,7 +112,7 @@ impl Degraded {
                 comm: call.comm,
                 ..Commit::default()
             };
-            self.queue.push_commit(commit, picture);
+            self.queue.push_commit(commit, picture, process.seen(picture));
         }
         self.queue.push(&call, &[]);
     }
@@ -177,7 +177,9 @@ impl Degraded {
             let flags = flag::UNLOCKED;
             let header = Header { kind: kind::COMMIT, flags, ..header };
             let (id, cause) = (process.id, cause::SEED);
-            self.queue.push(&Commit { header, id, cause, nr: -1, ..Commit::default() }, &[]);
+            let mut commit = Commit { header, id, cause, nr: -1, ..Commit::default() };
+            process.image.tell(&mut commit);
+            self.queue.push(&commit, &[]);
         }
         self.queue.push(&exit, &[]);
         if last {
@@ -190,9 +192,10 @@ impl Degraded {
     /// The regions of a new address space, if they can still be read.
     fn begin(&mut self, header: Header, cause: u32, comm: [u8; 16], readings: &mut Readings) {
         let Some(picture) = readings.of(header.pid) else { return };
+        let Some(process) = self.processes.get_mut(&header.pid) else { return };
         let header = Header { flags: flag::WHOLE | flag::UNLOCKED, ..header };
         let commit = Commit { header, id: 2, cause, nr: -1, comm, ..Commit::default() };
-        self.queue.push_commit(commit, picture);
+        self.queue.push_commit(commit, picture, process.seen(picture));
     }
 
     fn end(&mut self, header: Header) {

@@ -25,7 +25,10 @@ use mmaptrace_common::{
 };
 use zerocopy::IntoBytes as _;
 
-use self::{picture::Picture, queue::Queue};
+use self::{
+    picture::{Image, Picture},
+    queue::Queue,
+};
 use super::{
     SeedError, Shared, Source, Tier,
     left_out::LeftOut,
@@ -72,6 +75,16 @@ struct Process {
     threads: BTreeSet<u32>,
     /// Records of it that were taken.
     records: u64,
+    /// What was last known of its image.
+    image: Image,
+}
+
+impl Process {
+    /// What is known of its image after this look at it.
+    fn seen(&mut self, picture: &Picture) -> Image {
+        self.image = picture.image.or(self.image);
+        self.image
+    }
 }
 
 impl Degraded {
@@ -123,7 +136,9 @@ impl Degraded {
     /// Puts a process into a new address space, and tells what stands for its address.
     fn enter(&mut self, pid: u32, threads: BTreeSet<u32>) -> u64 {
         self.spaces += 1;
-        self.processes.insert(pid, Process { mm: self.spaces, id: 2, threads, records: 0 });
+        let process =
+            Process { mm: self.spaces, id: 2, threads, records: 0, image: Image::UNKNOWN };
+        self.processes.insert(pid, process);
         self.spaces
     }
 
@@ -146,7 +161,9 @@ impl Degraded {
         let header = Header { flags, time: now(), mm, pid, tid: pid, lost, ..Header::default() };
         let comm = comm(format!("/proc/{pid}/comm").as_ref());
         let commit = Commit { header, id, cause: cause::SEED, nr: -1, comm, ..Commit::default() };
-        self.queue.push_commit(commit, &picture);
+        let process = self.processes.get_mut(&pid).filter(|process| process.mm == mm);
+        let image = process.map_or(picture.image, |process| process.seen(&picture));
+        self.queue.push_commit(commit, &picture, image);
         self.queue.put_around(earlier, later);
         Ok(quiet)
     }

@@ -2,6 +2,7 @@
 
 use std::{fs, io, path::Path};
 
+use mmaptrace_common::record::{Commit, NOWHERE, flag};
 use mmaptrace_model::Region;
 use procfs::{FromRead as _, process::Stat};
 
@@ -16,19 +17,47 @@ pub struct Picture {
     pub maps: ProcMaps,
     /// Pages of all regions.
     pub pages: u64,
-    /// `mm->start_stack`, an address; `u64::MAX`, where no region is, if that is not known.
-    pub start_stack: u64,
-    /// `mm->start_brk`, likewise.
-    pub start_brk: u64,
+    /// What `stat` said, and whether maps has a `[vsyscall]`.
+    pub image: Image,
 }
-
-/// The address of what there is none of, or nobody knows where: no region has it.
-const NOWHERE: u64 = u64::MAX;
 
 impl PartialEq for Picture {
     fn eq(&self, other: &Self) -> bool {
-        let image = |it: &Self| (it.start_stack, it.start_brk);
-        self.text == other.text && image(self) == image(other)
+        self.text == other.text && self.image == other.image
+    }
+}
+
+/// What a commit tells of an image beside its regions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Image {
+    start_stack: u64,
+    start_brk: u64,
+    vsyscall: bool,
+}
+
+impl Image {
+    /// Of which nothing is known.
+    pub(super) const UNKNOWN: Self =
+        Self { start_stack: NOWHERE, start_brk: NOWHERE, vsyscall: false };
+
+    /// The same, with what an earlier look at the same image has found where this one has not: `stat`
+    /// says 0 once the address space is gone.
+    #[must_use]
+    pub(super) fn or(self, earlier: Self) -> Self {
+        let known = |now, then| if now == NOWHERE { then } else { now };
+        Self {
+            start_stack: known(self.start_stack, earlier.start_stack),
+            start_brk: known(self.start_brk, earlier.start_brk),
+            vsyscall: self.vsyscall,
+        }
+    }
+
+    /// Tells it in a commit.
+    pub(super) fn tell(self, commit: &mut Commit) {
+        (commit.start_stack, commit.start_brk) = (self.start_stack, self.start_brk);
+        if self.vsyscall {
+            commit.header.flags |= flag::VSYSCALL;
+        }
     }
 }
 
@@ -56,10 +85,10 @@ impl Picture {
     fn placed(mut self, task: &Path) -> Self {
         let stat = fs::read(task.join("stat")).ok();
         if let Some(stat) = stat.and_then(|text| Stat::from_read(&text[..]).ok()) {
-            // 0 stands for what this process may not know.
+            // 0 stands for what this process may not know, and for none.
             let known = |address: &u64| *address != 0;
-            self.start_stack = Some(stat.startstack).filter(known).unwrap_or(NOWHERE);
-            self.start_brk = stat.start_brk.filter(known).unwrap_or(NOWHERE);
+            self.image.start_stack = Some(stat.startstack).filter(known).unwrap_or(NOWHERE);
+            self.image.start_brk = stat.start_brk.filter(known).unwrap_or(NOWHERE);
         }
         self
     }
@@ -83,7 +112,8 @@ impl Picture {
         }
         maps.regions = ordered;
         let pages = maps.regions.iter().map(|(region, _)| region.pages()).sum();
-        Ok(Self { text, maps, pages, start_stack: NOWHERE, start_brk: NOWHERE })
+        let image = Image { vsyscall: maps.vsyscall, ..Image::UNKNOWN };
+        Ok(Self { text, maps, pages, image })
     }
 }
 

@@ -3,10 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 
 use mmaptrace_common::record::{self, Commit, Header, Name, REGIONS_PER_PART, backing, flag, kind};
-use mmaptrace_model::{Region, RegionName, region::PAGE};
+use mmaptrace_model::{
+    Region, RegionName,
+    label::{HEAP, STACK},
+    region::PAGE,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::picture::Picture;
+use super::picture::{Image, Picture};
 use crate::proc_maps::ProcMaps;
 
 /// Records on their way to the model, and the names that it has been told.
@@ -60,7 +64,7 @@ impl Queue {
 
     /// Appends a commit: what a picture says of all, if `WHOLE` is set, else of the range that
     /// `commit` names, widened to whole regions, those beside it, and the holes around them.
-    pub fn push_commit(&mut self, mut commit: Commit, picture: &Picture) {
+    pub fn push_commit(&mut self, mut commit: Commit, picture: &Picture, image: Image) {
         let all = &picture.maps.regions;
         let (mut lo, mut hi) = (0, u64::MAX);
         let mut wanted = &all[..];
@@ -74,10 +78,7 @@ impl Queue {
         commit.header.kind = kind::COMMIT;
         commit.map_count = all.len() as u32;
         commit.total_vm = picture.pages;
-        (commit.start_stack, commit.start_brk) = (picture.start_stack, picture.start_brk);
-        if picture.maps.vsyscall {
-            commit.header.flags |= flag::VSYSCALL;
-        }
+        image.tell(&mut commit);
         let record = |(region, name)| self.region(&commit.header, &region, name);
         let regions: Vec<_> = ProcMaps::named(wanted).map(record).collect();
         let mut parts = regions.chunks(REGIONS_PER_PART).peekable();
@@ -97,13 +98,13 @@ impl Queue {
         }
     }
 
-    /// A region as a record. `[heap]` and `[stack]` are named as they are printed: where the break
-    /// is the file does not tell.
+    /// A region as a record. `[heap]` and `[stack]` are memory with these names, which a program can give
+    /// to none: where the break is no file tells, nor in time where the stack starts.
     fn region(&mut self, header: &Header, region: &Region, name: RegionName<'_>) -> record::Region {
         let (backing, text) = match name {
             RegionName::None | RegionName::Unknown => (backing::ANON, &b""[..]),
-            RegionName::Heap => (backing::SPECIAL, &b"[heap]"[..]),
-            RegionName::Stack => (backing::SPECIAL, &b"[stack]"[..]),
+            RegionName::Heap => (backing::NAMED, HEAP),
+            RegionName::Stack => (backing::NAMED, STACK),
             RegionName::Special(text) => (backing::SPECIAL, text),
             RegionName::Path(text) => (backing::FILE, text),
             RegionName::Anon(text) => (backing::NAMED, text),
