@@ -15,10 +15,7 @@ pub fn maps(tid: u32) -> Vec<u8> {
 /// Waits until all threads of a process sleep: then its address space stands still. For programs
 /// that do not say when they are done.
 pub fn settled(pid: u32) {
-    until("a process that sleeps", || {
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-        tasks.flatten().all(|task| sleeps(&task.path().join("stat"))).then_some(())
-    });
+    until("a process that sleeps", || are_all(pid, &['S', 'Z']).then_some(()));
 }
 
 /// The children of a process, in order of their PIDs.
@@ -36,10 +33,21 @@ fn parent(pid: u32) -> Option<u32> {
     rest.split(' ').nth(1)?.parse().ok()
 }
 
-fn sleeps(stat: &std::path::Path) -> bool {
-    let Ok(stat) = std::fs::read_to_string(stat) else { return false };
-    // The state follows the name, which is in parentheses and may hold any character.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['S', 'Z']))
+/// Whether all threads of a process are in one of these states, as `stat` has them; `false`: or there
+/// is no such process.
+fn are_all(pid: u32, states: &[char]) -> bool {
+    let is = |stat: &std::path::Path| {
+        let Ok(stat) = std::fs::read_to_string(stat) else { return false };
+        // The state follows the name, which is in parentheses and may hold any character.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(states))
+    };
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    tasks.is_ok_and(|tasks| tasks.flatten().all(|task| is(&task.path().join("stat"))))
+}
+
+/// Whether a process was stopped by a signal, all of its threads.
+pub fn is_stopped(pid: u32) -> bool {
+    are_all(pid, &['T'])
 }
 
 /// How two texts differ, line by line (`-` only in `expected`, `+` only in `found`), with the

@@ -5,8 +5,8 @@ use std::fs;
 use std::process::Command;
 
 use mmaptrace_tests::{
-    Outcome, Scratch, Tracer, Victim, address, difference, dump_as, maps, mmaptrace, needs_root,
-    now, often, run, skip, until, victim, victim_path,
+    Outcome, Scratch, Tracer, Victim, address, difference, dump_as, is_stopped, maps, mmaptrace,
+    needs_root, now, often, run, skip, until, victim, victim_path,
 };
 use serde_json::Value;
 
@@ -157,14 +157,7 @@ fn what_was_stopped_in_a_flood_is_dumped_as_it_is() {
     for _ in 0..often(20) {
         dump(pid);
         victim.process().signal(libc::SIGSTOP);
-        until("a stopped process", || {
-            let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-            let stopped = tasks.flatten().all(|task| {
-                let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-            });
-            stopped.then_some(())
-        });
+        until("a stopped process", || is_stopped(pid).then_some(()));
         assert_sure("flood", pid);
         victim.process().signal(libc::SIGCONT);
     }

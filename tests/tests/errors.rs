@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mmaptrace_tests::{
     Finished, Outcome, Process, Scratch, Tracer, assert_exact, dump_as, is_emulated, is_loaded,
-    mmaptrace, needs_root, programs, run, skip, until, victim,
+    is_stopped, mmaptrace, needs_root, programs, run, skip, until, victim,
 };
 
 /// Holds that it failed with this code, saying one line that holds these words.
@@ -159,11 +159,6 @@ fn a_closed_pipe() {
     let words = words.strip_prefix(&before).expect("more, not other, lines");
     assert!(words.lines().count() <= 1 && !words.to_lowercase().contains("pipe"), "{words}");
     victim.outcome();
-}
-
-fn is_stopped(pid: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
-    status.contains("State:\tT")
 }
 
 /// A reader that does not read for a while: the program waits for it, and nothing is lost.

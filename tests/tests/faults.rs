@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mmaptrace_tests::{
     Outcome, Process, Trace, Tracer, assert_exact, cases, difference, dump_as, is_emulated,
-    is_loaded, maps, mmaptrace, needs_root, often, programs, skip, until, victim,
+    is_loaded, is_stopped, maps, mmaptrace, needs_root, often, programs, skip, until, victim,
 };
 
 /// Waits until the model of a process that stands still is exact again, and holds that it is.
@@ -129,10 +129,7 @@ fn the_tracer_is_killed_at_any_point() {
         round += 1;
         // What it has loaded is looked at while it can load no more.
         tracer.signal(libc::SIGSTOP);
-        until("a tracer that stands still", || {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", tracer.pid())).ok()?;
-            stat.contains(") T ").then_some(())
-        });
+        until("a tracer that stands still", || is_stopped(tracer.pid()).then_some(()));
         let programs = programs(tracer.pid());
         seen += programs.len();
         tracer.signal(libc::SIGKILL);
