@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mmaptrace_tests::{
     is_emulated, needs_root, skip,
-    torture::{Counts, Manner, Setting, parse, run},
+    torture::{Counts, Manner, Script, Setting, run},
     torture_path,
 };
 
@@ -64,15 +64,9 @@ fn regressions_of_tortures() {
     };
     for path in entries.flatten().map(|entry| entry.path()) {
         let text = std::fs::read_to_string(&path).expect("a list of calls");
-        let calls = parse(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
-        let setting = Setting {
-            script: Some(path.display().to_string()),
-            threads: 1,
-            calls: calls.len() as u64,
-            phases: 1,
-            images: 1,
-            ..Setting::default()
-        };
+        let script = Script::parse(&text, |_| true);
+        let script = script.unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+        let setting = script.setting(path.display().to_string());
         for manner in [Manner::Whole, Manner::LowOverhead, Manner::Degraded] {
             if let Err(found) = run(torture_path!(), &setting, manner) {
                 panic!("{}, {manner:?}: {found}", path.display());

@@ -491,8 +491,7 @@ mod tests {
 
     use mmaptrace_common::syscalls::TABLE;
 
-    use super::Generator;
-    use crate::torture::parse;
+    use super::{Generator, Op};
 
     #[test]
     fn each_call_of_the_table_is_made() {
@@ -507,7 +506,7 @@ mod tests {
     fn what_is_written_is_read_again() {
         for op in Generator::new(2, 3, 4, 5).take(100_000) {
             let line = op.to_string();
-            assert_eq!(parse(&line).expect(&line), [op], "{line}");
+            assert_eq!(line.parse::<Op>().expect(&line), op, "{line}");
         }
     }
 

@@ -1,19 +1,21 @@
 //! Tortures: a program that makes every call of the table with all that may be an argument, many
 //! at a time, held against `/proc/PID/maps` every few thousand calls.
 //!
-//! The calls are those of a seed ([`Generator`]), or of a file ([`parse`]). The program
+//! The calls are those of a seed ([`Generator`]), or of a file ([`Script`]). The program
 //! (`src/bin/torture`) makes them; [`run()`] traces it and compares; [`shrink()`] finds the shortest
 //! list of calls that still ends in a difference.
 
 mod generate;
 mod op;
 mod run;
+mod script;
 mod setting;
 mod shrink;
 
 pub use generate::{ARENA, Generator, Random, SEGMENTS, SLOTS, VDSO, share};
-pub use op::{Abi, BLOCK, OTHERS, Op, TEXTS, Word, parse};
+pub use op::{Abi, BLOCK, OTHERS, Op, TEXTS, Word};
 pub use run::{Counts, Difference, Manner, run};
+pub use script::{At, Script};
 pub use setting::{Setting, Start};
 pub use shrink::shrink;
 

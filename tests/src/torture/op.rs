@@ -1,4 +1,4 @@
-//! One call of a torture, and how it is written in a file: a line such as
+//! One call of a torture, and how it is written in a [script](super::Script): a line such as
 //!
 //! ```text
 //! mmap 0x20003000 0x4000 0x3 0x32 106 0x0 -> s2
@@ -200,14 +200,4 @@ impl FromStr for Op {
             Err(format!("more than six arguments: {line}"))
         }
     }
-}
-
-/// The calls in a file; empty lines and those that start with `#` are for people.
-///
-/// # Errors
-/// What is wrong with which line.
-pub fn parse(text: &str) -> Result<Vec<Op>, String> {
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
-    let lines = lines.filter(|(_, line)| !line.starts_with('#'));
-    lines.map(|(at, line)| line.parse().map_err(|why| format!("line {}: {why}", at + 1))).collect()
 }

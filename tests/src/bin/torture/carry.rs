@@ -3,7 +3,7 @@
 use mmaptrace_common::syscalls::Arg;
 use mmaptrace_tests::{
     raw::{call, call32},
-    torture::{ARENA, Abi, Generator, Op, Setting, Start, Word},
+    torture::{ARENA, Abi, At, Generator, Op, Script, Setting, Start, Word},
 };
 
 use crate::{
@@ -29,21 +29,22 @@ pub(crate) struct Sequence {
 #[derive(Clone)]
 enum Calls {
     Random(Generator),
-    Script(&'static [Op]),
+    Script(&'static [(At, Op)]),
 }
 
 impl Sequence {
     pub(crate) fn new(
         setting: &Setting,
-        script: Option<&'static [Op]>,
+        script: Option<&'static Script>,
         phase: u64,
         thread: u64,
     ) -> Self {
+        let &Setting { seed, image, calls: length, .. } = setting;
         let calls = match script {
-            Some(script) => Calls::Script(script),
-            None => Calls::Random(Generator::new(setting.seed, setting.image, phase, thread)),
+            Some(script) => Calls::Script(script.made(At { image, phase, thread })),
+            None => Calls::Random(Generator::new(seed, image, phase, thread)),
         };
-        Self { calls, phase, thread, index: 0, length: setting.calls }
+        Self { calls, phase, thread, index: 0, length }
     }
 
     pub(crate) fn skip_to(&mut self, index: u64) {
@@ -57,7 +58,7 @@ impl Iterator for Sequence {
     fn next(&mut self) -> Option<Op> {
         let op = match &mut self.calls {
             Calls::Random(generator) => generator.next(),
-            Calls::Script(script) => script.get(self.index as usize).copied(),
+            Calls::Script(script) => script.get(self.index as usize).map(|call| call.1),
         }?;
         self.index += 1;
         (self.index <= self.length || op.child).then_some(op)

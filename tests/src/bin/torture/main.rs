@@ -14,7 +14,7 @@ mod signals;
 
 use std::sync::Barrier;
 
-use mmaptrace_tests::torture::{Op, Setting, parse};
+use mmaptrace_tests::torture::{At, Script, Setting};
 
 use crate::{
     carry::{Sequence, carry_out},
@@ -26,7 +26,13 @@ fn main() {
     let setting: &'static Setting = Box::leak(Box::new(setting));
     let script = setting.script.as_ref().map(|path| {
         let text = std::fs::read_to_string(path).expect("the file of calls");
-        &*parse(&text).expect("calls").leak()
+        // A child's image needs no more than what is for it, and there are many.
+        let is_wanted = |at: At| match setting.child {
+            Some(start) => (at.phase, at.thread) == (start.phase, start.thread),
+            None => true,
+        };
+        let script = Script::parse(&text, |at| at.image == setting.image && is_wanted(at));
+        &*Box::leak(Box::new(script.expect("calls")))
     });
     let place = Place::prepare(setting);
     if let Some(start) = setting.child {
@@ -52,7 +58,7 @@ fn main() {
 /// All that a thread does.
 fn work(
     setting: &'static Setting,
-    script: Option<&'static [Op]>,
+    script: Option<&'static Script>,
     place: &Place,
     thread: u64,
     barrier: &Barrier,
