@@ -50,6 +50,11 @@ pub fn is_stopped(pid: u32) -> bool {
     are_all(pid, &['T'])
 }
 
+/// Whether a process has ended, and its parent has not asked for it.
+pub fn is_zombie(pid: u32) -> bool {
+    are_all(pid, &['Z'])
+}
+
 /// How two texts differ, line by line (`-` only in `expected`, `+` only in `found`), with the
 /// lines around the differences; `None` if they are equal.
 pub fn difference(expected: &[u8], found: &[u8]) -> Option<String> {

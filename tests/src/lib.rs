@@ -24,7 +24,7 @@ mod victim;
 
 pub use browser::Browser;
 pub use case::Cases;
-pub use compare::{children, difference, is_stopped, maps, settled};
+pub use compare::{children, difference, is_stopped, is_zombie, maps, settled};
 pub use often::{is_emulated, often};
 pub use process::{Finished, PATIENCE, Process, run, until};
 pub use programs::{is_loaded, programs};

@@ -112,24 +112,30 @@ fn no_tracefs() {
 #[test]
 fn no_right_to_more_memory() {
     needs_root!("no_right_to_more_memory");
-    let mut command = mmaptrace(&trace(&pid()));
-    let limit = libc::rlimit { rlim_cur: 65536, rlim_max: 65536 };
-    // SAFETY: plain calls, which may be made between fork and exec; the limit is the closure's own.
-    unsafe {
-        command.pre_exec(move || {
-            const CAP_SYS_RESOURCE: libc::c_ulong = 24;
-            libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit);
-            libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_RESOURCE, 0, 0, 0);
-            Ok(())
-        });
-    }
-    let traced = run(&mut command);
+    let limited = |args: &[&str]| {
+        let mut command = mmaptrace(args);
+        let limit = libc::rlimit { rlim_cur: 65536, rlim_max: 65536 };
+        // SAFETY: plain calls, which may be made between fork and exec; the limit is the closure's own.
+        unsafe {
+            command.pre_exec(move || {
+                const CAP_SYS_RESOURCE: libc::c_ulong = 24;
+                libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit);
+                libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_RESOURCE, 0, 0, 0);
+                Ok(())
+            });
+        }
+        run(&mut command)
+    };
+    let (traced, checked) = (limited(&trace(&pid())), limited(&["check"]));
     // Maps count as locked memory before 5.11.
     if std::fs::read_to_string("/proc/sys/kernel/osrelease").is_ok_and(|it| it.starts_with("5.10."))
     {
         assert_refused(&traced, &["locked memory", "CAP_SYS_RESOURCE", "--buffer"]);
+        assert_eq!(checked.code(), Some(1), "{}", checked.stderr);
+        assert!(checked.text().contains("locked memory"), "{}", checked.text());
     } else {
         assert_eq!(traced.code(), Some(0), "{}", traced.stderr);
+        assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
     }
 }
 

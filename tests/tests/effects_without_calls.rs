@@ -2,9 +2,11 @@
 //! 32-bit calls, workers, probes, and what happens to the files behind it. Each test of the lists
 //! is of the victim's case of its name.
 
+use std::path::Path;
+
 use mmaptrace_tests::{
     Outcome, Scratch, Tracer, address, assert_exact, assert_exact_thread, cases, needs_root,
-    settled, skip, victim,
+    settled, skip, until, victim,
 };
 
 cases! { STACKS:
@@ -96,6 +98,42 @@ fn clear_refs_by_another_process() {
     let cleared = ["1", "4"].iter().filter(|what| std::fs::write(&path, what).is_ok()).count();
     if cleared == 0 {
         skip("clear_refs_by_another_process", "this kernel has no clear_refs");
+    }
+    assert_exact(victim.pid());
+    tracer.finish().assert_clean();
+}
+
+/// What the kernel's worker for huge pages is told: how often it looks, how many pages at a time.
+const WORKER: [(&str, &str); 2] = [("scan_sleep_millisecs", "10"), ("pages_to_scan", "100000")];
+
+/// A worker of the kernel, which has no address space, takes the lock of the process's, and puts a
+/// huge page in the place of small ones: no region changes.
+#[test]
+fn huge_page_by_the_kernels_worker() {
+    const NAME: &str = "huge_page_by_the_kernels_worker";
+    needs_root!("huge_page_by_the_kernels_worker");
+    let directory = Path::new("/sys/kernel/mm/transparent_hugepage/khugepaged");
+    let set = |(name, value): (&'static str, &str)| {
+        let was = std::fs::read_to_string(directory.join(name)).ok()?;
+        std::fs::write(directory.join(name), value).ok()?;
+        Some((name, was))
+    };
+    let before: Vec<_> = WORKER.into_iter().filter_map(set).collect();
+    if before.len() < WORKER.len() {
+        return skip(NAME, "this kernel has no khugepaged, or does not let it be told");
+    }
+    let mut victim = victim!("madvise_hugepage_of_small_pages");
+    let smaps = format!("/proc/{}/smaps", victim.pid());
+    let has_huge_page = || {
+        let smaps = std::fs::read_to_string(&smaps).expect("smaps");
+        smaps.contains("AnonHugePages:      2048 kB")
+    };
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    assert!(!has_huge_page());
+    assert_eq!(victim.work(), Outcome::Done);
+    until("a huge page", || has_huge_page().then_some(()));
+    for (name, was) in before {
+        std::fs::write(directory.join(name), was.trim()).expect("as it was");
     }
     assert_exact(victim.pid());
     tracer.finish().assert_clean();

@@ -7,8 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use mmaptrace_tests::{
-    Finished, Outcome, Process, Scratch, Tracer, assert_exact, dump_as, is_emulated, is_loaded,
-    is_stopped, mmaptrace, needs_root, programs, run, skip, until, victim,
+    Finished, Outcome, Process, Scratch, Tracer, assert_exact, children, dump_as, is_emulated,
+    is_loaded, is_root, is_stopped, is_zombie, mmaptrace, needs_root, programs, run, skip, until,
+    victim,
 };
 
 /// Holds that it failed with this code, saying one line that holds these words.
@@ -50,11 +51,8 @@ fn no_such_process() {
 fn a_zombie() {
     needs_root!("a_zombie");
     let zombie = Process::quiet("true", &[]);
+    until("a zombie", || is_zombie(zombie.pid()).then_some(()));
     let pid = zombie.pid().to_string();
-    until("a zombie", || {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        stat.contains(") Z ").then_some(())
-    });
     assert_fails(&run(&mut mmaptrace(&["-p", &pid])), 1, &[&pid]);
 }
 
@@ -164,15 +162,40 @@ fn a_closed_pipe() {
 /// A reader that does not read for a while: the program waits for it, and nothing is lost.
 #[test]
 fn a_program_waits_for_the_reader() {
-    const NAME: &str = "a_program_waits_for_the_reader";
-    needs_root!("a_program_waits_for_the_reader");
+    waits_for_the_reader("a_program_waits_for_the_reader", |_| {});
+}
+
+/// Likewise where the process was killed that would let it go on if the tracer were; which is told.
+#[test]
+fn a_program_waits_though_nobody_watches_the_tracer() {
+    const NAME: &str = "a_program_waits_though_nobody_watches_the_tracer";
+    let words = waits_for_the_reader(NAME, |tracer| {
+        let [guard] = children(tracer)[..] else { panic!("the tracer's children") };
+        // SAFETY: the tracer has not waited for it.
+        assert_eq!(unsafe { libc::kill(guard.cast_signed(), libc::SIGKILL) }, 0);
+        until("a guard that has ended", || is_zombie(guard).then_some(()));
+    });
+    if let Some(words) = words {
+        assert_eq!(words.matches("'let-go-on' was killed").count(), 1, "{words}");
+    }
+}
+
+/// Traces a storm by a tracer whose lines nobody reads until the program waits. `first` is done
+/// before, and gets the tracer's PID. What the tracer said; `None`: skipped.
+fn waits_for_the_reader(name: &str, first: impl FnOnce(u32)) -> Option<String> {
+    if !is_root() {
+        skip(name, "needs root");
+        return None;
+    }
     if is_emulated() {
-        return skip(NAME, "emulated, a storm does not fill what may wait to be written");
+        skip(name, "emulated, a storm does not fill what may wait to be written");
+        return None;
     }
     let mut victim = victim!("storm_same_addresses");
     let pid = victim.pid();
     let mut tracer = Tracer::attach_plainly(pid, &["--on-full", "wait"]);
     let mut reader = tracer.process().child().stdout.take().expect("a pipe");
+    first(tracer.process().child().id());
     victim.go();
     until("a program that waits", || is_stopped(pid).then_some(()));
     let lines = std::thread::spawn(move || {
@@ -187,6 +210,7 @@ fn a_program_waits_for_the_reader() {
     let lines = lines.join().expect("a reader").expect("lines");
     let calls = lines.split(|&byte| byte == b'\n').filter(|line| line.ends_with(b" = 0"));
     assert!(calls.count() >= 32_000);
+    Some(words)
 }
 
 /// The same; then the tracer is killed, and the program goes on without it.

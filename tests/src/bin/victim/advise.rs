@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     ("madvise_failing", failing),
     ("madvise_guard", guard),
     ("madvise_collapse", collapse),
+    ("madvise_hugepage_of_small_pages", want_huge),
     ("process_madvise", process),
     ("process_madvise_from_outside", process_from_outside),
 ];
@@ -100,9 +101,13 @@ fn guard() -> Outcome {
 /// Bytes in a huge page.
 const HUGE: usize = 2 << 20;
 
-/// Small pages in the place of a huge one.
-fn used() -> usize {
-    let at = area(3 * HUGE / PAGE).next_multiple_of(HUGE);
+/// The place of a huge page.
+fn room() -> usize {
+    area(3 * HUGE / PAGE).next_multiple_of(HUGE)
+}
+
+/// Has small pages there, unless the kernel gives huge ones to all.
+fn used(at: usize) -> usize {
     for page in (0..HUGE).step_by(PAGE) {
         touch(at + page);
     }
@@ -111,9 +116,19 @@ fn used() -> usize {
 
 /// Huge pages now: the lock is taken for writing, and no region changes.
 fn collapse() -> Outcome {
-    let at = used();
+    let at = used(room());
     ready();
     if_supported("madvise", madvise(at, HUGE, libc::MADV_COLLAPSE))?;
+    Ok(())
+}
+
+/// A worker of the kernel makes a huge page of them, when it comes to it.
+fn want_huge() -> Outcome {
+    let at = room();
+    if_supported("madvise", madvise(at, HUGE, libc::MADV_NOHUGEPAGE))?;
+    used(at);
+    ready();
+    must(madvise(at, HUGE, libc::MADV_HUGEPAGE));
     Ok(())
 }
 
@@ -134,7 +149,7 @@ fn process() -> Outcome {
 /// A child asks for a huge page in its parent's space: the lock is taken for writing by one whose
 /// space it is not.
 fn process_from_outside() -> Outcome {
-    let at = used();
+    let at = used(room());
     let pid = std::process::id() as usize;
     let pidfd = must(call(libc::SYS_pidfd_open, [pid, 0]));
     ready();
