@@ -99,8 +99,10 @@ pub(crate) fn write(
     archive.program("bin/torture", &read(&programs.torture)?);
     archive.program("bin/hunt", &read(&programs.hunt)?);
     archive.program("bin/load", &read(&programs.load)?);
-    for (name, path) in &programs.tests {
-        archive.program(&format!("tests/{name}"), &read(path)?);
+    // Only what it runs, for all of it is copied in an emulated machine.
+    let tests = programs.tests.iter().map(|(name, path)| (format!("tests/{name}"), path));
+    for (name, path) in tests.filter(|(name, _)| script.contains(&format!("/{name} "))) {
+        archive.program(&name, &read(path)?);
     }
     let mut init = PROLOGUE.to_owned();
     for (module, parameters) in modules {
