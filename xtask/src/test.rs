@@ -2,6 +2,7 @@
 
 use std::{
     env::consts::ARCH,
+    fs,
     io::{self, BufReader},
     path::Path,
     process::{Command, ExitCode, Stdio},
@@ -40,6 +41,7 @@ pub(crate) fn test(no_root: bool) -> Result<ExitCode> {
         None => checks.leave_out("README", "no release build"),
     }
     checks.that("instructions", || budget::budget(false));
+    checks.fuzz_seeds()?;
     match &tool {
         Some(tool) if !no_root => checks.tests("tests that trace", tracing_tests(tool)?)?,
         Some(_) => checks.leave_out("tests that trace", "--no-root"),
@@ -116,6 +118,33 @@ impl Checks {
         };
         let mut command = ebpf.cargo(["cargo-clippy", "clippy"], toolchain, linker);
         self.that(NAME, || succeed(command.args(["--", "--deny", "warnings"])));
+        Ok(())
+    }
+
+    /// Gives each target of fuzzing what it starts from; nothing is made at random.
+    fn fuzz_seeds(&mut self) -> Result<()> {
+        const NAME: &str = "seeds of fuzzing";
+        if Command::new("c++").arg("--version").stdout(Stdio::null()).status().is_err() {
+            self.leave_out(NAME, "no C++ compiler, which libFuzzer takes");
+            return Ok(());
+        }
+        let (place, built) = (root().join("fuzz"), target_dir()?.join("fuzz"));
+        self.that(NAME, || {
+            let manifest = place.join("Cargo.toml").into_os_string();
+            let mut build = cargo(&["build", "--manifest-path"]);
+            build.arg(manifest).env("CARGO_TARGET_DIR", &built);
+            // As cargo-fuzz has it: some of what is fuzzed is for nobody else.
+            succeed(build.env("RUSTFLAGS", "--cfg fuzzing"))?;
+            for seeds in fs::read_dir(place.join("seeds"))? {
+                let seeds = seeds?;
+                let files = fs::read_dir(seeds.path())?.map(|file| Ok(file?.path()));
+                let files = files.collect::<io::Result<Vec<_>>>()?;
+                let mut target = Command::new(built.join("debug").join(seeds.file_name()));
+                // Without a file it would make some, without an end, but for this.
+                succeed(target.arg("-runs=1").args(files).stderr(Stdio::null()))?;
+            }
+            Ok(())
+        });
         Ok(())
     }
 
