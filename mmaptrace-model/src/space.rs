@@ -63,6 +63,8 @@ pub struct Space {
     lost: u64,
     healed: u64,
     doubts: u64,
+    #[serde(skip)]
+    corrected: u64,
     /// `total_vm` less the pages of all regions, once known. Error paths of some kernels leave
     /// `total_vm` off for the rest of an address space's life: whatever it is off by must stay.
     drift: Option<i64>,
@@ -91,6 +93,7 @@ impl Space {
             lost: 0,
             healed: 0,
             doubts: 0,
+            corrected: 0,
             drift: None,
             pending: Pending::default(),
             old: Vec::new(),
@@ -140,6 +143,11 @@ impl Space {
     /// Whether to read it again would help.
     pub const fn wants_reading(&self) -> bool {
         self.doubt.is_some()
+    }
+
+    /// How often a reading has found that what was taken to be exact was not.
+    pub const fn corrected(&self) -> u64 {
+        self.corrected
     }
 
     /// How many causes of doubt there were so far, those during a doubt included.

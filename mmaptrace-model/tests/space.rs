@@ -102,13 +102,45 @@ fn a_hole_in_which_something_changed_is_told_with_its_place() {
     assert_eq!(check[2], Event::Healed { time: 1, space: ONE, id: 14, differences: 1 });
 }
 
+/// A picture that is ahead of the commits told, of a kernel that counts them.
+fn ahead(id: u64, all: &[Region]) -> record::Commit {
+    let mut commit = counted(id, all);
+    commit.header.flags |= flag::SEQUENCED;
+    commit
+}
+
 #[test]
-fn a_picture_in_a_hole_may_show_what_is_yet_to_be_told() {
-    let mut model = seeded(10, &[region(1, 3, 3)]);
-    let now = [region(1, 3, 1)];
-    apply(&mut model, &seed_words(&counted(14, &now), &now));
-    apply(&mut model, &commit_words(&counted(14, &now), &now));
+fn a_picture_may_show_what_is_unmapped_and_yet_to_be_told() {
+    for id in [12, 14] {
+        let mut model = seeded(10, &[region(1, 3, 3), region(5, 6, 3)]);
+        let now = [region(1, 2, 3), region(5, 6, 3)];
+        apply(&mut model, &seed_words(&ahead(id, &now), &now));
+        apply(&mut model, &commit_words(&ahead(id, &now), &now));
+        assert_eq!((space(&model).doubts(), model.totals().healed), (0, 0), "{id}");
+    }
+}
+
+#[test]
+fn a_picture_may_show_a_stack_that_has_grown_and_is_yet_to_be_told() {
+    const STACK: u64 = 0x103;
+    let mut model = seeded(10, &[region(5, 6, STACK)]);
+    let now = [region(3, 6, STACK)];
+    apply(&mut model, &seed_words(&ahead(12, &now), &now));
     assert_eq!((space(&model).doubts(), model.totals().healed), (0, 0));
+}
+
+#[test]
+fn a_picture_that_shows_what_nobody_told_says_so() {
+    for (id, missing) in [(12, 1), (16, 3)] {
+        for now in [vec![region(1, 3, 1)], vec![region(1, 3, 3), region(5, 6, 3)]] {
+            let mut model = seeded(10, &[region(1, 3, 3)]);
+            let events = apply(&mut model, &seed_words(&ahead(id, &now), &now));
+            let why = Doubt::Hole(missing);
+            assert_eq!(events[0], Event::Doubt { time: 1, space: ONE, after: 10, why });
+            assert_eq!(events[2], Event::Healed { time: 1, space: ONE, id, differences: 1 });
+            assert_eq!(space(&model).corrected(), 1);
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The tracer under test, and its dumps.
 
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -211,6 +212,23 @@ impl Tracer {
     pub fn finish_text(mut self) -> String {
         self.interrupt();
         String::from_utf8(self.stream()).expect("text")
+    }
+
+    /// Reads what one that was attached plainly has left, of which nothing was read so far, and interrupts
+    /// it after `meanwhile`.
+    ///
+    /// # Panics
+    /// If it does not end, or not with success.
+    pub fn finish_unread(mut self, meanwhile: impl FnOnce()) -> Trace {
+        let mut stdout = self.process.child().stdout.take().expect("a pipe");
+        let reader = std::thread::spawn(move || {
+            let mut stream = Vec::new();
+            stdout.read_to_end(&mut stream).map(|_| stream)
+        });
+        meanwhile();
+        let status = self.interrupt();
+        let stream = reader.join().expect("a thread that reads").expect("a pipe");
+        Trace::parse(status, &stream, self.stderr())
     }
 
     fn interrupt(&mut self) -> ExitStatus {

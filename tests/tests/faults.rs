@@ -6,8 +6,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use mmaptrace_tests::{
-    Outcome, Process, Trace, Tracer, assert_exact, cases, difference, dump_as, is_emulated,
-    is_loaded, is_stopped, maps, mmaptrace, needs_root, often, programs, skip, until, victim,
+    Outcome, Process, Tracer, assert_exact, cases, difference, dump_as, is_emulated, is_loaded,
+    is_stopped, maps, mmaptrace, needs_root, often, programs, skip, until, victim,
 };
 
 /// Waits until the model of a process that stands still is exact again, and holds that it is.
@@ -90,19 +90,10 @@ fn the_reader_of_standard_output_does_not_read() {
         return skip(NAME, "emulated, a storm does not fill what may wait to be written");
     }
     let mut victim = victim!("storm_one_arena");
-    let mut tracer = Tracer::attach_plainly(victim.pid(), &["--format", "json", "--buffer", "64K"]);
+    let tracer = Tracer::attach_plainly(victim.pid(), &["--format", "json", "--buffer", "64K"]);
     // It does all its work, however little is read.
     assert_eq!(victim.work(), Outcome::Done);
-    let mut stdout = tracer.process().child().stdout.take().expect("a pipe");
-    let reader = std::thread::spawn(move || {
-        let mut stream = Vec::new();
-        stdout.read_to_end(&mut stream).map(|_| stream)
-    });
-    assert_heals(victim.pid());
-    tracer.process().signal(libc::SIGINT);
-    let status = tracer.process().wait();
-    let stream = reader.join().expect("a thread that reads").expect("a pipe");
-    Trace::parse(status, &stream, tracer.stderr()).assert_lost_and_healed();
+    tracer.finish_unread(|| assert_heals(victim.pid())).assert_lost_and_healed();
 }
 
 /// From its first instructions to the middle of a flood: nothing stays attached, and the program

@@ -1,8 +1,10 @@
 //! What the tracer keeps is bounded by what lives, and by what it was told to remember.
 
+use std::time::Duration;
+
 use mmaptrace_tests::{
-    Outcome, Tracer, Victim, assert_exact, is_emulated, mmaptrace, needs_root, often, run, skip,
-    victim,
+    Outcome, Scratch, Tracer, Victim, assert_exact, is_emulated, mmaptrace, needs_root, often, run,
+    skip, until, victim,
 };
 
 /// The memory that a process has now, in KiB.
@@ -29,6 +31,38 @@ fn a_million_regions_take_no_more_than_400_mib() {
     trace.assert_clean();
     let regions = trace.total("regions");
     assert!(regions > 20_000 * processes, "{regions}");
+}
+
+/// Of a flood that nobody reads of no more is kept than may wait to be written: 4 MiB, what a batch of
+/// records makes of them, and room to grow. What is lost is counted, and told to who reads later.
+#[test]
+fn a_flood_that_nobody_reads_of_takes_no_more() {
+    needs_root!("a_flood_that_nobody_reads_of_takes_no_more");
+    let mut victims = [victim!("torrent"), victim!("torrent")];
+    let pids: Vec<_> = victims.iter().map(Victim::pid).collect();
+    let other = pids[1].to_string();
+    let options = ["--format", "json", "--buffer", "1M", "--history", "0", "-p", &other];
+    let mut tracer = Tracer::attach_plainly(pids[0], &options);
+    let before = resident(tracer.process().pid());
+    // Of 200,000 calls, nearly 180 MiB of lines; and files get other names meanwhile.
+    victims.iter_mut().for_each(Victim::go);
+    let scratch = Scratch::new();
+    let file = scratch.join("renamed");
+    std::fs::write(&file, "").expect("a file");
+    for victim in &mut victims {
+        assert_eq!(victim.outcome(), Outcome::Done);
+        std::fs::rename(&file, scratch.join("renamed")).expect("the same name");
+    }
+    let grown = |tracer: &mut Tracer| resident(tracer.process().pid()).saturating_sub(before);
+    // Until it takes no more from the ring.
+    let growth = until("a tracer that holds still", || {
+        let was = grown(&mut tracer);
+        std::thread::sleep(Duration::from_millis(300));
+        (grown(&mut tracer) == was).then_some(was)
+    });
+    assert!(growth < 24 << 10, "{growth} KiB more");
+    let trace = tracer.finish_unread(|| pids.iter().for_each(|&pid| assert_exact(pid)));
+    trace.assert_lost_and_healed();
 }
 
 /// Traces children that come and go, and returns how many KiB more the tracer has after all of them

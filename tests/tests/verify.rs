@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use mmaptrace_tests::{Scratch, mmaptrace, needs_root, run, skip};
+use mmaptrace_tests::{Finished, Scratch, mmaptrace, needs_root, run, skip, victim};
 use serde_json::Value;
 
 /// A shell that lets `/proc` lie about its own regions, and ends with 7.
@@ -25,16 +25,40 @@ fn a_difference_is_told_and_ends_with_3() {
     if Command::new("unshare").args(["-m", "true"]).output().is_err() {
         return skip(NAME, "there is no unshare");
     }
-    let traced = run(&mut alone);
-    assert_eq!(traced.code(), Some(3), "{}", traced.stderr);
-    let line = traced.stderr.lines().find(|line| line.contains(" differs at commit "));
-    let line = line.unwrap_or_else(|| panic!("no line tells of it: {}", traced.stderr));
-    let (kernel, model) = line.split_once(", the model '").expect("both sides");
-    assert!(kernel.contains("/proc has '") && kernel.contains(" rwxp "), "{line}");
-    assert!(model.contains(" r--p "), "{line}");
-    assert!(traced.stderr.contains(" differences to /proc"), "{}", traced.stderr);
+    assert_tells_of_the_lie(&run(&mut alone));
     let stream = fs::read_to_string(&trace).expect("the trace");
     let end: Value = serde_json::from_str(stream.lines().last().expect("an end")).expect("JSON");
     assert!(end["differences"].as_u64() > Some(0), "{end}");
     assert_eq!(end["command"]["code"], 7, "{end}");
+}
+
+/// Where no comparison was due before, there is one at the end.
+#[test]
+fn a_difference_at_the_end_is_told() {
+    const NAME: &str = "a_difference_at_the_end_is_told";
+    const LIE: &str = "sed 's/ r--p / rwxp /' /proc/$1/maps > \"$0\" &&
+        mount --bind \"$0\" /proc/$1/maps && shift && exec \"$@\"";
+    needs_root!(NAME);
+    if Command::new("unshare").args(["-m", "true"]).output().is_err() {
+        return skip(NAME, "there is no unshare");
+    }
+    let victim = victim!("stand_still");
+    let (scratch, pid) = (Scratch::new(), victim.pid().to_string());
+    let tracer = mmaptrace(&["--verify=600", "-d", "0.1", "-o", "/dev/null", "-p", &pid]);
+    let mut alone = Command::new("unshare");
+    alone.args(["-m", "sh", "-c", LIE]).arg(scratch.join("lie")).arg(&pid);
+    alone.arg(tracer.get_program()).args(tracer.get_args());
+    assert_tells_of_the_lie(&run(&mut alone));
+}
+
+/// Holds that a tracer has told that /proc has other rights than the model.
+fn assert_tells_of_the_lie(traced: &Finished) {
+    let stderr = &traced.stderr;
+    assert_eq!(traced.code(), Some(3), "{stderr}");
+    let line = stderr.lines().find(|line| line.contains(" differs at commit "));
+    let line = line.unwrap_or_else(|| panic!("no line tells of it: {stderr}"));
+    let (kernel, model) = line.split_once(", the model '").expect("both sides");
+    assert!(kernel.contains("/proc has '") && kernel.contains(" rwxp "), "{line}");
+    assert!(model.contains(" r--p "), "{line}");
+    assert!(stderr.contains(" differences to /proc"), "{stderr}");
 }

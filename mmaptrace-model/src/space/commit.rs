@@ -102,8 +102,12 @@ impl Space {
         let brk = self.move_to(commit);
         // Ids of the hook's counting stay while another thread is in the middle of an unmapping.
         let certain = flags & (flag::SEQUENCED | flag::COUNTED) != 0;
-        let reread = whole && certain && order == Order::Again && checks;
-        if reread && let Some(why) = self.silent_error(was, commit, &effects) {
+        if whole
+            && certain
+            && checks
+            && let Some(why) = self.silent_error(was, commit, order, &effects)
+        {
+            self.corrected += 1;
             self.raise(time, why, out);
         }
         let proven = self.verify(commit, whole, out) && whole;
@@ -202,22 +206,39 @@ impl Space {
         result
     }
 
-    /// A reading of what was known to be exact, of the same commit, must find no difference, but
-    /// for names of files.
-    fn silent_error(&self, was: u64, commit: &record::Commit, effects: &[Effect]) -> Option<Doubt> {
-        if self.doubt.is_some() {
+    /// What is wrong if a reading of what was known to be exact finds these differences.
+    ///
+    /// Of the same commit it must find none, but for names of files. Of a later one it may find what
+    /// a thread has done that still holds the lock, for reading now (`mmap_write_downgrade`), and tells
+    /// of when it lets go: an unmapping (`mm/vma.c`), or a stack that has grown (`mm/mmap_lock.c`,
+    /// `mm/mmap.c`). All else was told before the lock was free, or is missing.
+    fn silent_error(
+        &self,
+        was: u64,
+        commit: &record::Commit,
+        order: Order,
+        effects: &[Effect],
+    ) -> Option<Doubt> {
+        if self.doubt.is_some() || self.read == Read::Never {
             return None;
         }
         let anew = commit.header.flags & flag::RENAMED != 0;
         let renamed = anew || commit.renames != self.renames;
         let mut wrong = effects.iter().filter(|effect| !(renamed && is_rename(effect)));
-        let at = wrong.next()?.start();
-        let kernel = u64::from(commit.map_count);
-        if was == kernel {
-            Some(Doubt::Contradiction { at })
-        } else {
-            Some(Doubt::Count { kernel, model: was })
-        }
+        let missing = match order {
+            Order::Again => {
+                let (at, kernel) = (wrong.next()?.start(), u64::from(commit.map_count));
+                let is_counted = was == kernel;
+                let count = Doubt::Count { kernel, model: was };
+                return Some(if is_counted { Doubt::Contradiction { at } } else { count });
+            }
+            Order::Next => 1,
+            Order::Hole(missing) => missing + 1,
+            Order::First | Order::Wrong => return None,
+        };
+        let sequenced = commit.header.flags & flag::SEQUENCED != 0;
+        let is_untold = sequenced && wrong.any(|effect| !may_be_under_way(effect));
+        is_untold.then_some(Doubt::Hole(missing))
     }
 
     /// Whether the kernel's counters are those of the regions, as far as they can be; a doubt if
@@ -260,6 +281,20 @@ fn is_of_code(effect: &Effect) -> bool {
             is_code(old) || is_code(new)
         }
         Effect::Split { .. } | Effect::Merged { .. } => false,
+    }
+}
+
+/// Whether a thread that holds the lock for reading may be about to tell of it.
+fn may_be_under_way(effect: &Effect) -> bool {
+    match effect {
+        Effect::Removed { .. } => true,
+        Effect::Added { pages, within } => {
+            pages.flags.has(Flags::GROWSDOWN) && within.0 == pages.start && within.1 > pages.end
+        }
+        Effect::Replaced { .. }
+        | Effect::Changed { .. }
+        | Effect::Split { .. }
+        | Effect::Merged { .. } => false,
     }
 }
 

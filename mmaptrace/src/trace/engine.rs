@@ -73,6 +73,12 @@ pub(super) struct Engine {
     /// When names of files are looked at again, ns of `CLOCK_MONOTONIC`.
     rename_at: u64,
     /// Processes wait for this, if they are to.
+    /// The PID of which a picture was last asked for while more came than was taken.
+    asked: u32,
+    /// The last round has begun.
+    ends: bool,
+    /// Whether the last round has taken all that was in the ring, and its lines find a reader.
+    up_to_date: bool,
     pressure: Option<Pressure>,
 }
 
@@ -80,10 +86,10 @@ pub(super) struct Engine {
 pub(super) struct Known {
     /// The id of its last commit.
     pub(super) commit: u64,
-    /// Records that were lost.
-    pub(super) lost: u64,
-    /// How often it was healed.
-    pub(super) healed: u64,
+    /// How often a reading has found that what was taken to be exact was not.
+    pub(super) corrected: u64,
+    /// Runs of programs that the kernel has left out.
+    pub(super) left_out: u64,
     /// The map as `/proc/PID/maps` prints it.
     pub(super) map: Vec<u8>,
 }
@@ -110,6 +116,9 @@ impl Engine {
             patience: MIN_PATIENCE,
             rename_at: 0,
             pressure: None,
+            asked: 0,
+            ends: false,
+            up_to_date: true,
         }
     }
 
@@ -162,14 +171,19 @@ impl Engine {
                 pressure.go_on();
             }
         }
-        if records == 0 {
+        self.forget_names()?;
+        self.forget_stacks()?;
+        // What else there is to do takes all that is in the ring at once, to which there is no bound
+        // but the ring's size.
+        self.up_to_date = records < BATCH && !self.is_congested();
+        if self.up_to_date && records == 0 {
             self.look_for_losses()?;
             self.look_for_gaps_at_times()?;
         }
-        self.forget_names()?;
-        self.forget_stacks()?;
         self.heal()?;
-        self.rename()?;
+        if self.up_to_date {
+            self.rename()?;
+        }
         let quiet = records == 0 && !congested && self.source.shared().ring.is_empty();
         self.intake.tick(quiet)?;
         if records < BATCH {
@@ -178,9 +192,11 @@ impl Engine {
         Ok(records)
     }
 
+    /// Whether so much waits to be written that nothing is to come to it; but at the end all is taken.
     fn is_congested(&self) -> bool {
-        self.output.as_ref().is_some_and(Output::is_congested)
-            || self.intake.recorder.as_ref().is_some_and(Recorder::is_congested)
+        !self.ends
+            && (self.output.as_ref().is_some_and(Output::is_congested)
+                || self.intake.recorder.as_ref().is_some_and(Recorder::is_congested))
     }
 
     /// Tells of each process what is known of it so far.
@@ -251,7 +267,14 @@ impl Engine {
         } else if now() >= self.heal_at {
             self.heal_at = now() + self.patience;
             self.patience = (2 * self.patience).min(MAX_PATIENCE);
-            self.pictures(doubtful)?;
+            if self.up_to_date {
+                self.pictures_while_there_is_room(doubtful)?;
+            } else if !self.is_congested() {
+                // One at a time, in turn, lest doubt lasts as long as a flood does.
+                let next = doubtful.range(self.asked + 1..).next().or(doubtful.first());
+                self.asked = next.copied().unwrap_or_default();
+                self.picture(self.asked);
+            }
         }
         Ok(())
     }
@@ -267,7 +290,7 @@ impl Engine {
         let model = self.intake.model();
         let stale = model.spaces().filter(|it| it.doubt().is_none() && it.renames() < renames);
         let pids = stale.filter_map(|space| Some(model.process_of(space.id())?.pid));
-        self.pictures(pids.collect::<Vec<_>>())?;
+        self.pictures_while_there_is_room(pids.collect::<Vec<_>>())?;
         let took = now() - began;
         self.rename_at = began + RENAMED.max(SHARE * took);
         Ok(())
@@ -297,9 +320,22 @@ impl Engine {
     pub(super) fn pictures(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<()> {
         for pid in pids {
             self.picture(pid);
-            if !self.is_congested() {
-                self.catch_up()?;
+            self.catch_up()?;
+        }
+        Ok(())
+    }
+
+    /// The same for as many as do not make too much wait to be written; the others have reason to be
+    /// asked for again.
+    pub(super) fn pictures_while_there_is_room(
+        &mut self,
+        pids: impl IntoIterator<Item = u32>,
+    ) -> Result<()> {
+        for pid in pids {
+            if self.is_congested() {
+                break;
             }
+            self.pictures([pid])?;
         }
         Ok(())
     }
@@ -373,8 +409,18 @@ impl Engine {
         }
     }
 
+    /// Compares the models with /proc, but not while more comes than is taken, or waits to be written
+    /// than should: to compare is to catch up.
+    pub(super) fn verify_at_times(&mut self) -> Result<()> {
+        if self.up_to_date {
+            return self.verify();
+        }
+        self.compared.1 += self.intake.alive.len() as u64;
+        Ok(())
+    }
+
     /// Compares the models with /proc.
-    pub(super) fn verify(&mut self) -> Result<()> {
+    fn verify(&mut self) -> Result<()> {
         for pid in self.intake.alive.clone() {
             match verify::process(self, pid)? {
                 Some(different) => {
@@ -413,8 +459,8 @@ impl Engine {
             return Ok(None);
         };
         let map = self.print(pid, space, DumpFormat::Maps, &Residence::default())?;
-        let (commit, lost, healed) = (space.commit(), space.lost(), space.healed());
-        Ok(Some(Known { commit, lost, healed, map }))
+        let (commit, corrected) = (space.commit(), space.corrected());
+        Ok(Some(Known { commit, corrected, left_out: self.source.left_out(), map }))
     }
 
     /// The same after a picture, for which the kernel waits until writers are done: it is of a moment
@@ -426,6 +472,7 @@ impl Engine {
 
     /// The last records and the last line.
     pub(super) fn end(&mut self, status: Option<i32>) -> Result<()> {
+        (self.ends, self.up_to_date) = (true, true);
         self.catch_up()?;
         // Of children that nobody told of, nobody would see what they do.
         self.losses = Losses::default();
@@ -442,6 +489,10 @@ impl Engine {
         }
         if self.differences.is_some() {
             self.verify()?;
+        }
+        // Where the ring was full to the last, no record tells of what was lost.
+        for pid in self.intake.alive.clone() {
+            self.tell_of_losses(pid)?;
         }
         let end = self.totals(status);
         self.intake.end(&end)?;

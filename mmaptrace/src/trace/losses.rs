@@ -50,7 +50,7 @@ impl Engine {
             .filter(|(_, space)| self.is_behind(space))
             .map(|(pid, _)| pid)
             .collect();
-        self.pictures(behind)?;
+        self.pictures_while_there_is_room(behind)?;
         self.intake.alive.retain(|&pid| !is_gone(pid));
         Ok(())
     }

@@ -314,7 +314,7 @@ impl Loop<'_> {
                 () = sleep(SLEEP), if idle => {}
                 () = at(deadline) => return Ok(Over::Done),
                 () = at(check.map(|(_, when)| when)) => {
-                    engine.verify()?;
+                    engine.verify_at_times()?;
                     check = check.map(|(period, _)| (period, Instant::now() + period));
                 }
                 _ = self.signals.interrupt.recv() => {

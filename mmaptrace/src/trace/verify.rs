@@ -41,10 +41,10 @@ pub(super) fn process(engine: &mut Engine, pid: u32) -> Result<Option<bool>> {
     Ok(None)
 }
 
-/// Whether a look at a process put right what was known of the same commit, with nothing lost: the
-/// model, which knows whether another thread may be about to tell, took that for an error of its own.
-fn is_corrected(known: &Known, seen: &Known) -> bool {
-    seen.commit == known.commit && seen.lost == known.lost && seen.healed > known.healed
+/// Whether a look at a process put right what was known: the model, which knows whether another thread
+/// may be about to tell, took that for an error of its own, and the kernel has left nothing out.
+const fn is_corrected(known: &Known, seen: &Known) -> bool {
+    seen.corrected > known.corrected && seen.left_out == known.left_out
 }
 
 /// The first line in which the two differ.
@@ -70,11 +70,11 @@ mod tests {
     use super::{Known, is_corrected};
 
     #[test]
-    fn what_a_look_puts_right_is_a_difference_unless_something_was_lost() {
-        let known = |commit, lost, healed| Known { commit, lost, healed, map: Vec::new() };
-        let before = known(8, 1, 2);
-        assert!(is_corrected(&before, &known(8, 1, 3)));
-        for told in [known(8, 1, 2), known(8, 2, 3), known(10, 1, 3)] {
+    fn what_a_look_puts_right_is_a_difference_unless_something_was_left_out() {
+        let known = |corrected, left_out| Known { commit: 8, corrected, left_out, map: Vec::new() };
+        let before = known(1, 2);
+        assert!(is_corrected(&before, &known(2, 2)));
+        for told in [known(1, 2), known(1, 3), known(2, 3)] {
             assert!(!is_corrected(&before, &told));
         }
     }
