@@ -22,14 +22,21 @@ fn is_exact_here() -> bool {
     run(&mut mmaptrace(&["check"])).text().ends_with("tier     exact\n")
 }
 
-/// The PID of the test itself.
-fn pid() -> String {
-    std::process::id().to_string()
-}
+/// A trace of a program from its beginning to its end.
+const TRACE: &[&str] = &["--", "true"];
 
-/// A trace of a moment.
-fn trace(pid: &str) -> [&str; 4] {
-    ["-p", pid, "-d", "0.1"]
+/// Holds that the program was traced, in the degraded tier for a reason with these words, or, if there
+/// are none, in the exact one.
+fn assert_traced(traced: &Finished, why: Option<&str>) {
+    // Where the events are, for standard output is the program's.
+    let stderr = &traced.stderr;
+    assert_eq!(traced.code(), Some(0), "{stderr}");
+    let tier = stderr.lines().find(|line| line.contains("tier degraded"));
+    assert_eq!(tier.is_some(), why.is_some(), "{stderr}");
+    assert!(tier.zip(why).is_none_or(|(tier, why)| tier.contains(why)), "{stderr}");
+    for call in ["execve(", "brk("] {
+        assert!(stderr.contains(call), "no {call}: {stderr}");
+    }
 }
 
 fn assert_refused(finished: &Finished, words: &[&str]) {
@@ -49,10 +56,8 @@ const WITHOUT_CAPABILITIES: &[&str] = &["--bounding-set", "-bpf,-perfmon,-sys_ad
 #[test]
 fn no_btf() {
     needs_root!("no_btf");
-    let Some(traced) = through("no_btf", "unshare", WITHOUT_BTF, &trace(&pid())) else { return };
-    assert_eq!(traced.code(), Some(0), "{}", traced.stderr);
-    let tier = traced.stderr.lines().find(|line| line.contains("tier degraded"));
-    assert!(tier.is_some_and(|line| line.contains("/sys/kernel/btf")), "{}", traced.stderr);
+    let Some(traced) = through("no_btf", "unshare", WITHOUT_BTF, TRACE) else { return };
+    assert_traced(&traced, Some("/sys/kernel/btf"));
     let Some(checked) = through("no_btf", "unshare", WITHOUT_BTF, &["check"]) else { return };
     assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
     let text = checked.text();
@@ -70,16 +75,40 @@ fn a_program_is_refused() {
     }
     for program in ["unmapped_area", "call_exit"] {
         let refused = format!("refuses the program {program}");
-        let traced = run(mmaptrace(&trace(&pid())).env("MMAPTRACE_REFUSE", program));
-        assert_eq!(traced.code(), Some(0), "{}", traced.stderr);
-        let tier = traced.stderr.lines().find(|line| line.contains("tier degraded"));
-        assert!(tier.is_some_and(|line| line.contains(&refused)), "{}", traced.stderr);
+        assert_traced(&run(mmaptrace(TRACE).env("MMAPTRACE_REFUSE", program)), Some(&refused));
         let checked = run(mmaptrace(&["check"]).env("MMAPTRACE_REFUSE", program));
         assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
         let text = checked.text();
         assert!(text.contains(&refused), "{text}");
         assert!(text.lines().any(|line| line.starts_with("tier     degraded")), "{text}");
     }
+}
+
+/// A kernel that lets nobody look into its memory. `cargo xtask vm` locks real ones down as well.
+const LOCKED_DOWN: &[&str] = &[
+    "MMAPTRACE_REFUSE=call_exit",
+    "unshare",
+    "-m",
+    "sh",
+    "-c",
+    "mount -t tmpfs none /sys/kernel/security &&
+    echo 'none integrity [confidentiality]' > /sys/kernel/security/lockdown && exec \"$@\"",
+    "sh",
+];
+
+#[test]
+fn the_kernel_is_locked_down() {
+    const NAME: &str = "the_kernel_is_locked_down";
+    needs_root!("the_kernel_is_locked_down");
+    if !is_exact_here() {
+        return skip(NAME, "this kernel has the degraded tier only");
+    }
+    let pid = std::process::id().to_string();
+    let Some(traced) = through(NAME, "env", LOCKED_DOWN, &["-p", &pid]) else { return };
+    assert_refused(&traced, &["locked down", "lockdown=confidentiality"]);
+    let Some(checked) = through(NAME, "env", LOCKED_DOWN, &["check"]) else { return };
+    assert_eq!(checked.code(), Some(1), "{}", checked.stderr);
+    assert!(checked.text().contains("locked down"), "{}", checked.text());
 }
 
 /// No tracefs: nobody mounted it, or took it away.
@@ -101,10 +130,9 @@ fn no_tracefs() {
     for tier in ["", "degraded"] {
         let tier_is = format!("MMAPTRACE_TIER={tier}");
         let args = [&[&tier_is[..], "unshare"], WITHOUT_TRACEFS].concat();
-        let Some(traced) = through("no_tracefs", "env", &args, &trace(&pid())) else { return };
-        assert_eq!(traced.code(), Some(0), "{tier}: {}", traced.stderr);
+        let Some(traced) = through("no_tracefs", "env", &args, TRACE) else { return };
         let degraded = tier == "degraded" || !exact;
-        assert_eq!(traced.stderr.contains("tier degraded"), degraded, "{}", traced.stderr);
+        assert_traced(&traced, degraded.then_some(""));
     }
 }
 
@@ -126,7 +154,8 @@ fn no_right_to_more_memory() {
         }
         run(&mut command)
     };
-    let (traced, checked) = (limited(&trace(&pid())), limited(&["check"]));
+    let pid = std::process::id().to_string();
+    let (traced, checked) = (limited(&["-p", &pid, "-d", "0.1"]), limited(&["check"]));
     // Maps count as locked memory before 5.11.
     if std::fs::read_to_string("/proc/sys/kernel/osrelease").is_ok_and(|it| it.starts_with("5.10."))
     {
@@ -145,10 +174,7 @@ fn no_process_vm_readv() {
     needs_root!("no_process_vm_readv");
     // What comes first where there is more that is not there.
     let missing = if is_exact_here() { "no call process_vm_readv" } else { "this kernel has no " };
-    let traced = run(without_process_vm_readv(&mut mmaptrace(&trace(&pid()))));
-    assert_eq!(traced.code(), Some(0), "{}", traced.stderr);
-    let tier = traced.stderr.lines().find(|line| line.contains("tier degraded"));
-    assert!(tier.is_some_and(|line| line.contains(missing)), "{}", traced.stderr);
+    assert_traced(&run(without_process_vm_readv(&mut mmaptrace(TRACE))), Some(missing));
     let checked = run(without_process_vm_readv(&mut mmaptrace(&["check"])));
     assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
     let text = checked.text();

@@ -195,15 +195,18 @@ pub(super) fn refused(name: &'static str, error: &ProgramError) -> LoadError {
         let reason = log.lines().rev().find(|line| {
             !line.trim().is_empty() && !statistics.iter().any(|head| line.starts_with(head))
         });
-        if is_locked_down() {
-            return LoadError::Lockdown;
-        }
-        return LoadError::Refused {
+        return refused_because(
             name,
-            why: format!("{io_error}: {}", reason.unwrap_or("it gave no reason")),
-        };
+            format!("{io_error}: {}", reason.unwrap_or("it gave no reason")),
+        );
     }
     LoadError::Refused { name, why: chain(error) }
+}
+
+/// That the kernel does not take the program of this name, for a reason that it gives; or that it takes
+/// none, which says more.
+pub(super) fn refused_because(name: &'static str, why: String) -> LoadError {
+    if is_locked_down() { LoadError::Lockdown } else { LoadError::Refused { name, why } }
 }
 
 pub(super) fn object_error(error: &aya::EbpfError) -> LoadError {

@@ -22,7 +22,9 @@ use super::{
     SeedError, Shared, Source, Tier,
     btf::Types,
     left_out::LeftOut,
-    load::{LoadError, Settings, Stacks, forget, map, object_error, refused, release},
+    load::{
+        LoadError, Settings, Stacks, forget, map, object_error, refused, refused_because, release,
+    },
     maps::{Renames, Space},
     seed,
     source::Bytes,
@@ -254,7 +256,7 @@ fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
     let program =
         ebpf.program_mut(name).ok_or_else(|| LoadError::Object(format!("no program {name}")))?;
     if env::var_os("MMAPTRACE_REFUSE").is_some_and(|refused| refused == name) {
-        return Err(LoadError::Refused { name, why: "MMAPTRACE_REFUSE asks for it".to_owned() });
+        return Err(refused_because(name, "MMAPTRACE_REFUSE asks for it".to_owned()));
     }
     btf_tracepoint(program, name)?.attach().map_err(|error| refused(name, &error))?;
     Ok(())

@@ -37,6 +37,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
         skips: &[
             ("a_program_is_refused", "degraded tier"),
             ("check_says_that_all_is_there", "degraded tier"),
+            ("the_kernel_is_locked_down", "degraded tier"),
         ],
     },
     Kernel {
@@ -88,6 +89,7 @@ pub(crate) const ROOTLESS: &[Skip] = &[
     ("a_profile_is_one_to_pprof", "no go"),
     ("a_program_that_waits_outlives_the_tracer", "emulated"),
     ("a_program_waits_for_the_reader", "emulated"),
+    ("a_program_waits_though_nobody_watches_the_tracer", "emulated"),
     ("bash_and_its_children", "no bash"),
     ("mount_btrfs", "btrfs 2"),
     ("ls_works_as_without_and_is_traced", "no ls"),
