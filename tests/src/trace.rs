@@ -1,6 +1,6 @@
 //! What a tracer wrote, and what its tests hold of every trace.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitStatus;
 
 use serde_json::Value;
@@ -89,11 +89,33 @@ impl Trace {
         assert!(self.total("lost") > 0 && self.total("healed") > 0, "{end}");
         assert_eq!(end["exact"], true, "{end}");
         let mut told = 0;
-        for doubt in self.of_type("doubt") {
-            let why = &doubt["why"];
-            assert!(matches!(why["kind"].as_str(), Some("lost" | "hole")), "{doubt}");
-            assert!(doubt["after"].is_u64(), "its place: {doubt}");
-            told += why["records"].as_u64().unwrap_or(0);
+        // By space: the last exact commit, since which one it is in doubt, and whether that must end now.
+        let mut spaces: BTreeMap<u64, (u64, Option<u64>, bool)> = BTreeMap::new();
+        for line in &self.lines {
+            let Some(space) = line["space"].as_u64() else { continue };
+            let (last, doubted, heals) = spaces.entry(space).or_default();
+            let was_healing = std::mem::take(heals);
+            assert!(!was_healing || line["type"] == "healed", "exact, and in doubt: {line}");
+            match line["type"].as_str() {
+                Some("doubt") => {
+                    let why = &line["why"];
+                    assert!(matches!(why["kind"].as_str(), Some("lost" | "hole")), "{line}");
+                    told += why["records"].as_u64().unwrap_or(0);
+                    let after = line["after"].as_u64().expect("a commit");
+                    assert!(after >= *last && doubted.is_none(), "after {last}: {line}");
+                    *doubted = Some(after);
+                }
+                Some("commit") => {
+                    let id = line["id"].as_u64().expect("an id");
+                    let place = doubted.is_none_or(|after| after <= id);
+                    assert!(place, "a doubt since {doubted:?}, and then {line}");
+                    if line["exact"] == true {
+                        (*last, *heals) = (id, doubted.is_some());
+                    }
+                }
+                Some("healed") => assert!(doubted.take().is_some(), "{line}"),
+                _ => {}
+            }
         }
         assert!(told > 0 && told <= self.total("lost"), "{told} told: {end}");
         assert_eq!(self.of_type("healed").count() as u64, self.total("healed"), "{end}");

@@ -195,19 +195,24 @@ fn two_programs_at_once() {
 #[test]
 fn one_program_attached_to_again_and_again() {
     needs_root!("one_program_attached_to_again_and_again");
-    let mut victim = victim!("storm_one_arena");
+    let mut victim = victim!("storm_without_end");
     for _ in 0..3 {
         let tracer = Tracer::attach(victim.pid(), &[]);
         assert_exact(victim.pid());
         tracer.finish().assert_clean();
     }
-    // Attached to in the middle of the storm.
+    // Attached to in the middle of the storm, and let go there.
     victim.go();
+    assert_eq!(victim.line().as_deref(), Some("STORM"));
     for _ in 0..3 {
-        Tracer::attach(victim.pid(), &[]).finish().assert_clean();
+        let tracer = Tracer::attach(victim.pid(), &[]);
+        until("a call", || {
+            String::from_utf8_lossy(&tracer.stream()).contains(r#""type":"call""#).then_some(())
+        });
+        tracer.finish().assert_clean();
     }
     let tracer = Tracer::attach(victim.pid(), &[]);
-    victim.outcome();
+    assert_eq!(victim.work(), Outcome::Done);
     assert_exact(victim.pid());
     tracer.finish().assert_clean();
 }

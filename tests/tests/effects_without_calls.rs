@@ -2,7 +2,7 @@
 //! 32-bit calls, workers, probes, and what happens to the files behind it. Each test of the lists
 //! is of the victim's case of its name.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mmaptrace_tests::{
     Outcome, Scratch, Tracer, address, assert_exact, assert_exact_thread, cases, needs_root,
@@ -103,8 +103,34 @@ fn clear_refs_by_another_process() {
     tracer.finish().assert_clean();
 }
 
-/// What the kernel's worker for huge pages is told: how often it looks, how many pages at a time.
-const WORKER: [(&str, &str); 2] = [("scan_sleep_millisecs", "10"), ("pages_to_scan", "100000")];
+/// What the kernel's worker for huge pages is told, until this is dropped.
+struct Worker(Vec<(PathBuf, String)>);
+
+impl Worker {
+    /// Tells it to look often, at many pages at a time; `None`: this kernel has none, or does not let it
+    /// be told, or wants no huge pages.
+    fn hurries() -> Option<Self> {
+        let directory = Path::new("/sys/kernel/mm/transparent_hugepage");
+        let enabled = std::fs::read_to_string(directory.join("enabled")).ok()?;
+        let mut worker = (!enabled.contains("[never]")).then_some(Self(Vec::new()))?;
+        for (name, value) in [("scan_sleep_millisecs", "10"), ("pages_to_scan", "100000")] {
+            let path = directory.join("khugepaged").join(name);
+            let was = std::fs::read_to_string(&path).ok()?;
+            std::fs::write(&path, value).ok()?;
+            worker.0.push((path, was));
+        }
+        Some(worker)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        for (path, was) in &self.0 {
+            // It was written before.
+            let _ = std::fs::write(path, was.trim());
+        }
+    }
+}
 
 /// A worker of the kernel, which has no address space, takes the lock of the process's, and puts a
 /// huge page in the place of small ones: no region changes.
@@ -112,16 +138,9 @@ const WORKER: [(&str, &str); 2] = [("scan_sleep_millisecs", "10"), ("pages_to_sc
 fn huge_page_by_the_kernels_worker() {
     const NAME: &str = "huge_page_by_the_kernels_worker";
     needs_root!("huge_page_by_the_kernels_worker");
-    let directory = Path::new("/sys/kernel/mm/transparent_hugepage/khugepaged");
-    let set = |(name, value): (&'static str, &str)| {
-        let was = std::fs::read_to_string(directory.join(name)).ok()?;
-        std::fs::write(directory.join(name), value).ok()?;
-        Some((name, was))
+    let Some(_worker) = Worker::hurries() else {
+        return skip(NAME, "this kernel makes no huge pages, or does not let it be told how often");
     };
-    let before: Vec<_> = WORKER.into_iter().filter_map(set).collect();
-    if before.len() < WORKER.len() {
-        return skip(NAME, "this kernel has no khugepaged, or does not let it be told");
-    }
     let mut victim = victim!("madvise_hugepage_of_small_pages");
     let smaps = format!("/proc/{}/smaps", victim.pid());
     let has_huge_page = || {
@@ -132,9 +151,6 @@ fn huge_page_by_the_kernels_worker() {
     assert!(!has_huge_page());
     assert_eq!(victim.work(), Outcome::Done);
     until("a huge page", || has_huge_page().then_some(()));
-    for (name, was) in before {
-        std::fs::write(directory.join(name), was.trim()).expect("as it was");
-    }
     assert_exact(victim.pid());
     tracer.finish().assert_clean();
 }

@@ -68,9 +68,10 @@ fn regressions_of_tortures() {
         let script = script.unwrap_or_else(|why| panic!("{}: {why}", path.display()));
         let setting = script.setting(path.display().to_string());
         for manner in [Manner::Whole, Manner::LowOverhead, Manner::Degraded] {
-            if let Err(found) = run(torture_path!(), &setting, manner) {
-                panic!("{}, {manner:?}: {found}", path.display());
-            }
+            let counts = run(torture_path!(), &setting, manner)
+                .unwrap_or_else(|found| panic!("{}, {manner:?}: {found}", path.display()));
+            let is_whole = counts.died == 0 && counts.comparisons >= setting.phases;
+            assert!(is_whole, "{}, {manner:?}: {counts}", path.display());
         }
     }
 }

@@ -18,6 +18,7 @@ const APART: &[&str] = &[
     "generations",
     "generations_for_long",
     "mmap_takes_for_ever",
+    "storm_without_end",
 ];
 
 fn cases() -> Vec<String> {

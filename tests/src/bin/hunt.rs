@@ -45,9 +45,14 @@ fn main() -> ExitCode {
             ..Setting::default()
         };
         let manner = Manner::of(setting.seed);
-        match run(&program(), &setting, manner) {
-            Ok(counts) => total += counts,
-            Err(difference) => {
+        match catch_unwind(AssertUnwindSafe(|| run(&program(), &setting, manner))) {
+            Err(_) => {
+                println!("FAILED: the tracer, or the program, as told above");
+                say_again(&setting, manner);
+                return ExitCode::FAILURE;
+            }
+            Ok(Ok(counts)) => total += counts,
+            Ok(Err(difference)) => {
                 println!("DIFFERENCE: seed {}, {threads} threads: {difference}", setting.seed);
                 report(&setting, manner, &difference);
                 println!("before that: {rounds} runs, {total}");
@@ -60,10 +65,15 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Says how the difference is had again, and writes the shortest list of calls that has it.
-fn report(setting: &Setting, manner: Manner, difference: &Difference) {
+/// Says how a run is had again.
+fn say_again(setting: &Setting, manner: Manner) {
     let (environment, Setting { seed, threads, .. }) = (manner.environment(), setting);
     println!("again: {environment}cargo xtask torture --seed {seed} --threads {threads}");
+}
+
+/// Says how the difference is had again, and writes the shortest list of calls that has it.
+fn report(setting: &Setting, manner: Manner, difference: &Difference) {
+    say_again(setting, manner);
     let recording = std::env::temp_dir().join(format!("mmaptrace-torture-{}.rec", setting.seed));
     match fs::write(&recording, &difference.recording) {
         Ok(()) => println!("to look at it: mmaptrace replay {}", recording.display()),
@@ -72,7 +82,7 @@ fn report(setting: &Setting, manner: Manner, difference: &Difference) {
     let script = script(setting, difference);
     let scratch = Scratch::new();
     let file = scratch.join("calls");
-    let again = (0..AGAIN).filter(|_| differs(&script, &file, manner)).count();
+    let again = (0..AGAIN).filter(|_| differs(&script, &file, manner).is_some()).count();
     println!(
         "the {} calls up to there differ in {again} of {AGAIN} more runs",
         script.calls().len()
@@ -80,23 +90,28 @@ fn report(setting: &Setting, manner: Manner, difference: &Difference) {
     // What threads and children do at a time is another race in each run: a list is taken not to
     // differ if it has not although it should have, as often as not, three times.
     let tries = match again {
-        0 => return,
+        0 => {
+            println!("nothing can be left out of what does not differ; only the recording tells");
+            return;
+        }
         AGAIN => 1,
         _ => (3 * AGAIN).div_ceil(again),
     };
     let start = Instant::now();
+    let mut what = first_line(&difference.what).to_owned();
     let differs = |calls: &[_]| {
         let script = Script::new(calls.to_vec());
         let mut runs = (0..tries).take_while(|_| start.elapsed() < PATIENCE);
-        let found = runs.any(|_| differs(&script, &file, manner));
-        if found {
+        let found = runs.find_map(|_| differs(&script, &file, manner));
+        if let Some(found) = &found {
             println!("{} calls differ", calls.len());
+            first_line(found).clone_into(&mut what);
         }
-        found
+        found.is_some()
     };
     let shortest = Script::new(shrink(script.calls().to_vec(), differs));
     let path = regressions().join(format!("seed-{}.calls", setting.seed));
-    let head = format!("# Found by seed {}: {}\n", setting.seed, first_line(difference));
+    let head = format!("# Found by seed {}: {what}\n", setting.seed);
     let left = shortest.calls().len();
     match fs::write(&path, format!("{head}{shortest}")) {
         Ok(()) => println!("{left} calls are left, in {}:\n{shortest}", path.display()),
@@ -104,8 +119,8 @@ fn report(setting: &Setting, manner: Manner, difference: &Difference) {
     }
 }
 
-fn first_line(difference: &Difference) -> &str {
-    difference.what.lines().next().unwrap_or_default()
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 /// The calls that were made up to a difference.
@@ -124,14 +139,13 @@ fn script(setting: &Setting, difference: &Difference) -> Script {
     Script::new(calls.collect())
 }
 
-/// Whether a run of a script ends in a difference.
-fn differs(script: &Script, file: &Path, manner: Manner) -> bool {
-    if fs::write(file, script.to_string()).is_err() {
-        return false;
-    }
+/// The difference in which a run of a script ends, if it does.
+fn differs(script: &Script, file: &Path, manner: Manner) -> Option<String> {
+    fs::write(file, script.to_string()).ok()?;
     let setting = script.setting(file.display().to_string());
     // A list that kills the program is no shorter form of one that does not.
-    catch_unwind(AssertUnwindSafe(|| run(&program(), &setting, manner).is_err())).unwrap_or(false)
+    let result = catch_unwind(AssertUnwindSafe(|| run(&program(), &setting, manner)));
+    result.ok()?.err().map(|difference| difference.what)
 }
 
 /// The torture program, which is built beside this one.

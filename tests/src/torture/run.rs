@@ -119,27 +119,31 @@ pub fn run(program: &Path, setting: &Setting, manner: Manner) -> Result<Counts, 
     let tracer = manner.record(victim.pid());
     let doubts = |stream: Vec<u8>| if manner == Manner::Degraded { None } else { doubts(&stream) };
     let mut counts = Counts::default();
-    let mut found = None;
+    let (mut found, mut doubted) = (None, None);
     let (mut image, mut phase) = (0, 0);
-    while found.is_none() && image < setting.images {
+    while found.is_none() && doubted.is_none() && image < setting.images {
         let Some(still) = phase_of(&mut victim) else { break };
         counts.calls += setting.threads * setting.calls;
         counts.comparisons += still.len() as u64;
-        found = still.into_iter().find_map(differs).or_else(|| doubts(tracer.stream()));
-        if found.is_none() {
+        found = still.into_iter().find_map(differs);
+        doubted = doubts(tracer.stream());
+        if found.is_none() && doubted.is_none() {
             phase += 1;
             (image, phase) = (image + phase / setting.phases, phase % setting.phases);
         }
     }
-    if found.is_none() {
+    if found.is_none() && doubted.is_none() {
         counts.died += u64::from(image < setting.images || !is_done(&mut victim));
     }
     let (trace, recording) = tracer.finish_recording();
     (counts.lost, counts.healed) = (trace.total("lost"), trace.total("healed"));
-    let has_reason = counts.lost > 0 || manner == Manner::Degraded;
-    if found.is_none() && !has_reason && counts.healed > 0 {
-        found = Some(format!("in doubt at the end, though nothing was lost: {}", trace.doubts()));
+    if counts.lost == 0 && manner != Manner::Degraded && counts.healed > 0 {
+        let at_the_end =
+            || format!("in doubt at the end, though nothing was lost: {}", trace.doubts());
+        doubted = Some(doubted.unwrap_or_else(at_the_end));
     }
+    // What the kernel has left out is counted, and a reason for doubt.
+    found = found.or(doubted.filter(|_| trace.left_out() == 0));
     found.map_or(Ok(counts), |what| Err(Difference { image, phase, what, recording }))
 }
 

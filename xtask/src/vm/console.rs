@@ -28,6 +28,8 @@ pub(crate) struct Console {
     /// Whether the last line came.
     pub(crate) ended: bool,
     binary: String,
+    /// Whether it has told of a test, or that it has none.
+    has_told: bool,
     /// The test that runs, and why it says that it does not.
     running: Option<(String, Option<String>)>,
     in_failures: bool,
@@ -47,11 +49,13 @@ impl Console {
         if let Some(name) = line.strip_prefix(BINARY) {
             self.stop();
             name.clone_into(&mut self.binary);
+            self.has_told = false;
             return;
         }
         let mut said = line;
         if let Some((name, rest)) = line.strip_prefix("test ").and_then(|l| l.split_once(" ... ")) {
-            self.stop();
+            self.end_test();
+            self.has_told = true;
             self.running = Some((format!("{}: {name}", self.binary), None));
             said = rest;
         }
@@ -68,7 +72,9 @@ impl Console {
                 }
             }
             "failures:" => self.in_failures = true,
-            _ if said.starts_with("test result: ") => self.in_failures = false,
+            _ if said.starts_with("test result: ") => {
+                (self.in_failures, self.has_told) = (false, true);
+            }
             // A test that the machine's shell runs says why between its name and its result.
             _ if self.in_failures || (self.running.is_some() && !said.is_empty()) => {
                 self.failures.push(said.to_owned());
@@ -77,8 +83,17 @@ impl Console {
         }
     }
 
-    /// The machine is off: what still ran has failed.
+    /// The machine is off, or runs another binary: what still ran has failed, and a binary that told of
+    /// nothing was not even started.
     pub(crate) fn stop(&mut self) {
+        self.end_test();
+        let binary = mem::take(&mut self.binary);
+        if !binary.is_empty() && !self.has_told {
+            self.tests.push((format!("{binary}: (starts)"), Outcome::Failed));
+        }
+    }
+
+    fn end_test(&mut self) {
         self.in_failures = false;
         self.result(Outcome::Failed);
     }
@@ -140,6 +155,14 @@ test good ... ok
         ];
         assert_eq!(console.tests, expected.map(|(name, outcome)| (name.to_owned(), outcome)));
         assert!(console.failures.iter().any(|line| line == "it went wrong"));
+    }
+
+    #[test]
+    fn a_binary_that_tells_of_nothing_has_failed() {
+        let console = read(
+            "=== calls\nsh: /tests/calls: not found\n=== names\ntest result: ok. 0 passed\n=== the end",
+        );
+        assert_eq!(console.tests, [("calls: (starts)".to_owned(), Outcome::Failed)]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mmaptrace_tests::often;
+use mmaptrace_tests::{is_emulated, often};
 
 use crate::sys::{
     ANON, Case, Outcome, PAGE, R, RW, area, call, mmap, mprotect, munmap, must, open_self, ready,
@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     ("storm_same_addresses", same_addresses),
     ("storm_mixed", mixed),
     ("storm_one_arena", one_arena),
+    ("storm_without_end", arena_without_end),
     ("torrent", torrent),
     ("flood", flood),
     ("climb", climb),
@@ -110,25 +111,54 @@ fn mixed() -> Outcome {
     Ok(())
 }
 
+/// Pages that many change at a time.
+const ARENA: usize = 64;
+
+/// Makes a call somewhere in the arena at `at`. That it may fail, over a hole that another has made, is
+/// the point.
+fn disturb(at: usize, thread: usize, round: usize) {
+    let mut random = Random((thread * 7919 + round) as u64);
+    let from = random.below(ARENA - 1);
+    let (start, len) = (at + from * PAGE, (1 + random.below((ARENA - from).min(16))) * PAGE);
+    let fixed = ANON | libc::MAP_FIXED;
+    let _ = match random.below(6) {
+        0 => munmap(start, len),
+        1 => mmap(start, len, RW, fixed | libc::MAP_POPULATE, -1, 0),
+        2 => mmap(start, len, R, fixed, -1, 0),
+        3 => mmap(start, len, RW, ANON | libc::MAP_FIXED_NOREPLACE, -1, 0),
+        4 => mprotect(start, len, if round.is_multiple_of(2) { R } else { RW }),
+        _ => advise(start, len, libc::MADV_DONTFORK),
+    };
+}
+
 /// All in the same few pages: nobody knows what is there when its call comes to it.
 fn one_arena() -> Outcome {
-    const PAGES: usize = 64;
-    let at = area(PAGES);
+    let at = area(ARENA);
     ready();
-    storm(500, |thread, round| {
-        let mut random = Random((thread * 7919 + round) as u64);
-        let from = random.below(PAGES - 1);
-        let (start, len) = (at + from * PAGE, (1 + random.below((PAGES - from).min(16))) * PAGE);
-        let fixed = ANON | libc::MAP_FIXED;
-        // That it may fail, over a hole another has made, is the point.
-        let _ = match random.below(6) {
-            0 => munmap(start, len),
-            1 => mmap(start, len, RW, fixed | libc::MAP_POPULATE, -1, 0),
-            2 => mmap(start, len, R, fixed, -1, 0),
-            3 => mmap(start, len, RW, ANON | libc::MAP_FIXED_NOREPLACE, -1, 0),
-            4 => mprotect(start, len, if round % 2 == 0 { R } else { RW }),
-            _ => advise(start, len, libc::MADV_DONTFORK),
-        };
+    storm(500, |thread, round| disturb(at, thread, round));
+    Ok(())
+}
+
+/// The same by four, from the moment it says so until the test lets it go: without a pause, but where
+/// machines are so slow that a tracer would not keep up.
+fn arena_without_end() -> Outcome {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let at = area(ARENA);
+    let pause = is_emulated().then_some(Duration::from_millis(5));
+    ready();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            scope.spawn(move || {
+                let calls = (0..).take_while(|_| !STOP.load(Ordering::Relaxed));
+                calls.for_each(|round| {
+                    disturb(at, thread, round);
+                    pause.into_iter().for_each(std::thread::sleep);
+                });
+            });
+        }
+        say("STORM");
+        crate::sys::wait();
+        STOP.store(true, Ordering::Relaxed);
     });
     Ok(())
 }
