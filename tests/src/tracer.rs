@@ -220,6 +220,15 @@ impl Tracer {
     /// # Panics
     /// If it does not end, or not with success.
     pub fn finish_unread(mut self, meanwhile: impl FnOnce()) -> Trace {
+        let (status, stream) = self.read_late(meanwhile);
+        Trace::parse(status, &stream, self.stderr())
+    }
+
+    /// The same, and what it has left, which may be any lines.
+    ///
+    /// # Panics
+    /// See [`Tracer::finish_unread`].
+    pub fn read_late(&mut self, meanwhile: impl FnOnce()) -> (ExitStatus, Vec<u8>) {
         let mut stdout = self.process.child().stdout.take().expect("a pipe");
         let reader = std::thread::spawn(move || {
             let mut stream = Vec::new();
@@ -227,8 +236,7 @@ impl Tracer {
         });
         meanwhile();
         let status = self.interrupt();
-        let stream = reader.join().expect("a thread that reads").expect("a pipe");
-        Trace::parse(status, &stream, self.stderr())
+        (status, reader.join().expect("a thread that reads").expect("a pipe"))
     }
 
     fn interrupt(&mut self) -> ExitStatus {

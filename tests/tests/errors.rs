@@ -1,7 +1,6 @@
 //! What goes wrong, said in one clear line with what to do, with the exit code of the contract,
 //! and with nothing left behind.
 
-use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
@@ -194,20 +193,12 @@ fn waits_for_the_reader(name: &str, first: impl FnOnce(u32)) -> Option<String> {
     let mut victim = victim!("storm_same_addresses");
     let pid = victim.pid();
     let mut tracer = Tracer::attach_plainly(pid, &["--on-full", "wait"]);
-    let mut reader = tracer.process().child().stdout.take().expect("a pipe");
     first(tracer.process().child().id());
     victim.go();
     until("a program that waits", || is_stopped(pid).then_some(()));
-    let lines = std::thread::spawn(move || {
-        let mut lines = Vec::new();
-        reader.read_to_end(&mut lines).map(|_| lines)
-    });
-    victim.outcome();
-    tracer.process().signal(libc::SIGINT);
-    assert_eq!(tracer.process().wait().code(), Some(0));
+    let (_, lines) = tracer.read_late(|| _ = victim.outcome());
     let words = tracer.stderr();
     assert!(words.contains(" 0 lost, 0 healed, exact"), "{words}");
-    let lines = lines.join().expect("a reader").expect("lines");
     let calls = lines.split(|&byte| byte == b'\n').filter(|line| line.ends_with(b" = 0"));
     assert!(calls.count() >= 32_000);
     Some(words)

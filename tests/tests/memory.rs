@@ -47,11 +47,14 @@ fn a_flood_that_nobody_reads_of_takes_no_more() {
     // Of 200,000 calls, nearly 180 MiB of lines; and files get other names meanwhile.
     victims.iter_mut().for_each(Victim::go);
     let scratch = Scratch::new();
-    let file = scratch.join("renamed");
-    std::fs::write(&file, "").expect("a file");
+    let names = [scratch.join("one"), scratch.join("other")];
+    std::fs::write(&names[0], "").expect("a file");
+    for round in 0..100 {
+        std::fs::rename(&names[round % 2], &names[(round + 1) % 2]).expect("another name");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     for victim in &mut victims {
         assert_eq!(victim.outcome(), Outcome::Done);
-        std::fs::rename(&file, scratch.join("renamed")).expect("the same name");
     }
     let grown = |tracer: &mut Tracer| resident(tracer.process().pid()).saturating_sub(before);
     // Until it takes no more from the ring.

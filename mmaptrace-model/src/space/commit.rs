@@ -228,9 +228,11 @@ impl Space {
         let missing = match order {
             Order::Again => {
                 let (at, kernel) = (wrong.next()?.start(), u64::from(commit.map_count));
-                let is_counted = was == kernel;
-                let count = Doubt::Count { kernel, model: was };
-                return Some(if is_counted { Doubt::Contradiction { at } } else { count });
+                return Some(if was == kernel {
+                    Doubt::Contradiction { at }
+                } else {
+                    Doubt::Count { kernel, model: was }
+                });
             }
             Order::Next => 1,
             Order::Hole(missing) => missing + 1,

@@ -72,13 +72,13 @@ pub(super) struct Engine {
     patience: u64,
     /// When names of files are looked at again, ns of `CLOCK_MONOTONIC`.
     rename_at: u64,
-    /// Processes wait for this, if they are to.
     /// The PID of which a picture was last asked for while more came than was taken.
     asked: u32,
     /// The last round has begun.
     ends: bool,
     /// Whether the last round has taken all that was in the ring, and its lines find a reader.
     up_to_date: bool,
+    /// Processes wait for this, if they are to.
     pressure: Option<Pressure>,
 }
 
