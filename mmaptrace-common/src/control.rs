@@ -50,7 +50,33 @@ pub struct Faults {
 /// [`Space::result`] of a call that may return anything.
 pub const NOT_KNOWN: i64 = i64::MIN;
 
-/// What is kept for each address space, the value of the `SPACES` map (key: the mm's address).
+/// The places of the `PLACES` map: a power of two.
+pub const PLACES: u32 = 1 << 12;
+
+/// The place in `PLACES` that an address space has, by the address of its `mm_struct`: a multiple of
+/// 64, which is what slabs hold.
+#[must_use]
+#[inline(always)]
+pub const fn place(mm: u64) -> u32 {
+    ((mm >> 6) ^ (mm >> 18)) as u32 & (PLACES - 1)
+}
+
+/// The element of the `PLACES` map: the first address space of those followed that has this place. An
+/// array is looked into in a few instructions, a hash table in some hundred, and that is asked at every
+/// hook.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    /// The address of its `mm_struct`, or 0: there is none. With bit 0 set it is being put there.
+    pub mm: u64,
+    /// How many others have this place: those are in the `SPACES` map.
+    pub others: u64,
+    /// What is kept for it.
+    pub space: Space,
+}
+
+/// What is kept for each address space: in its [`Place`], or as the value of the `SPACES` map (key: the
+/// mm's address).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Space {

@@ -13,8 +13,8 @@ use mmaptrace_common::{
 use crate::{
     emit,
     kernel::{
-        Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, current, ids, layout,
-        load, load_address,
+        Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, current, ids_of,
+        layout, load, load_address,
     },
     maps::{PART, WALK, Walk},
     name,
@@ -112,10 +112,11 @@ impl Actor {
     unsafe fn current(task: *mut task_struct, mm: u64) -> Self {
         let base: *const c_void = task.cast();
         // SAFETY: as above.
-        let (flags, own, comm) = unsafe {
+        let (flags, own, ids, comm) = unsafe {
             (
                 load::<u32>(base, layout!(task_flags)),
                 load_address(base, layout!(task_mm)),
+                ids_of(base),
                 comm(base),
             )
         };
@@ -134,7 +135,7 @@ impl Actor {
             };
             (cause, entry)
         };
-        Self { ids: ids(), comm, cause, entry, result: NOT_KNOWN }
+        Self { ids, comm, cause, entry, result: NOT_KNOWN }
     }
 }
 
@@ -145,8 +146,10 @@ impl Actor {
 #[inline(never)]
 pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
     let key = mm as u64;
+    let task = current();
     if !write {
-        let (pid, tid) = ids();
+        // SAFETY: it is the current task.
+        let (pid, tid) = unsafe { ids_of(task.cast()) };
         if pid == layout!(tracer) {
             // SAFETY: as above.
             return unsafe { asked(mm, tid) };
@@ -160,7 +163,8 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
     let space = unsafe { &mut *space };
     // SAFETY: as above.
     if unsafe { load::<u32>(mm, layout!(mm_users)) } == 0 {
-        end(key);
+        // SAFETY: it is the current task.
+        end(key, unsafe { ids_of(task.cast()) });
         return false;
     }
     // SAFETY: as above.
@@ -169,7 +173,6 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
     if write && now.id == space.id {
         return false;
     }
-    let task = current();
     // SAFETY: it is the current task.
     let mut actor = unsafe { Actor::current(task, key) };
     let rule = actor.entry.rule();
@@ -329,10 +332,7 @@ pub(crate) unsafe fn whole(
     comm: [u8; 16],
 ) -> bool {
     let key = mm as u64;
-    if !space::follow(key) {
-        return false;
-    }
-    let Some(space) = space::find(key) else {
+    let Some(space) = space::follow(key) else {
         return false;
     };
     // SAFETY: as in `released`.
@@ -363,9 +363,9 @@ pub(crate) unsafe fn whole(
 
 /// The last user of an address space is gone.
 #[inline(always)]
-fn end(mm: u64) {
+fn end(mm: u64, ids: (u32, u32)) {
     let size = size_of::<mmaptrace_common::record::Header>() as u32;
-    let mut header = emit::header(kind::END, 0, size, mm, ids());
+    let mut header = emit::header(kind::END, 0, size, mm, ids);
     header.lost = emit::lost(mm);
     // SAFETY: the record is on the stack.
     unsafe { emit::send((&raw const header).cast(), size, mm) };

@@ -146,6 +146,16 @@ pub(crate) fn ids() -> (u32, u32) {
     ((both >> 32) as u32, both as u32)
 }
 
+/// The same of any task: loads, which cost less than [`ids`].
+///
+/// # Safety
+/// `task` is a BTF pointer to a `task_struct`.
+#[inline(always)]
+pub(crate) unsafe fn ids_of(task: *const c_void) -> (u32, u32) {
+    // SAFETY: as above.
+    unsafe { (load(task, layout!(task_tgid)), load(task, layout!(task_pid))) }
+}
+
 /// A task's name, NUL-padded, as its two halves.
 ///
 /// # Safety

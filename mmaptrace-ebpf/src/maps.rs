@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray},
 };
 use mmaptrace_common::{
-    control::{Process, Renames, Space},
+    control::{self, Place, Process, Renames, Space},
     record::{
         Call, Commit, Exec, NAME_MAX, Name, PATH_TEXT_MAX, Path, REGIONS_PER_PART, Region,
         STACK_MAX, Stack, TEXT_MAX,
@@ -14,18 +14,14 @@ use mmaptrace_common::{
 
 use crate::{claim::Busy, range::Ranges};
 
-/// Followed address spaces, by the address of their `mm_struct`. Not LRU: nothing may push one out.
+/// Followed address spaces, by their [`place`](mmaptrace_common::control::place).
+#[map]
+pub(crate) static PLACES: Array<Place> = Array::with_max_entries(control::PLACES, 0);
+
+/// Those whose place was taken, by the address of their `mm_struct`. Not LRU: nothing may push one out.
 #[map]
 pub(crate) static SPACES: HashMap<u64, Space> =
     HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
-
-/// The places of [`SPACES_AT`]: a power of two.
-pub(crate) const PLACES: u32 = 1 << 12;
-
-/// How many of [`SPACES`] have an address that leads to this place: where there are none, no more
-/// has to be asked.
-#[map]
-pub(crate) static SPACES_AT: Array<u64> = Array::with_max_entries(PLACES, 0);
 
 /// Followed processes, by PID: what they exec is followed, and their children if so asked.
 #[map]

@@ -21,7 +21,7 @@ use crate::{
     alone::Alone,
     claim::Busy,
     commit, emit,
-    kernel::{Entry, comm, current, ids, is_compat, layout, load, load_address, mask, read},
+    kernel::{Entry, comm, current, ids_of, is_compat, layout, load, load_address, mask, read},
     maps::{CALL_TEXT, ENTERED, EXEC_TEXT, PROCESSES},
     name,
     object::CGROUP,
@@ -136,12 +136,15 @@ pub(crate) fn call_enter(ctx: BtfTracePointContext) -> i32 {
     if unsafe { Entry::rule_of(argument(&ctx, 0) as *const c_void) } == 0 {
         return 0;
     }
+    let task: *const c_void = current().cast();
     // SAFETY: it is the current task.
-    let mm = unsafe { load_address(current().cast(), layout!(task_mm)) };
+    let mm = unsafe { load_address(task, layout!(task_mm)) };
     if space::find(mm).is_some() {
         let _alone = Alone::begin();
+        // SAFETY: as above.
+        let (_, tid) = unsafe { ids_of(task) };
         // Where it finds no room the call has no duration.
-        let _ = ENTERED.insert(ids().1, emit::now(), 0);
+        let _ = ENTERED.insert(tid, emit::now(), 0);
     }
     0
 }
@@ -180,9 +183,8 @@ pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: it is the current task.
     let mm = unsafe { load_address(task, layout!(task_mm)) };
     if let Some(space) = space::find(mm) {
-        let ids = ids();
         // SAFETY: as above.
-        let entry = unsafe { Entry::from_regs(regs, is_compat(task)) };
+        let (ids, entry) = unsafe { (ids_of(task), Entry::from_regs(regs, is_compat(task))) };
         // SAFETY: the element stays valid. Another thread's commit may come in between: then the
         // return is told twice, which user space knows.
         let made_last = unsafe {
@@ -282,10 +284,8 @@ unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
     // SAFETY: as above.
     unsafe {
         let parent_mm = load_address(parent, layout!(task_mm));
-        let pid: u32 = load(parent, layout!(task_tgid));
-        let tid: u32 = load(parent, layout!(task_pid));
-        let child_pid: u32 = load(child, layout!(task_tgid));
-        let child_tid: u32 = load(child, layout!(task_pid));
+        let (pid, tid) = ids_of(parent);
+        let (child_pid, child_tid) = ids_of(child);
         let child_mm: *const c_void = load(child, layout!(task_mm));
         if child_mm.is_null() {
             return false;
@@ -304,7 +304,7 @@ unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
             ring::count_unfollowed();
             return false;
         }
-        if !space::follow(child_mm as u64) {
+        if space::follow(child_mm as u64).is_none() {
             return false;
         }
         let flags = if shared { flag::SHARED_MM } else { 0 };
@@ -335,9 +335,9 @@ pub(crate) fn task_exec(ctx: BtfTracePointContext) -> i32 {
 #[inline(never)]
 unsafe fn executed(old_tid: u32, bprm: *const c_void) -> bool {
     let task: *const c_void = current().cast();
-    let (pid, tid) = ids();
     // SAFETY: `task` is the current task.
     unsafe {
+        let (pid, tid) = ids_of(task);
         let mm: *const c_void = load(task, layout!(task_mm));
         if mm.is_null() {
             return false;
@@ -351,7 +351,7 @@ unsafe fn executed(old_tid: u32, bprm: *const c_void) -> bool {
                 return false;
             }
         }
-        if !space::follow(mm as u64) {
+        if space::follow(mm as u64).is_none() {
             return false;
         }
         let filename: u64 = load(bprm, layout!(bprm_filename));
@@ -424,9 +424,9 @@ unsafe fn send_exec(
 pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
     let _alone = Alone::begin();
     let task: *const c_void = current().cast();
-    let (pid, tid) = ids();
     // SAFETY: it is the current task.
     unsafe {
+        let (pid, tid) = ids_of(task);
         let mm = load_address(task, layout!(task_mm));
         let followed = PROCESSES.get_ptr(pid).is_some();
         if !followed && space::find(mm).is_none() {

@@ -22,6 +22,8 @@ plain! {
     Control,
     /// See [`control::Faults`].
     Faults,
+    /// See [`control::Place`].
+    Place,
     /// See [`control::Process`].
     Process,
     /// See [`control::Renames`].

@@ -13,7 +13,7 @@ use aya::{
     programs::{BtfTracePoint, Program, ProgramError},
 };
 use mmaptrace_common::{
-    kfunc,
+    control, kfunc,
     layout::{ABSENT, Layout},
 };
 use zerocopy::IntoBytes as _;
@@ -25,7 +25,7 @@ use super::{
     load::{
         LoadError, Settings, Stacks, forget, map, object_error, refused, refused_because, release,
     },
-    maps::{Renames, Space},
+    maps::{Place, Renames, Space},
     seed,
     source::Bytes,
 };
@@ -39,6 +39,7 @@ pub struct Probe {
     _ebpf: Ebpf,
     pub(super) shared: Shared,
     renames: Array<MapData, Renames>,
+    places: Array<MapData, Place>,
     spaces: HashMap<MapData, u64, Space>,
     names: HashMap<MapData, u64, u64>,
     stacks: HashMap<MapData, u64, u64>,
@@ -116,6 +117,7 @@ impl Probe {
         settings.follow.set_cgroup(&mut ebpf)?;
         let shared = Shared::of(&mut ebpf)?;
         let renames = map(&mut ebpf, "RENAMES")?;
+        let places = map(&mut ebpf, "PLACES")?;
         let spaces = map(&mut ebpf, "SPACES")?;
         let names = map(&mut ebpf, "NAMES")?;
         let stacks = map(&mut ebpf, "STACKS")?;
@@ -138,12 +140,29 @@ impl Probe {
         let left_out =
             LeftOut::of(&ebpf, |name| preemptible && TWICE.iter().any(|row| row.0 == name))?;
         let certain_names = true;
-        let mut probe =
-            Self { _ebpf: ebpf, shared, renames, spaces, names, stacks, left_out, certain_names };
+        let mut probe = Self {
+            _ebpf: ebpf,
+            shared,
+            renames,
+            places,
+            spaces,
+            names,
+            stacks,
+            left_out,
+            certain_names,
+        };
         if !tells_names {
             probe.doubt_names().map_err(|error| LoadError::Object(error.to_string()))?;
         }
         Ok(probe)
+    }
+}
+
+impl Probe {
+    /// What the programs keep of a space; [`MapError::KeyNotFound`] if they do not follow it.
+    fn space(&self, mm: u64) -> Result<control::Space, MapError> {
+        let Place(place) = self.places.get(&control::place(mm), 0)?;
+        if place.mm == mm { Ok(place.space) } else { Ok(self.spaces.get(&mm, 0)?.0) }
     }
 }
 
@@ -170,11 +189,11 @@ impl Source for Probe {
 
     fn follows(&self, mm: u64) -> bool {
         // What cannot be read tells nothing.
-        !matches!(self.spaces.get(&mm, 0), Err(MapError::KeyNotFound))
+        !matches!(self.space(mm), Err(MapError::KeyNotFound))
     }
 
     fn lost(&self, mm: u64) -> u64 {
-        self.spaces.get(&mm, 0).map_or(0, |space| space.0.lost)
+        self.space(mm).map_or(0, |space| space.lost)
     }
 
     fn renames(&self) -> Result<u64, MapError> {
