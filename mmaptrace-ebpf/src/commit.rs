@@ -16,7 +16,7 @@ use crate::{
         Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, current, ids_of,
         layout, load, load_address,
     },
-    maps::{PART, WALK, Walk},
+    maps::{WALK, Walk},
     name,
     object::CONTROL,
     range::Ranges,
@@ -383,7 +383,7 @@ fn prepare(
     flags: u16,
     ranges: &Ranges,
 ) -> bool {
-    let Some((walk, commit)) = walk::begin(mm, root, lost) else {
+    let Some(walk) = walk::begin(mm, root, lost) else {
         return false;
     };
     let sequenced = layout!(mm_lock_seq) != ABSENT;
@@ -393,12 +393,12 @@ fn prepare(
         | if ranges.hole && layout!(early_returns) != 0 { flag::RETURNS } else { 0 }
         | if now.vsyscall { flag::VSYSCALL } else { 0 }
         | if ranges.all { flag::WHOLE } else { 0 };
-    // SAFETY: `begin` gave them to this run alone.
+    // SAFETY: `begin` gave it to this run alone.
     unsafe {
         (*walk).flags = flags.into();
         (*walk).ranges = *ranges;
         (*walk).expected = actor.result as u64;
-        (*commit) = Commit {
+        (*walk).part.commit = Commit {
             header: emit::header(kind::COMMIT, flags, 0, mm, actor.ids),
             id: now.id,
             lo: 0,
@@ -429,11 +429,11 @@ pub(crate) fn add_stacks() {
     if layout!(user_stacks) == 0 && layout!(kernel_stacks) == 0 {
         return;
     }
-    let Some(part) = PART.get_ptr_mut(0) else {
+    let Some(walk) = WALK.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: it is this run's, until it is sent.
-    let commit = unsafe { &mut (*part).commit };
+    let commit = unsafe { &mut (*walk).part.commit };
     // What another's thread or the kernel's own did has no stack of the program's.
     if matches!(commit.cause, cause::CALL | cause::FAULT | cause::GROWTH) {
         commit.user_stack = stack::user(Buffer::Commit, commit.header.mm);
@@ -485,15 +485,12 @@ pub(crate) fn send() {
 /// Sends all of the space after a commit with [`flag::CHECKED`].
 #[inline(always)]
 fn send_check(walk: *mut Walk) {
-    let Some(part) = PART.get_ptr_mut(0) else {
-        return;
-    };
-    // SAFETY: they are this run's, until `finish`.
+    // SAFETY: it is this run's, until `finish`.
     unsafe {
         (*walk).flags &= u32::from(flag::SEQUENCED | flag::COUNTED | flag::VSYSCALL);
         (*walk).flags |= u32::from(flag::WHOLE);
         (*walk).expected = NOT_KNOWN as u64;
-        let commit = &mut (*part).commit;
+        let commit = &mut (*walk).part.commit;
         commit.header.pid = 0;
         commit.cause = cause::SEED;
         commit.nr = -1;

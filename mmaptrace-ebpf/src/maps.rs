@@ -47,11 +47,7 @@ pub(crate) static ENTERED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1
 #[map]
 pub(crate) static RENAMES: Array<Renames> = Array::with_max_entries(1, 0);
 
-/// The record under construction.
-#[map]
-pub(crate) static PART: PerCpuArray<Part> = PerCpuArray::with_max_entries(1, 0);
-
-/// The walk in progress.
+/// The walk in progress, and the record under construction.
 #[map]
 pub(crate) static WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
 
@@ -199,4 +195,6 @@ pub(crate) struct Walk {
     pub(crate) length: u32,
     /// Not 0: the text is whole.
     pub(crate) complete: u32,
+    /// What is sent of it.
+    pub(crate) part: Part,
 }

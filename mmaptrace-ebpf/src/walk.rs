@@ -18,7 +18,7 @@ use crate::{
     claim::Busy,
     emit,
     kernel::{Words, layout, mask, read},
-    maps::{PART, Part, WALK, Walk},
+    maps::{WALK, Walk},
     name,
 };
 
@@ -37,16 +37,14 @@ const PAGE: u64 = 4096;
 
 const _: () = assert!(syscalls::NUMBERS.is_power_of_two() && REGIONS_PER_PART.is_power_of_two());
 
-/// Takes the CPU's walk and record for a commit of `mm`, of which so many records were lost. `None`,
-/// and a loss, if they are in use.
+/// Takes the CPU's walk, with its record, for a commit of `mm`, of which so many records were lost. `None`,
+/// and a loss, if it is in use.
 ///
 /// What it returns must go to [`finish`].
 #[inline(always)]
-pub(crate) fn begin(mm: u64, root: u64, lost: u64) -> Option<(*mut Walk, *mut Commit)> {
-    let (Some(walk), Some(part)) = (WALK.get_ptr_mut(0), PART.get_ptr_mut(0)) else {
-        return None;
-    };
-    // SAFETY: elements of per-CPU arrays, and the programs that use them do not migrate.
+pub(crate) fn begin(mm: u64, root: u64, lost: u64) -> Option<*mut Walk> {
+    let walk = WALK.get_ptr_mut(0)?;
+    // SAFETY: the element of a per-CPU array, and the programs that use it do not migrate.
     unsafe {
         if !Busy::claim(&raw mut (*walk).busy) {
             emit::count_loss(mm);
@@ -56,8 +54,8 @@ pub(crate) fn begin(mm: u64, root: u64, lost: u64) -> Option<(*mut Walk, *mut Co
         (*walk).root = root;
         (*walk).flags = 0;
         (*walk).lost = lost;
-        Some((walk, &raw mut (*part).commit))
     }
+    Some(walk)
 }
 
 /// Gives back what [`begin`] took.
@@ -103,7 +101,8 @@ pub(crate) extern "C" fn send_range(lo: u64, hi: u64, more: u32) -> i32 {
             }
         }
     }
-    flush(more != 0);
+    // SAFETY: as above.
+    flush(unsafe { &mut *walk }, more != 0);
     0
 }
 
@@ -111,12 +110,11 @@ pub(crate) extern "C" fn send_range(lo: u64, hi: u64, more: u32) -> i32 {
 #[inline(always)]
 pub(crate) fn send_hole(walk: *mut Walk, lo: u64, hi: u64) {
     // SAFETY: as in `begin`.
-    unsafe {
-        (*walk).count = 0;
-        (*walk).from = lo;
-        (*walk).to = hi;
-    }
-    flush(false);
+    let walk = unsafe { &mut *walk };
+    walk.count = 0;
+    walk.from = lo;
+    walk.to = hi;
+    flush(walk, false);
 }
 
 /// Sends the record without any regions.
@@ -127,16 +125,16 @@ pub(crate) fn send_nothing(walk: *mut Walk) {
 
 /// One step.
 unsafe extern "C" fn step(_: u32, _: *mut c_void) -> i64 {
-    let (Some(walk), Some(part)) = (WALK.get_ptr_mut(0), PART.get_ptr_mut(0)) else {
+    let Some(walk) = WALK.get_ptr_mut(0) else {
         return 1;
     };
     // SAFETY: as in `begin`.
-    let (walk, part) = unsafe { (&mut *walk, &mut *part) };
+    let walk = unsafe { &mut *walk };
     if walk.leaf == 0 {
         // The verifier knows nothing of what a global function returns.
         mask::<1>(descend() as usize) as i64
     } else {
-        entry(walk, part)
+        entry(walk)
     }
 }
 
@@ -194,7 +192,7 @@ pub(crate) extern "C" fn descend() -> i32 {
 
 /// One entry of a leaf: a region or a hole.
 #[inline(always)]
-fn entry(walk: &mut Walk, part: &mut Part) -> i64 {
+fn entry(walk: &mut Walk) -> i64 {
     let slot = (walk.slot & 15) as usize;
     let node = Head::again(&walk.node, walk.entry & !255);
     let mut upper = walk.max;
@@ -220,9 +218,9 @@ fn entry(walk: &mut Walk, part: &mut Part) -> i64 {
     }
     if mapped && !before {
         if walk.count as usize >= REGIONS_PER_PART {
-            flush(true);
+            flush(walk, true);
         }
-        if !region(walk, vma, part) {
+        if !region(walk, vma) {
             return 1;
         }
         if walk.lower <= walk.expected && walk.expected <= upper {
@@ -260,10 +258,10 @@ macro_rules! field {
 
 /// Reads one region.
 #[inline(always)]
-fn region(walk: &mut Walk, vma: u64, part: &mut Part) -> bool {
+fn region(walk: &mut Walk, vma: u64) -> bool {
     let index = mask::<{ REGIONS_PER_PART - 1 }>(walk.count as usize);
     // SAFETY: the index is masked to the array's length.
-    let out = unsafe { &mut *part.regions.as_mut_ptr().add(index) };
+    let out = unsafe { &mut *walk.part.regions.as_mut_ptr().add(index) };
     let Some(vma) = Head::of(&mut walk.vma, vma, layout!(vma_size)) else {
         return false;
     };
@@ -309,14 +307,14 @@ fn region(walk: &mut Walk, vma: u64, part: &mut Part) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn read_file(file: u64) -> i32 {
-    let (Some(walk), Some(part)) = (WALK.get_ptr_mut(0), PART.get_ptr_mut(0)) else {
+    let Some(walk) = WALK.get_ptr_mut(0) else {
         return 0;
     };
     // SAFETY: as in `begin`; the index is masked to the array's length.
     let (walk, out) = unsafe {
-        let walk = &mut *walk;
-        let index = mask::<{ REGIONS_PER_PART - 1 }>(walk.count as usize);
-        (walk, &mut *(*part).regions.as_mut_ptr().add(index))
+        let index = mask::<{ REGIONS_PER_PART - 1 }>((*walk).count as usize);
+        let regions = (&raw mut (*walk).part.regions).cast::<Region>();
+        (&mut *walk, &mut *regions.add(index))
     };
     let Some(opened) = Head::of(&mut walk.file, file, HEAD) else {
         return 0;
@@ -412,15 +410,10 @@ impl<'a, const LENGTH: usize> Head<'a, LENGTH> {
 
 /// Sends what was gathered since the last time.
 #[inline(always)]
-fn flush(more: bool) {
-    let (Some(walk), Some(part)) = (WALK.get_ptr_mut(0), PART.get_ptr_mut(0)) else {
-        return;
-    };
-    // SAFETY: as in `begin`.
-    let (walk, part) = unsafe { (&mut *walk, &mut *part) };
+fn flush(walk: &mut Walk, more: bool) {
     let count = walk.count.min(REGIONS_PER_PART as u32);
     let size = size_of::<Commit>() as u32 + count * size_of::<Region>() as u32;
-    let commit = &mut part.commit;
+    let commit = &mut walk.part.commit;
     commit.header.size = size;
     commit.header.flags = walk.flags as u16 | if more { flag::MORE } else { 0 };
     commit.header.lost = walk.lost;
@@ -428,7 +421,7 @@ fn flush(more: bool) {
     commit.hi = walk.to & !(PAGE - 1);
     commit.count = count;
     // SAFETY: the element is of at least that size.
-    if !unsafe { emit::send((&raw const *part).cast(), size, walk.mm) } {
+    if !unsafe { emit::send((&raw const walk.part).cast(), size, walk.mm) } {
         walk.lost += 1;
     }
     walk.count = 0;
