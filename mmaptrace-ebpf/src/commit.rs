@@ -99,8 +99,10 @@ struct Actor {
     comm: [u8; 16],
     cause: u32,
     entry: Entry,
-    /// What the call is certain to return, or [`NOT_KNOWN`].
+    /// What the call returns if it has succeeded, or [`NOT_KNOWN`].
     result: i64,
+    /// Whether it returns that in any case: a brk returns the break, whatever it was asked for.
+    returns: bool,
 }
 
 impl Actor {
@@ -135,32 +137,28 @@ impl Actor {
             };
             (cause, entry)
         };
-        Self { ids, comm, cause, entry, result: NOT_KNOWN }
+        Self { ids, comm, cause, entry, result: NOT_KNOWN, returns: false }
+    }
+
+    /// Its call returns this in any case.
+    #[inline(always)]
+    fn will_return(&mut self, result: u64) {
+        if layout!(early_returns) != 0 {
+            (self.result, self.returns) = (result as i64, true);
+        }
     }
 }
 
-/// The release of the lock of `mm`. `true`: a commit is ready to [`send`].
+/// The release of the lock of `mm`, of which this is kept. `true`: a commit is ready to [`send`].
 ///
 /// # Safety
-/// `mm` is the BTF pointer the tracepoint was given.
+/// `mm` is the BTF pointer the tracepoint was given. `space` stays valid for the length of a run, and a
+/// writer is alone. Readers that get here at once may overwrite each other's notes: that costs a record
+/// too many, not one too few.
 #[inline(never)]
-pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
+pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool) -> bool {
     let key = mm as u64;
     let task = current();
-    if !write {
-        // SAFETY: it is the current task.
-        let (pid, tid) = unsafe { ids_of(task.cast()) };
-        if pid == layout!(tracer) {
-            // SAFETY: as above.
-            return unsafe { asked(mm, tid) };
-        }
-    }
-    let Some(space) = space::find(key) else {
-        return false;
-    };
-    // SAFETY: elements stay valid for the length of a run, and a writer is alone. Readers that get
-    // here at once may overwrite each other's notes: that costs a record too many, not one too few.
-    let space = unsafe { &mut *space };
     // SAFETY: as above.
     if unsafe { load::<u32>(mm, layout!(mm_users)) } == 0 {
         // SAFETY: it is the current task.
@@ -181,6 +179,9 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
         match actor.cause {
             cause::CALL => {
                 actor.result = placed(rule, &actor.entry, space);
+                if rule & 15 == Range::Brk as u8 && actor.entry.at_work {
+                    actor.will_return(now.brk);
+                }
                 Ranges::of(rule, &actor.entry, space, now.brk)
             }
             // khugepaged and the like rebuild page tables, and leave the regions alone.
@@ -211,9 +212,12 @@ pub(crate) unsafe fn released(mm: *const c_void, write: bool) -> bool {
         if smaller && rule & 15 == Range::Unmap as u8 {
             // It would not have come so far had it failed: nothing is left there, and nothing has
             // to be read.
-            actor.result = 0;
+            actor.will_return(0);
             Ranges { hole: true, ..ranges }
         } else {
+            if rule & 15 == Range::Brk as u8 {
+                actor.will_return(now.brk);
+            }
             ranges
         }
     } else if now.moved(space)
@@ -291,8 +295,8 @@ fn placed(rule: u8, call: &Entry, space: &Space) -> i64 {
 ///
 /// # Safety
 /// `mm` is the BTF pointer the tracepoint was given.
-#[inline(always)]
-unsafe fn asked(mm: *const c_void, tid: u32) -> bool {
+#[inline(never)]
+pub(crate) unsafe fn asked(mm: *const c_void) -> bool {
     let Some(control) = CONTROL.get_ptr_mut(0) else {
         return false;
     };
@@ -300,7 +304,7 @@ unsafe fn asked(mm: *const c_void, tid: u32) -> bool {
     let control = unsafe { &mut *control };
     let task: *const c_void = current().cast();
     // SAFETY: it is the current task; its own address space is not what it asked for.
-    let own = unsafe { load_address(task, layout!(task_mm)) };
+    let ((_, tid), own) = unsafe { (ids_of(task), load_address(task, layout!(task_mm))) };
     if control.seed_tid != tid || own == mm as u64 {
         return false;
     }
@@ -355,7 +359,7 @@ pub(crate) unsafe fn whole(
     let flags = flag::WHOLE | counted | flags;
     // Whose unmapping it is has yet to tell of it, and corrects what was noted here.
     space.tid = 0;
-    let actor = Actor { ids, comm, cause, entry: Entry::NONE, result: NOT_KNOWN };
+    let actor = Actor { ids, comm, cause, entry: Entry::NONE, result: NOT_KNOWN, returns: false };
     // SAFETY: as above.
     let root = unsafe { load::<u64>(mm, layout!(mm_root)) };
     prepare(key, root, space.lost, &now, &actor, flags, &Ranges::ALL)
@@ -390,7 +394,7 @@ fn prepare(
     let flags = flags
         | if sequenced { flag::SEQUENCED } else { 0 }
         | if actor.entry.compat { flag::COMPAT } else { 0 }
-        | if ranges.hole && layout!(early_returns) != 0 { flag::RETURNS } else { 0 }
+        | if actor.returns { flag::RETURNS } else { 0 }
         | if now.vsyscall { flag::VSYSCALL } else { 0 }
         | if ranges.all { flag::WHOLE } else { 0 };
     // SAFETY: `begin` gave it to this run alone.

@@ -62,8 +62,19 @@ pub(crate) fn release_3(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn release(ctx: &BtfTracePointContext, write: u64) -> i32 {
     let _alone = Alone::begin();
-    // SAFETY: argument 0 is the mm.
-    if unsafe { commit::released(argument(ctx, 0) as *const c_void, write & 1 != 0) } {
+    let (mm, write) = (argument(ctx, 0), write & 1 != 0);
+    // SAFETY: `mm` is what it is called, and the task is the current one. Whom this is not about is let
+    // go before anything is called.
+    let is_ready = unsafe {
+        if !write && ids_of(current().cast()).0 == layout!(tracer) {
+            commit::asked(mm as *const c_void)
+        } else if let Some(space) = space::find(mm) {
+            commit::released(mm as *const c_void, &mut *space, write)
+        } else {
+            false
+        }
+    };
+    if is_ready {
         commit::add_stacks();
         commit::send();
     }
