@@ -56,7 +56,7 @@ pub const PLACES: u32 = 1 << 12;
 /// The place in `PLACES` that an address space has, by the address of its `mm_struct`: a multiple of
 /// 64, which is what slabs hold.
 #[must_use]
-#[inline(always)]
+#[inline]
 pub const fn place(mm: u64) -> u32 {
     ((mm >> 6) ^ (mm >> 18)) as u32 & (PLACES - 1)
 }

@@ -13,8 +13,8 @@ use mmaptrace_common::{
 use crate::{
     emit,
     kernel::{
-        Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, current, ids_of,
-        layout, load, load_address,
+        Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, comm_halves, current,
+        ids_of, layout, load, load_address,
     },
     maps::{WALK, Walk},
     name,
@@ -26,6 +26,9 @@ use crate::{
 };
 
 const PAGE: u64 = 4096;
+/// The name of a thread of the kernel (`mm/khugepaged.c`), in its two halves.
+const KHUGEPAGED: [u64; 2] =
+    [u64::from_le_bytes(*b"khugepag"), u64::from_le_bytes(*b"ed\0\0\0\0\0\0")];
 
 /// What an `mm_struct` says of itself.
 #[derive(Clone, Copy)]
@@ -184,8 +187,9 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
                 }
                 Ranges::of(rule, &actor.entry, space, now.brk)
             }
-            // khugepaged and the like rebuild page tables, and leave the regions alone.
-            cause::KERNEL if now.total_vm == space.total_vm => Ranges::default(),
+            // It rebuilds page tables, and leaves the regions alone.
+            // SAFETY: it is the current task.
+            cause::KERNEL if unsafe { comm_halves(task.cast()) } == KHUGEPAGED => Ranges::default(),
             _ => Ranges::ALL,
         }
     } else if now.stack_vm > space.stack_vm {

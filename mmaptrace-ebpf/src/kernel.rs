@@ -156,18 +156,24 @@ pub(crate) unsafe fn ids_of(task: *const c_void) -> (u32, u32) {
     unsafe { (load(task, layout!(task_tgid)), load(task, layout!(task_pid))) }
 }
 
-/// A task's name, NUL-padded, as its two halves.
+/// A task's name, NUL-padded, as its two halves: to compare it.
 ///
 /// # Safety
 /// `task` is a BTF pointer to a `task_struct`.
 #[inline(always)]
-pub(crate) unsafe fn comm(task: *const c_void) -> [u8; 16] {
+pub(crate) unsafe fn comm_halves(task: *const c_void) -> [u64; 2] {
     // SAFETY: as above. Two loads, for the verifier takes none of 16 bytes.
-    unsafe {
-        let low: u64 = load(task, layout!(task_comm));
-        let high: u64 = load(task, layout!(task_comm) + 8);
-        core::mem::transmute([low, high])
-    }
+    unsafe { [load(task, layout!(task_comm)), load(task, layout!(task_comm) + 8)] }
+}
+
+/// A task's name, NUL-padded.
+///
+/// # Safety
+/// As of [`comm_halves`].
+#[inline(always)]
+pub(crate) unsafe fn comm(task: *const c_void) -> [u8; 16] {
+    // SAFETY: as above.
+    unsafe { core::mem::transmute(comm_halves(task)) }
 }
 
 /// Whether the call that a task is in is a 32-bit one.

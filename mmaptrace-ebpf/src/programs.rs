@@ -21,7 +21,10 @@ use crate::{
     alone::Alone,
     claim::Busy,
     commit, emit,
-    kernel::{Entry, comm, current, ids_of, is_compat, layout, load, load_address, mask, read},
+    kernel::{
+        Entry, comm, comm_halves, current, ids_of, is_compat, layout, load, load_address, mask,
+        read,
+    },
     maps::{CALL_TEXT, ENTERED, EXEC_TEXT, PROCESSES},
     name,
     object::CGROUP,
@@ -472,13 +475,11 @@ unsafe fn matches(task: *const c_void) -> bool {
     if layout!(follow_name) != 0 {
         // SAFETY: the caller's pointer is a task, and the static is there.
         let (wanted, name) = unsafe {
-            let wanted: [u64; 2] = [
+            let wanted = [
                 core::ptr::read_volatile(&raw const NAME[0]),
                 core::ptr::read_volatile(&raw const NAME[1]),
             ];
-            let low: u64 = load(task, layout!(task_comm));
-            let high: u64 = load(task, layout!(task_comm) + 8);
-            (wanted, [low, high])
+            (wanted, comm_halves(task))
         };
         if wanted == name {
             return true;

@@ -33,6 +33,7 @@ cases! { OTHERS:
     io_uring_madvise: ["commit"];
     uprobes_region: ["commit"];
     ioctl_that_maps: ["ioctl"];
+    userfaultfd_left_to_the_kernel: ["commit"];
 }
 
 /// The cause of growth is growth, whatever call the thread was in.

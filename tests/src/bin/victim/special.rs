@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     ("io_setup", aio_setup),
     ("io_destroy", aio_destroy),
     ("userfaultfd", userfault),
+    ("userfaultfd_left_to_the_kernel", userfault_left_to_the_kernel),
     ("map_shadow_stack", shadow_stack),
     ("perf_event_buffer", perf_buffer),
     ("mmap_fixed_refused_by_driver", refused_by_driver),
@@ -98,24 +99,60 @@ fn aio_destroy() -> Outcome {
     Ok(())
 }
 
+/// A userfaultfd that these pages are registered with.
+fn registered(at: usize, pages: usize) -> Result<usize, Unsupported> {
+    const API: usize = 0xc018_aa3f;
+    const REGISTER: usize = 0xc020_aa00;
+    const MISSING: u64 = 1;
+    let fd = if_supported("userfaultfd", call(libc::SYS_userfaultfd, [1]))?;
+    ioctl(fd, API, &mut [0xaa, 0, 0]);
+    ioctl(fd, REGISTER, &mut [at as u64, (pages * PAGE) as u64, MISSING, 0]);
+    Ok(fd)
+}
+
+fn ioctl(fd: usize, request: usize, argument: &mut [u64]) {
+    must(call(libc::SYS_ioctl, [fd, request, argument.as_mut_ptr().expose_provenance()]));
+}
+
 /// Registers the middle of a region, and unregisters a part of it; then closes it, which
 /// unregisters the rest.
 fn userfault() -> Outcome {
-    const API: usize = 0xc018_aa3f;
-    const REGISTER: usize = 0xc020_aa00;
     const UNREGISTER: usize = 0x8010_aa01;
-    const MISSING: u64 = 1;
     let at = area(9);
     ready();
-    let fd = if_supported("userfaultfd", call(libc::SYS_userfaultfd, [1]))?;
-    let ioctl = |request, argument: &mut [u64]| {
-        call(libc::SYS_ioctl, [fd, request, argument.as_mut_ptr().expose_provenance()])
-    };
-    must(ioctl(API, &mut [0xaa, 0, 0]));
-    must(ioctl(REGISTER, &mut [(at + 2 * PAGE) as u64, 5 * PAGE as u64, MISSING, 0]));
-    must(ioctl(UNREGISTER, &mut [(at + 3 * PAGE) as u64, PAGE as u64]));
+    let fd = registered(at + 2 * PAGE, 5)?;
+    ioctl(fd, UNREGISTER, &mut [(at + 3 * PAGE) as u64, PAGE as u64]);
     must(call(libc::SYS_close, [fd]));
     Ok(())
+}
+
+/// The last to hold a userfaultfd is an `io_uring` that is closed: a worker of the kernel's closes it
+/// in its turn, and unregisters what is registered.
+fn userfault_left_to_the_kernel() -> Outcome {
+    const REGISTER_FILES: usize = 2;
+    let at = area(9);
+    let middle = at + 2 * PAGE;
+    ready();
+    let fd = registered(middle, 5)?;
+    let mut parameters = [0_u32; 30];
+    let arguments = [1, parameters.as_mut_ptr().expose_provenance()];
+    let ring = if_supported("io_uring_setup", call(libc::SYS_io_uring_setup, arguments))?;
+    let files = [fd as i32];
+    let arguments = [ring, REGISTER_FILES, files.as_ptr().expose_provenance(), 1];
+    must(call(libc::SYS_io_uring_register, arguments));
+    must(call(libc::SYS_close, [fd]));
+    assert!(begins(middle), "it is not held");
+    must(call(libc::SYS_close, [ring]));
+    while begins(middle) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Whether a region begins at this address.
+fn begins(address: usize) -> bool {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    maps.lines().any(|line| line.starts_with(&format!("{address:x}-")))
 }
 
 fn shadow_stack() -> Outcome {
