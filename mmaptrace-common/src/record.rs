@@ -100,6 +100,9 @@ pub mod flag {
     /// [`Commit::result`](super::Commit::result). A [`Call`](super::Call) that says the same may
     /// follow, or not.
     pub const RETURNS: u16 = 1 << 13;
+    /// Exec, fork: a picture of the new address space was sent before, while it was made: the record
+    /// begins none, but tells of that one.
+    pub const SEEN: u16 = 1 << 13;
     /// Commit: the regions were read without the lock, and may be none of one moment.
     pub const UNLOCKED: u16 = 1 << 14;
     /// Commit: nothing was sent of those whose ids lie between the last one sent and this. As a rule

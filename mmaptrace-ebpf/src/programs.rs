@@ -318,10 +318,11 @@ unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
             ring::count_unfollowed();
             return false;
         }
+        let seen = seen(child_mm as u64);
         if space::follow(child_mm as u64).is_none() {
             return false;
         }
-        let flags = if shared { flag::SHARED_MM } else { 0 };
+        let flags = if shared { flag::SHARED_MM } else { seen };
         let size = size_of::<Fork>() as u32;
         let mut header = emit::header(kind::FORK, flags, size, child_mm as u64, (pid, tid));
         header.lost = emit::lost(child_mm as u64);
@@ -365,21 +366,31 @@ unsafe fn executed(old_tid: u32, bprm: *const c_void) -> bool {
                 return false;
             }
         }
+        let seen = seen(mm as u64);
         if space::follow(mm as u64).is_none() {
             return false;
         }
         let filename: u64 = load(bprm, layout!(bprm_filename));
         let arguments: u64 = load(mm, layout!(mm_arg_start));
         let arguments_end: u64 = load(mm, layout!(mm_arg_end));
-        send_exec(mm as u64, filename, arguments, arguments_end, old_tid, (pid, tid), comm(task));
-        commit::whole(mm, cause::EXEC, 0, (pid, tid), comm(task))
+        let (ids, comm) = ((pid, tid), comm(task));
+        send_exec(mm as u64, seen, filename, arguments, arguments_end, old_tid, ids, comm);
+        commit::whole(mm, cause::EXEC, 0, ids, comm)
     }
+}
+
+/// The flag that tells of a new address space whether it is followed already, for a picture was asked
+/// for while it was made.
+#[inline(always)]
+fn seen(mm: u64) -> u16 {
+    if space::find(mm).is_some() { flag::SEEN } else { 0 }
 }
 
 /// Sends the record of an exec, with file name and arguments.
 #[inline(always)]
 unsafe fn send_exec(
     mm: u64,
+    seen: u16,
     filename: u64,
     arguments: u64,
     arguments_end: u64,
@@ -403,7 +414,7 @@ unsafe fn send_exec(
             bpf_probe_read_kernel_str(text.cast(), TEXT_MAX as u32, filename as *const c_void);
         let path_len = if read > 0 { mask::<MASK>(read as usize - 1) } else { 0 };
         let wanted = arguments_end.saturating_sub(arguments);
-        let mut flags = if wanted > MASK as u64 { flag::CUT } else { 0 };
+        let mut flags = seen | if wanted > MASK as u64 { flag::CUT } else { 0 };
         let wanted = mask::<MASK>(wanted.min(MASK as u64) as usize);
         let status = bpf_probe_read_user(
             text.add(path_len).cast(),

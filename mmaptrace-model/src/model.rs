@@ -283,7 +283,7 @@ impl Model {
     fn exec(&mut self, exec: &record::Exec, path: &[u8], argv: &[u8], out: &mut Vec<Event>) {
         let header = &exec.header;
         let task = Task { pid: header.pid, tid: header.tid, comm: exec.comm };
-        let space = self.open(header, out);
+        let space = self.begin(header, out);
         // A picture may come before the image's own commit.
         if let Some(space) = self.spaces.get_mut(&header.mm) {
             space.begin_image();
@@ -314,7 +314,7 @@ impl Model {
     fn fork(&mut self, fork: &record::Fork, out: &mut Vec<Event>) {
         let header = &fork.header;
         let shared = header.flags & flag::SHARED_MM != 0;
-        let space = if shared { self.space_at(header, out) } else { Some(self.open(header, out)) };
+        let space = if shared { self.space_at(header, out) } else { Some(self.begin(header, out)) };
         let Some(space) = space else { return };
         let child = Task { pid: fork.child_pid, tid: fork.child_tid, comm: fork.comm };
         if child.pid != header.pid {
@@ -357,6 +357,14 @@ impl Model {
         self.threads.end_space(space.id());
         self.stacks.end_space(space.id());
         out.push(Event::End { time: header.time, space: space.id() });
+    }
+
+    /// The space that begins with this record, unless a picture has shown it before.
+    fn begin(&mut self, header: &Header, out: &mut Vec<Event>) -> SpaceId {
+        match self.spaces.get(&header.mm) {
+            Some(space) if header.flags & flag::SEEN != 0 => space.id(),
+            Some(_) | None => self.open(header, out),
+        }
     }
 
     /// A new space at this record's mm. One that was there has ended, and the record of it was

@@ -102,9 +102,9 @@ impl Space {
         }
     }
 
-    /// It was made for a new image: all that is in it is new.
-    pub(crate) const fn begin_image(&mut self) {
-        self.read = Read::Empty;
+    /// It was made for a new image: all that is in it is new, whatever was seen of it.
+    pub(crate) fn begin_image(&mut self) {
+        *self = Self { lost: self.lost, read: Read::Empty, ..Self::new(self.id, self.mm) };
     }
 
     /// Which one it is.

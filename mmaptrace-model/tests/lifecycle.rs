@@ -141,6 +141,47 @@ fn a_new_image_takes_the_process_to_a_new_space() {
     assert_eq!(returned(&mut model, [1; 6]), [], "of the old image");
 }
 
+/// A picture may come between when a process has its new space and when that has its image, and of a
+/// child between when it is there and when it is told of. What is at the same address after its end is
+/// another.
+#[test]
+fn a_picture_of_a_space_in_the_making_is_of_that_space() {
+    let picture = |model: &mut Model, pid, id, count| {
+        let mut picture = record::Commit { cause: cause::SEED, ..counted(id, count) };
+        (picture.header.mm, picture.header.pid, picture.header.tid) = (0x6000, pid, pid);
+        picture.header.flags = flag::WHOLE | flag::SEQUENCED;
+        apply(model, &commit_words(&picture, &regions(count)));
+    };
+    let space = |event: Option<Event>| match event {
+        Some(Event::Exec { space, .. } | Event::Fork { space, .. }) => space,
+        other => panic!("{other:?}"),
+    };
+    for (flags, expected) in [(flag::SEEN, 2), (0, 3)] {
+        let mut model = seeded();
+        picture(&mut model, 100, 20, 2);
+        assert_eq!(model.space_of(100).map(Space::id), Some(SpaceId(2)));
+        let header = record::Header { mm: 0x6000, ..header(kind::EXEC, flags) };
+        let exec = record::Exec { header, path_len: 1, ..record::Exec::default() };
+        let told = space(apply(&mut model, &words(&exec, b"\0")).pop());
+        assert_eq!((told, model.spaces().count()), (SpaceId(expected), 2));
+        assert_eq!(model.space_of(100).and_then(Space::doubt), Some(Doubt::Unseeded));
+        let mut image = record::Commit { cause: cause::EXEC, ..counted(22, 3) };
+        (image.header.mm, image.header.flags) = (0x6000, flag::WHOLE | flag::SEQUENCED);
+        let events = apply(&mut model, &commit_words(&image, &regions(3)));
+        let [Event::Commit { exact: true, effects, .. }] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(effects.len(), 3, "all of an image is new");
+
+        let mut model = seeded();
+        picture(&mut model, 200, 20, 2);
+        let header = record::Header { mm: 0x6000, ..support::header(kind::FORK, flags) };
+        let fork = record::Fork { header, child_pid: 200, child_tid: 200, comm: [b'c'; 16] };
+        let told = space(apply(&mut model, &words(&fork, &[])).pop());
+        assert_eq!((told, model.spaces().count()), (SpaceId(expected), 2));
+    }
+}
+
 /// Of a child in its parent's space, and of one whose space has ended.
 #[test]
 fn an_exec_that_nobody_told_of_shows_in_a_picture() {

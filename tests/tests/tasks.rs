@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use mmaptrace_common::record::kind;
 use mmaptrace_recording::{Block, Item, Reader};
@@ -70,6 +72,34 @@ fn exec_from_a_thread_keeps_the_pid() {
     assert_eq!(exec["pid"], victim.pid(), "{exec}");
     assert_eq!(exec["tid"], victim.pid(), "{exec}");
     trace.process(victim.pid());
+}
+
+/// A picture comes between an image's first region and the exec that tells of it, time and again: it is
+/// of that image, and of none before or beside it.
+#[test]
+fn an_image_that_is_seen_in_the_making_is_one() {
+    needs_root!("an_image_that_is_seen_in_the_making_is_one");
+    let mut victim = victim!("execve_on_and_on");
+    // Where no call is hooked, files may have got other names: then a dump takes a picture first.
+    let tracer = Tracer::attach(victim.pid(), &["--low-overhead"]);
+    let (pid, done) = (victim.pid(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                dump_as(pid, &[]);
+            }
+        });
+        victim.work();
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_exact(pid);
+    let trace = tracer.finish();
+    trace.assert_clean();
+    let images = 1 + trace.of_type("exec").count();
+    assert!(images > 100, "{images}");
+    let spaces: BTreeSet<_> =
+        trace.lines.iter().filter_map(|line| line.get("space")?.as_u64()).collect();
+    assert_eq!(spaces.len(), images);
 }
 
 /// PIDs are those of the tracer's namespace, whatever the process thinks its own is.

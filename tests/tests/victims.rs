@@ -12,6 +12,7 @@ use mmaptrace_tests::{Scratch, Victim, run, victim_path};
 const APART: &[&str] = &[
     "after_execve",
     "after_execve_again",
+    "after_execve_on_and_on",
     "climb",
     "deeds_crash",
     "flood",

@@ -11,10 +11,12 @@ pub(crate) const CASES: &[Case] = &[
     ("execveat", image_at),
     ("execve_from_a_thread", from_thread),
     ("execve_repeatedly", repeatedly),
+    ("execve_on_and_on", on_and_on),
     ("execve_zero_page", zero_page),
     ("execve_script", script),
     ("after_execve", after),
     ("after_execve_again", again),
+    ("after_execve_on_and_on", again_and_again),
 ];
 
 /// This very program, for the new image.
@@ -87,13 +89,27 @@ fn repeatedly() -> Outcome {
     Ok(())
 }
 
-/// Each image runs the next, and counts by its arguments: one more each time.
 fn again() -> Outcome {
+    next_of(20, c"after_execve_again")
+}
+
+fn on_and_on() -> Outcome {
+    ready();
+    must(exec(SELF, c"after_execve_on_and_on"));
+    Ok(())
+}
+
+fn again_and_again() -> Outcome {
+    next_of(200, c"after_execve_on_and_on")
+}
+
+/// Each image runs the next of so many, and counts by its arguments: one more each time.
+fn next_of(images: usize, case: &CStr) -> Outcome {
     let count = std::env::args().count();
-    if count > 20 {
+    if count > images {
         return after();
     }
-    let mut arguments = vec![c"victim".as_ptr(), c"after_execve_again".as_ptr()];
+    let mut arguments = vec![c"victim".as_ptr(), case.as_ptr()];
     arguments.resize(count + 1, c"one more".as_ptr());
     arguments.push(std::ptr::null());
     let arguments = arguments.as_ptr().expose_provenance();
