@@ -75,11 +75,16 @@ pub(crate) fn programs() -> Result<()> {
     let mut table = "| program | calls | events | lost | healed | comparisons | differences |\n\
          |---|---|---|---|---|---|---|\n"
         .to_owned();
+    let mut unclean = Vec::new();
     for &(name, needed, package, script) in PROGRAMS {
         let row = if package::have(needed, package) {
             let script =
                 if script.ends_with('\n') { script.to_owned() + THREADS } else { script.into() };
-            trace(&tool, &script)?
+            let (row, is_clean) = trace(&tool, &script)?;
+            if !is_clean {
+                unclean.push(name);
+            }
+            row
         } else {
             format!("there is no {needed} (package {package}) | | | | |")
         };
@@ -87,11 +92,13 @@ pub(crate) fn programs() -> Result<()> {
         // Writing to a string cannot fail.
         let _ = writeln!(table, "| {name} | {row} |");
     }
-    document::write(&root().join("docs/exactness.md"), "programs", &table)
+    document::write(&root().join("docs/exactness.md"), "programs", &table)?;
+    ensure!(unclean.is_empty(), "lost, healed, different or failed: {}", unclean.join(", "));
+    Ok(())
 }
 
-/// Traces one, and returns the figures of its row.
-fn trace(tool: &Path, script: &str) -> Result<String> {
+/// Traces one, and returns the figures of its row, and whether they are as they should be.
+fn trace(tool: &Path, script: &str) -> Result<(String, bool)> {
     let place = std::env::temp_dir().join(format!("mmaptrace-programs-{}", std::process::id()));
     fs::create_dir_all(&place)?;
     fs::write(place.join("Churn.java"), CHURN)?;
@@ -114,11 +121,14 @@ fn trace(tool: &Path, script: &str) -> Result<String> {
     let show = |what: &str| before(what).map_or("?".to_owned(), |number| number.to_string());
     let differences = said.iter().filter(|line| line.contains(" differs at commit ")).count();
     let figures = ["events", "lost", "healed", "comparisons"].map(|what| show(&format!(" {what}")));
+    let is_clean = differences == 0
+        && output.status.success()
+        && ["lost", "healed"].iter().all(|what| before(&format!(" {what}")) == Some(0));
     let mut row = format!("{calls} | {} | {differences}", figures.join(" | "));
     if !output.status.success() {
         let _ = write!(row, " ({})", output.status);
     }
-    Ok(row)
+    Ok((row, is_clean))
 }
 
 /// How many calls a recording tells of.

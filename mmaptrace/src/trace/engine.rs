@@ -264,12 +264,12 @@ impl Engine {
         doubtful.extend(&self.awaited);
         if doubtful.is_empty() {
             self.patience = MIN_PATIENCE;
-        } else if now() >= self.heal_at {
+        } else if now() >= self.heal_at && !self.is_congested() {
             self.heal_at = now() + self.patience;
             self.patience = (2 * self.patience).min(MAX_PATIENCE);
             if self.up_to_date {
                 self.pictures_while_there_is_room(doubtful)?;
-            } else if !self.is_congested() {
+            } else {
                 // One at a time, in turn, lest doubt lasts as long as a flood does.
                 let next = doubtful.range(self.asked + 1..).next().or(doubtful.first());
                 self.asked = next.copied().unwrap_or_default();
