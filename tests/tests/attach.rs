@@ -216,3 +216,20 @@ fn one_program_attached_to_again_and_again() {
     assert_exact(victim.pid());
     tracer.finish().assert_clean();
 }
+
+/// When a call began that was under way when the tracer came is not known: it has no duration, and none
+/// is made up.
+#[test]
+fn a_call_that_was_under_way_has_no_duration() {
+    needs_root!("a_call_that_was_under_way_has_no_duration");
+    // The parent waits in its call for the child's end.
+    let mut victim = victim!("vfork_shares");
+    assert_eq!(victim.work(), Outcome::Done);
+    let tracer = Tracer::attach(victim.pid(), &["-T"]);
+    assert_eq!(victim.work(), Outcome::Done);
+    assert_exact(victim.pid());
+    let trace = tracer.finish();
+    trace.assert_clean();
+    let call = trace.calls("clone").next().expect("the parent's return");
+    assert_eq!((&call["pid"], call["duration"].as_u64()), (&victim.pid().into(), None), "{call}");
+}

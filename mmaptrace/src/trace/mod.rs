@@ -194,7 +194,8 @@ fn finish(
         // Whoever read the events has seen enough.
         Err(error) if is_broken_pipe(&error) => Over::Done,
         outcome => {
-            let over = outcome?;
+            // How much had come tells how much is missing where it was to be written.
+            let over = outcome.with_context(|| format!("after {} events", summary.events))?;
             if !config.quiet {
                 if left_out > 0 {
                     note(format_args!(
