@@ -242,6 +242,29 @@ fn a_program_is_killed_while_others_read_its_maps() {
     }
 }
 
+/// It dies in the middle of a flood that nobody takes, so that no record tells of what was lost, or of
+/// its end, and there is nothing left to look at: the end says so all the same.
+#[test]
+fn what_is_lost_to_the_last_is_told() {
+    needs_root!("what_is_lost_to_the_last_is_told");
+    let mut victim = victim!("storm_without_end");
+    let pid = victim.pid();
+    let mut tracer = Tracer::attach(pid, &["--buffer", "4K"]);
+    tracer.process().signal(libc::SIGSTOP);
+    victim.go();
+    assert_eq!(victim.line().as_deref(), Some("STORM"));
+    std::thread::sleep(Duration::from_millis(200));
+    victim.process().signal(libc::SIGKILL);
+    victim.process().wait();
+    tracer.process().signal(libc::SIGCONT);
+    let trace = tracer.wait();
+    assert!(trace.total("lost") > 0, "{}", trace.end());
+    assert_eq!(trace.end()["exact"], false, "{}", trace.end());
+    assert_eq!(trace.process(pid)["exact"], false, "{}", trace.end());
+    let doubt = trace.of_type("doubt").next().expect("a doubt");
+    assert_eq!(doubt["why"]["kind"], "lost", "{doubt}");
+}
+
 #[test]
 fn two_tracers_of_one_process() {
     needs_root!("two_tracers_of_one_process");
