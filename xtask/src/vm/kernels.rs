@@ -37,7 +37,17 @@ pub(crate) const KERNELS: &[Kernel] = &[
         skips: &[
             ("a_program_is_refused", "degraded tier"),
             ("check_says_that_all_is_there", "degraded tier"),
+            ("map_shadow_stack", "map_shadow_stack 38"),
+            ("mmap_droppable", "mmap 22"),
+            ("mremap_several", "mremap 14"),
+            ("mseal", "mseal 38"),
+            ("prctl_memory_merge", "prctl 22"),
+            ("prctl_name_anonymous", "prctl 22"),
+            ("prctl_name_shared", "prctl 22"),
+            ("secret_memory", "memfd_secret 38"),
+            ("set_mempolicy_home_node", "set_mempolicy_home_node 38"),
             ("the_kernel_is_locked_down", "degraded tier"),
+            ("userfaultfd", "userfaultfd 22"),
         ],
     },
     Kernel {
