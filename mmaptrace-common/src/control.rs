@@ -115,6 +115,9 @@ pub struct Space {
     pub since: u64,
     /// The thread (upper half) and the call of the last commit that told a stack of user space.
     pub stacked: u64,
+    /// Not 0: the record of the exec or fork that it begins with is on its way, and no picture may come
+    /// before that.
+    pub begins: u64,
 }
 
 /// What is kept for each followed process, the value of the `PROCESSES` map (key: its PID).

@@ -96,7 +96,7 @@ pub mod flag {
     /// Commit: the ids are the kernel's own (`mm_lock_seq`) and rise by 2, so that a hole is a lost
     /// commit. Else they are counted by the hook.
     pub const SEQUENCED: u16 = 1 << 12;
-    /// Commit: its call has done its work, and what it returns is certain: it is
+    /// Commit: its call changes nothing any more, and what it returns is certain: it is
     /// [`Commit::result`](super::Commit::result). A [`Call`](super::Call) that says the same may
     /// follow, or not.
     pub const RETURNS: u16 = 1 << 13;

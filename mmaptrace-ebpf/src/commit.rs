@@ -20,7 +20,7 @@ use crate::{
     name,
     object::CONTROL,
     range::Ranges,
-    space,
+    space::{self, Followed},
     stack::{self, Buffer},
     walk,
 };
@@ -219,7 +219,7 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
             actor.will_return(0);
             Ranges { hole: true, ..ranges }
         } else {
-            if rule & 15 == Range::Brk as u8 {
+            if smaller && rule & 15 == Range::Brk as u8 {
                 actor.will_return(now.brk);
             }
             ranges
@@ -340,11 +340,14 @@ pub(crate) unsafe fn whole(
     comm: [u8; 16],
 ) -> bool {
     let key = mm as u64;
-    let Some(space) = space::follow(key) else {
+    let Some(Followed { space, .. }) = space::follow(key, false) else {
         return false;
     };
     // SAFETY: as in `released`.
     let space = unsafe { &mut *space };
+    if cause == cause::SEED && space.begins != 0 {
+        return false;
+    }
     // SAFETY: as above. A picture is no commit: without ids of the kernel's own it takes the last.
     let now = unsafe { Counters::of(mm, space.id.wrapping_sub(2)) };
     let stack_vm = space.stack_vm;

@@ -28,7 +28,9 @@ use crate::{
     maps::{CALL_TEXT, ENTERED, EXEC_TEXT, PROCESSES},
     name,
     object::CGROUP,
-    report, ring, space, stack,
+    report, ring,
+    space::{self, Followed},
+    stack,
 };
 
 /// The name that `follow_name` compares with, NUL-padded.
@@ -318,16 +320,16 @@ unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
             ring::count_unfollowed();
             return false;
         }
-        let seen = seen(child_mm as u64);
-        if space::follow(child_mm as u64).is_none() {
+        let Some(followed) = space::follow(child_mm as u64, true) else {
             return false;
-        }
-        let flags = if shared { flag::SHARED_MM } else { seen };
+        };
+        let flags = if shared { flag::SHARED_MM } else { seen(&followed) };
         let size = size_of::<Fork>() as u32;
         let mut header = emit::header(kind::FORK, flags, size, child_mm as u64, (pid, tid));
         header.lost = emit::lost(child_mm as u64);
         let record = Fork { header, child_pid, child_tid, comm: comm(child) };
         emit::send((&raw const record).cast(), size, child_mm as u64);
+        has_begun(&followed);
         !shared && commit::whole(child_mm, cause::FORK, 0, (child_pid, child_tid), comm(child))
     }
 }
@@ -366,24 +368,32 @@ unsafe fn executed(old_tid: u32, bprm: *const c_void) -> bool {
                 return false;
             }
         }
-        let seen = seen(mm as u64);
-        if space::follow(mm as u64).is_none() {
+        let Some(followed) = space::follow(mm as u64, true) else {
             return false;
-        }
+        };
+        let seen = seen(&followed);
         let filename: u64 = load(bprm, layout!(bprm_filename));
         let arguments: u64 = load(mm, layout!(mm_arg_start));
         let arguments_end: u64 = load(mm, layout!(mm_arg_end));
         let (ids, comm) = ((pid, tid), comm(task));
         send_exec(mm as u64, seen, filename, arguments, arguments_end, old_tid, ids, comm);
+        has_begun(&followed);
         commit::whole(mm, cause::EXEC, 0, ids, comm)
     }
 }
 
-/// The flag that tells of a new address space whether it is followed already, for a picture was asked
+/// The flag that tells of a new address space whether it was followed already, for a picture was asked
 /// for while it was made.
 #[inline(always)]
-fn seen(mm: u64) -> u16 {
-    if space::find(mm).is_some() { flag::SEEN } else { 0 }
+const fn seen(followed: &Followed) -> u16 {
+    if followed.is_new { 0 } else { flag::SEEN }
+}
+
+/// The record that an address space begins with was sent.
+#[inline(always)]
+unsafe fn has_begun(followed: &Followed) {
+    // SAFETY: the element stays valid.
+    unsafe { core::ptr::write_volatile(&raw mut (*followed.space).begins, 0) };
 }
 
 /// Sends the record of an exec, with file name and arguments.

@@ -283,7 +283,7 @@ impl Model {
     fn exec(&mut self, exec: &record::Exec, path: &[u8], argv: &[u8], out: &mut Vec<Event>) {
         let header = &exec.header;
         let task = Task { pid: header.pid, tid: header.tid, comm: exec.comm };
-        let space = self.begin(header, out);
+        let space = self.begin(header, header.pid, out);
         // A picture may come before the image's own commit.
         if let Some(space) = self.spaces.get_mut(&header.mm) {
             space.begin_image();
@@ -314,14 +314,21 @@ impl Model {
     fn fork(&mut self, fork: &record::Fork, out: &mut Vec<Event>) {
         let header = &fork.header;
         let shared = header.flags & flag::SHARED_MM != 0;
-        let space = if shared { self.space_at(header, out) } else { Some(self.begin(header, out)) };
+        let space = if shared {
+            self.space_at(header, out)
+        } else {
+            Some(self.begin(header, fork.child_pid, out))
+        };
         let Some(space) = space else { return };
         let child = Task { pid: fork.child_pid, tid: fork.child_tid, comm: fork.comm };
         if child.pid != header.pid {
-            // A process that had this id has ended, and the record of it was lost.
             let old = self.space_of(child.pid).map(Space::id);
-            let old = old.and_then(|id| self.spaces.get(self.mms.get(&id)?));
-            self.processes.exit(child.pid, None, old);
+            // A picture may have shown the child. Else a process that had this id has ended, and the
+            // record of it was lost.
+            if old != Some(space) {
+                let old = old.and_then(|id| self.spaces.get(self.mms.get(&id)?));
+                self.processes.exit(child.pid, None, old);
+            }
             self.processes.enter(child.pid, child.comm, space);
         }
         self.threads.end(child.tid);
@@ -359,10 +366,12 @@ impl Model {
         out.push(Event::End { time: header.time, space: space.id() });
     }
 
-    /// The space that begins with this record, unless a picture has shown it before.
-    fn begin(&mut self, header: &Header, out: &mut Vec<Event>) -> SpaceId {
-        match self.spaces.get(&header.mm) {
-            Some(space) if header.flags & flag::SEEN != 0 => space.id(),
+    /// The space of the process that begins with this record, unless a picture has shown it before: then
+    /// it is the process's already. If it is not, it is one whose end was lost.
+    fn begin(&mut self, header: &Header, pid: u32, out: &mut Vec<Event>) -> SpaceId {
+        let own = self.space_of(pid).filter(|space| space.mm() == header.mm).map(Space::id);
+        match own {
+            Some(own) if header.flags & flag::SEEN != 0 => own,
             Some(_) | None => self.open(header, out),
         }
     }

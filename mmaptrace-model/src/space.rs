@@ -60,6 +60,8 @@ pub struct Space {
     unlocked: bool,
     read: Read,
     renames: u64,
+    /// What a picture has shown of a call that is not counted yet.
+    renaming: Option<Renaming>,
     lost: u64,
     healed: u64,
     doubts: u64,
@@ -77,6 +79,16 @@ pub struct Space {
     code: u64,
 }
 
+/// Files have other names, and the call that did that has not returned.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Renaming {
+    /// What had returned by then.
+    renames: u64,
+    /// When that was seen, in ns, and of which region.
+    time: u64,
+    at: u64,
+}
+
 impl Space {
     pub(crate) fn new(id: SpaceId, mm: u64) -> Self {
         Self {
@@ -90,6 +102,7 @@ impl Space {
             unlocked: false,
             read: Read::Never,
             renames: 0,
+            renaming: None,
             lost: 0,
             healed: 0,
             doubts: 0,
@@ -104,7 +117,11 @@ impl Space {
 
     /// It was made for a new image: all that is in it is new, whatever was seen of it.
     pub(crate) fn begin_image(&mut self) {
-        *self = Self { lost: self.lost, read: Read::Empty, ..Self::new(self.id, self.mm) };
+        let Self { lost, healed, doubts, corrected, .. } = *self;
+        let (doubt, code) = (self.doubt.or(Some(Doubt::Unseeded)), self.code + 1);
+        let kept =
+            Self { doubt, lost, healed, doubts, corrected, code, ..Self::new(self.id, self.mm) };
+        *self = Self { read: Read::Empty, ..kept };
     }
 
     /// Which one it is.

@@ -179,7 +179,43 @@ fn a_picture_of_a_space_in_the_making_is_of_that_space() {
         let fork = record::Fork { header, child_pid: 200, child_tid: 200, comm: [b'c'; 16] };
         let told = space(apply(&mut model, &words(&fork, &[])).pop());
         assert_eq!((told, model.spaces().count()), (SpaceId(expected), 2));
+        let children = model.process_totals().filter(|it| it.pid == 200).count();
+        assert_eq!(children, if flags == 0 { 2 } else { 1 });
     }
+}
+
+/// The end of a space was lost, and another is at its address, of which a picture is sent while it is made
+/// for the same program: it is not the old one.
+#[test]
+fn a_space_in_the_place_of_a_lost_one_is_another() {
+    let mut model = seeded();
+    let exec = |mm, flags, lost| {
+        let header = record::Header { mm, lost, ..header(kind::EXEC, flags) };
+        words(&record::Exec { header, path_len: 1, ..record::Exec::default() }, b"\0")
+    };
+    apply(&mut model, &exec(0x6000, 0, 0));
+    let events = apply(&mut model, &exec(MM, flag::SEEN, 0));
+    assert!(matches!(events[0], Event::End { space: SpaceId(1), .. }), "{events:?}");
+    assert_eq!(model.space_of(100).map(Space::id), Some(SpaceId(3)));
+}
+
+/// What was lost of an image in the making is told, and healed by the image's own commit.
+#[test]
+fn a_loss_before_an_image_is_told_and_healed() {
+    let mut model = seeded();
+    let mut picture = record::Commit { cause: cause::SEED, ..counted(20, 2) };
+    (picture.header.mm, picture.header.flags) = (0x6000, flag::WHOLE | flag::SEQUENCED);
+    apply(&mut model, &commit_words(&picture, &regions(2)));
+    let header = record::Header { mm: 0x6000, lost: 1, ..header(kind::EXEC, flag::SEEN) };
+    let exec = record::Exec { header, path_len: 1, ..record::Exec::default() };
+    let events = apply(&mut model, &words(&exec, b"\0"));
+    assert!(matches!(events[0], Event::Doubt { why: Doubt::Lost(1), .. }), "{events:?}");
+    let mut image = record::Commit { cause: cause::EXEC, ..counted(22, 3) };
+    (image.header.mm, image.header.lost) = (0x6000, 1);
+    image.header.flags = flag::WHOLE | flag::SEQUENCED;
+    let events = apply(&mut model, &commit_words(&image, &regions(3)));
+    assert!(matches!(&events[..], [Event::Commit { .. }, Event::Healed { .. }]), "{events:?}");
+    assert_eq!(model.totals().healed, 1);
 }
 
 /// Of a child in its parent's space, and of one whose space has ended.

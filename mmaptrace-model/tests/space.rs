@@ -326,10 +326,31 @@ fn a_renamed_file_is_no_error() {
     let [Event::Commit { effects, exact: true, .. }] = &events[..] else { panic!("{events:?}") };
     assert!(matches!(effects[..], [Effect::Changed { .. }]));
     assert_eq!(space(&model).renames(), 1);
-    let all = [file(3)];
-    let commit = record::Commit { renames: 1, ..counted(10, &all) };
-    let events = apply(&mut model, &seed_words(&commit, &all));
-    assert!(matches!(events[0], Event::Doubt { .. }), "nothing was renamed: {events:?}");
+}
+
+/// A file has its new name before the call that gives it returns. If none does, another did it that
+/// nobody has told of.
+#[test]
+fn a_rename_that_is_under_way_is_no_error_for_a_second() {
+    const SECOND: u64 = 1_000_000_000;
+    let file = |name| Region { backing: backing::FILE, ino: 5, name, ..region(1, 3, 1) };
+    for (renames, later, doubts) in
+        [(1, 2 * SECOND, false), (0, SECOND, false), (0, 2 * SECOND, true)]
+    {
+        let mut model = seeded(10, &[file(1)]);
+        let all = [file(2)];
+        let mut commit = counted(10, &all);
+        let events = apply(&mut model, &seed_words(&commit, &all));
+        assert!(matches!(&events[..], [Event::Commit { exact: true, .. }]), "{events:?}");
+        commit = record::Commit { renames, ..counted(12, &all) };
+        commit.header.time += later;
+        let events = apply(&mut model, &commit_words(&commit, &all));
+        let why = Doubt::Contradiction { at: PAGE };
+        let doubted =
+            events.iter().any(|it| matches!(it, Event::Doubt { why: it, .. } if *it == why));
+        assert_eq!(doubted, doubts, "{events:?}");
+        assert_eq!(space(&model).corrected(), u64::from(doubts));
+    }
 }
 
 #[test]

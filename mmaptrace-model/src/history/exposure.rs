@@ -102,10 +102,12 @@ impl Exposure {
                     self.spaces.insert(*space, pages);
                 }
             }
-            Event::End { space, .. } => drop(self.spaces.remove(space)),
+            // What was seen of an image in the making is told again.
+            Event::End { space, .. } | Event::Exec { space, .. } => {
+                self.spaces.remove(space);
+            }
             Event::Call { .. }
             | Event::Fork { .. }
-            | Event::Exec { .. }
             | Event::Exit { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }

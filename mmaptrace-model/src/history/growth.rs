@@ -44,10 +44,12 @@ impl Growth {
                 }
                 self.count(*space, model);
             }
-            // What is mapped then is left: nobody unmapped it.
-            Event::End { space, .. } => drop(self.pages.remove(space)),
+            // What is mapped then is left: nobody unmapped it. What was seen of an image in the making is
+            // told again.
+            Event::End { space, .. } | Event::Exec { space, .. } => {
+                self.pages.remove(space);
+            }
             Event::Call { .. }
-            | Event::Exec { .. }
             | Event::Fork { .. }
             | Event::Exit { .. }
             | Event::Doubt { .. }

@@ -61,9 +61,11 @@ impl Origins {
                 }
             }
             Event::Exit { task, .. } => drop(self.replacing.remove(&task.tid)),
-            Event::End { space, .. } => drop(self.spaces.remove(space)),
+            // What was seen of an image in the making is told again.
+            Event::End { space, .. } | Event::Exec { space, .. } => {
+                self.spaces.remove(space);
+            }
             Event::Fork { .. }
-            | Event::Exec { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
             | Event::Malformed { .. } => {}

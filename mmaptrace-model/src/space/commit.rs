@@ -10,10 +10,13 @@ use crate::{
     region::{Backing, Flags, PAGE, Region},
 };
 
-use super::{Layout, Read, Space};
+use super::{Layout, Read, Renaming, Space};
 
 /// The end of all addresses: the start of the last page, which is never mapped.
 const ADDRESSES: u64 = u64::MAX - PAGE + 1;
+
+/// How long a call may take to return once files have other names, in ns.
+const RENAMING: u64 = 1_000_000_000;
 
 /// What a complete commit did.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +89,7 @@ impl Space {
             Order::Hole(missing) => self.raise(time, Doubt::Hole(missing), out),
             Order::Wrong => self.raise(time, Doubt::Malformed, out),
         }
+        self.expect_rename(commit, out);
         let whole = parts.is_whole();
         if claims_whole && !whole {
             self.raise(time, Doubt::Malformed, out);
@@ -102,13 +106,12 @@ impl Space {
         let brk = self.move_to(commit);
         // Ids of the hook's counting stay while another thread is in the middle of an unmapping.
         let certain = flags & (flag::SEQUENCED | flag::COUNTED) != 0;
-        if whole
-            && certain
-            && checks
-            && let Some(why) = self.silent_error(was, commit, order, &effects)
-        {
-            self.corrected += 1;
-            self.raise(time, why, out);
+        if whole && certain && checks {
+            self.note_rename(commit, &effects);
+            if let Some(why) = self.silent_error(was, commit, order, &effects) {
+                self.corrected += 1;
+                self.raise(time, why, out);
+            }
         }
         let proven = self.verify(commit, whole, out) && whole;
         let healed = if proven { self.doubt.take() } else { None };
@@ -206,9 +209,38 @@ impl Space {
         result
     }
 
-    /// What is wrong if a reading of what was known to be exact finds these differences.
+    /// Files get their names before the call that names them returns and is counted. If none is for long,
+    /// it was another that nobody has told of.
+    fn expect_rename(&mut self, commit: &record::Commit, out: &mut Vec<Event>) {
+        let Some(Renaming { renames, time, at }) = self.renaming else { return };
+        let told = commit.header.flags & flag::RENAMED != 0 || commit.renames != renames;
+        let late = commit.header.time > time.saturating_add(RENAMING);
+        if told || late {
+            self.renaming = None;
+        }
+        if late && !told {
+            self.corrected += 1;
+            self.raise(commit.header.time, Doubt::Contradiction { at }, out);
+        }
+    }
+
+    /// Notes that a reading of what was known to be exact finds other names, which nobody has told of.
+    fn note_rename(&mut self, commit: &record::Commit, effects: &[Effect]) {
+        let told = commit.header.flags & flag::RENAMED != 0 || commit.renames != self.renames;
+        if let Some(effect) = effects.iter().find(|it| is_rename(it))
+            && !told
+            && self.doubt.is_none()
+            && self.read != Read::Never
+        {
+            let (renames, time, at) = (commit.renames, commit.header.time, effect.start());
+            self.renaming.get_or_insert(Renaming { renames, time, at });
+        }
+    }
+
+    /// What is wrong if a reading of what was known to be exact finds these differences, but for names of
+    /// files.
     ///
-    /// Of the same commit it must find none, but for names of files. Of a later one it may find what
+    /// Of the same commit it must find none. Of a later one it may find what
     /// a thread has done that still holds the lock, for reading now (`mmap_write_downgrade`), and tells
     /// of when it lets go: an unmapping (`mm/vma.c`), or a stack that has grown (`mm/mmap_lock.c`,
     /// `mm/mmap.c`). All else was told before the lock was free, or is missing.
@@ -222,9 +254,7 @@ impl Space {
         if self.doubt.is_some() || self.read == Read::Never {
             return None;
         }
-        let anew = commit.header.flags & flag::RENAMED != 0;
-        let renamed = anew || commit.renames != self.renames;
-        let mut wrong = effects.iter().filter(|effect| !(renamed && is_rename(effect)));
+        let mut wrong = effects.iter().filter(|effect| !is_rename(effect));
         let missing = match order {
             Order::Again => {
                 let (at, kernel) = (wrong.next()?.start(), u64::from(commit.map_count));

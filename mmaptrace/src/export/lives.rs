@@ -153,13 +153,13 @@ impl Lives {
                     self.fill(*space, *time, model);
                 }
             }
-            Event::End { time, space } => {
+            // What was seen of an image in the making is told again.
+            Event::End { time, space } | Event::Exec { time, space, .. } => {
                 if let Some(pieces) = self.spaces.remove(space) {
                     pieces.finish(*time, Fate::Gone, tell);
                 }
             }
             Event::Call { .. }
-            | Event::Exec { .. }
             | Event::Fork { .. }
             | Event::Exit { .. }
             | Event::Doubt { .. }

@@ -121,7 +121,7 @@ pub(crate) const LOCKDOWN: &str = "lockdown";
 /// Where calls at random start.
 const SEED: u64 = 1;
 
-/// The files of tests that run where there is no other tier, and what the names of those start with in
+/// The files of tests that run where there is no other tier, and what is in the names of those in
 /// them that hold the tool to what only the other tier promises: flags that maps does not print, a map
 /// that is exact at every moment, durations, and no word of the tier.
 const DEGRADED: &[(&str, &[&str])] = &[
