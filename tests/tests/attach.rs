@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use mmaptrace_tests::{
-    Outcome, Process, Tracer, Victim, assert_exact, has, needs_root, settled, skip, until, victim,
+    Outcome, Process, Tracer, Victim, assert_exact, has, needs_root, often, settled, skip, until,
+    victim,
 };
 
 #[test]
@@ -232,4 +233,30 @@ fn a_call_that_was_under_way_has_no_duration() {
     trace.assert_clean();
     let call = trace.calls("clone").next().expect("the parent's return");
     assert_eq!((&call["pid"], call["duration"].as_u64()), (&victim.pid().into(), None), "{call}");
+}
+
+/// So many that the places of some of their address spaces are taken by others.
+#[test]
+fn hundreds_of_programs_at_once() {
+    needs_root!("hundreds_of_programs_at_once");
+    let mut victims: Vec<_> = (0..often(400)).map(|_| victim!("munmap_middle")).collect();
+    let pids: Vec<_> = victims.iter().map(Victim::pid).collect();
+    let tracer = Tracer::attach_all(&pids, &[]);
+    for victim in &mut victims {
+        assert_eq!(victim.work(), Outcome::Done);
+    }
+    for &pid in &pids {
+        assert_exact(pid);
+    }
+    for victim in &mut victims {
+        victim.end();
+    }
+    let trace = tracer.wait();
+    trace.assert_clean();
+    for pid in pids {
+        assert!(trace.calls("munmap").any(|call| call["pid"] == pid), "{pid}");
+    }
+    let ended = trace.of_type("exit").filter(|exit| exit["last"] == true).count();
+    assert_eq!(ended, victims.len());
+    assert_eq!(trace.of_type("end_space").count(), victims.len());
 }
