@@ -1,10 +1,13 @@
 //! Programs that a task needs and the machine may lack.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use crate::workspace::is_root;
 
-/// Whether a program is there, after its package (Debian's name) was installed if it was not and
+/// Whether a program, or what has this absolute path, is there, after its package (Debian's name) was installed if it was not and
 /// this process may do that.
 pub(crate) fn have(program: &str, package: &str) -> bool {
     if !there(program) && is_root() {
@@ -18,6 +21,9 @@ pub(crate) fn have(program: &str, package: &str) -> bool {
 }
 
 fn there(program: &str) -> bool {
+    if program.starts_with('/') {
+        return Path::new(program).exists();
+    }
     let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
     found.is_ok_and(|output| output.status.success())
 }

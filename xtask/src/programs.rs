@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{document, package, run, workspace::root};
 
-/// A program: its name in the table, the command that must be there and its package, and what a
+/// A program: its name in the table, the command or file that must be there and its package, and what a
 /// shell runs; before [`THREADS`], if it ends with a newline.
 type Program = (&'static str, &'static str, &'static str, &'static str);
 
@@ -55,8 +55,8 @@ while time.monotonic() < end: b = [bytearray(n * 997 % 400000) for n in range(99
         "python3 -c \"import ctypes, _ctypes, time
 end = time.monotonic() + 3; i = 0
 while time.monotonic() < end: i += 1; _ctypes.dlclose(ctypes.CDLL('libresolv.so.2' if i % 2 else 'libBrokenLocale.so.1')._handle)\""),
-    ("jemalloc", "python3", "libjemalloc2",
-        "export LD_PRELOAD=/usr/lib/x86_64-linux-gnu/libjemalloc.so.2 PYTHONMALLOC=malloc; test -e $LD_PRELOAD &&\n"),
+    ("jemalloc", "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2", "libjemalloc2",
+        "export PYTHONMALLOC=malloc LD_PRELOAD=/usr/lib/x86_64-linux-gnu/libjemalloc.so.2;\n"),
     ("glibc's arenas", "python3", "python3", "export PYTHONMALLOC=malloc;\n"),
 ];
 
