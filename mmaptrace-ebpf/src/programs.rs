@@ -373,10 +373,9 @@ unsafe fn executed(old_tid: u32, bprm: *const c_void) -> bool {
         };
         let seen = seen(&followed);
         let filename: u64 = load(bprm, layout!(bprm_filename));
-        let arguments: u64 = load(mm, layout!(mm_arg_start));
-        let arguments_end: u64 = load(mm, layout!(mm_arg_end));
+        let arguments = (load(mm, layout!(mm_arg_start)), load(mm, layout!(mm_arg_end)));
         let (ids, comm) = ((pid, tid), comm(task));
-        send_exec(mm as u64, seen, filename, arguments, arguments_end, old_tid, ids, comm);
+        send_exec(mm as u64, seen, filename, arguments, old_tid, ids, comm);
         has_begun(&followed);
         commit::whole(mm, cause::EXEC, 0, ids, comm)
     }
@@ -402,8 +401,7 @@ unsafe fn send_exec(
     mm: u64,
     seen: u16,
     filename: u64,
-    arguments: u64,
-    arguments_end: u64,
+    (arguments, arguments_end): (u64, u64),
     old_tid: u32,
     ids: (u32, u32),
     comm: [u8; 16],

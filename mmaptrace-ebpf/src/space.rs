@@ -128,7 +128,7 @@ unsafe fn exchange(word: *mut u64, old: u64, new: u64) -> u64 {
     // SAFETY: the caller's pointer is to an aligned word in a map. The target has no atomic
     // read-modify-write in `core`, but an instruction for it.
     unsafe {
-        asm!("r0 = cmpxchg_64({0} + 0, r0, {1})", in(reg) word, in(reg) new, inout("r0") was)
+        asm!("r0 = cmpxchg_64({0} + 0, r0, {1})", in(reg) word, in(reg) new, inout("r0") was);
     };
     was
 }
