@@ -4,7 +4,7 @@
 //! kernel has chosen before. None may touch what the program itself stands on: addresses are the
 //! arena's, a slot's, or such as cannot be mapped, and the arena has room behind it.
 
-use mmaptrace_common::syscalls::{Arg, NAMING, Syscall, TABLE, option};
+use mmaptrace_common::syscalls::{Arg, Syscall, TABLE, option};
 
 use super::op::{Abi, Op, Word};
 
@@ -24,12 +24,24 @@ const FILES: std::ops::Range<u64> = 100..117;
 const PIDFD: u64 = 110;
 /// A userfaultfd.
 const USERFAULT: u64 = 111;
+/// The program's own file.
+pub const IMAGE_FILE: u64 = 104;
+/// The directory that the program is in.
+const DIRECTORY: u64 = 107;
+const AT_FDCWD: u64 = -100_i64 as u64;
+/// `execveat`: an empty path stands for the descriptor's file.
+pub const AT_EMPTY_PATH: u64 = 0x1000;
+const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
+const AT_REMOVEDIR: u64 = 0x200;
+/// Since Linux 6.14: whether it might be executed.
+const AT_EXECVE_CHECK: u64 = 0x1_0000;
 
 const PAGE: u64 = 4096;
 const HUGE: u64 = 2 << 20;
 const SIGCHLD: u64 = 17;
 
-/// `clone`'s flags for each kind of child; all but the first share the address space.
+/// `clone`'s flags for each kind of child; all but the first share the address space. Others may
+/// stand beside them: see [`of`](share::of).
 pub mod share {
     /// A process of its own.
     pub const NOTHING: u64 = super::SIGCHLD;
@@ -40,6 +52,25 @@ pub mod share {
     /// A thread: `CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
     /// CLONE_SYSVSEM`.
     pub const ALL: u64 = 0x5_0f00;
+
+    const VM: u64 = 0x100;
+    const VFORKED: u64 = 0x4000;
+    const THREAD: u64 = 0x1_0000;
+
+    /// The kind of child that flags make, if they make one.
+    pub fn of(flags: u64) -> u64 {
+        match flags {
+            _ if flags & THREAD != 0 => ALL,
+            _ if flags & VM == 0 => NOTHING,
+            _ if flags & VFORKED != 0 => VFORK,
+            _ => MEMORY,
+        }
+    }
+
+    /// Whether the parent waits for what the child becomes.
+    pub fn is_waited_for(flags: u64) -> bool {
+        flags & (VFORKED | THREAD) == VFORKED
+    }
 }
 
 /// Random numbers, the same for the same seed: `SplitMix64`.
@@ -97,14 +128,14 @@ impl Generator {
     /// What comes last of a child.
     fn last(&mut self, shares: u64) -> Op {
         let exit = ["exit", "exit_group"];
-        match (shares, self.random.below(4)) {
-            (share::ALL, _) => Op::new("exit", &[]),
-            (share::VFORK, _) | (_, 0 | 1) => {
-                let status = Word::Number(self.random.below(256));
-                Op::new(self.random.of(&exit), &[status])
-            }
-            (..) => Op::new("stay", &[]),
+        if share::of(shares) == share::ALL {
+            return Op::new("exit", &[]);
         }
+        if self.random.below(4) > 1 && !share::is_waited_for(shares) {
+            return Op::new("stay", &[]);
+        }
+        let status = Word::Number(self.random.below(256));
+        Op::new(self.random.of(&exit), &[status])
     }
 
     /// The next call of a child.
@@ -114,13 +145,16 @@ impl Generator {
             return self.last(shares);
         }
         // A new image, which goes on where this one was.
-        if shares != share::ALL && self.random.once_in(24) {
+        if share::of(shares) != share::ALL && self.random.once_in(24) {
             self.child = Some((left - 1, share::NOTHING));
-            let image = Word::Text(8);
-            return if self.random.once_in(2) {
-                Op::new("execve", &[image])
-            } else {
-                Op::new("execveat", &[Word::Number(-100_i64 as u64), image])
+            let (image, number) = (Word::Text(8), Word::Number);
+            return match self.random.below(4) {
+                0 | 1 => Op::new("execve", &[image]),
+                2 => Op::new("execveat", &[number(AT_FDCWD), image]),
+                _ => {
+                    let (none, flags) = (number(0), number(AT_EMPTY_PATH));
+                    Op::new("execveat", &[number(IMAGE_FILE), Word::Text(5), none, none, flags])
+                }
             };
         }
         self.ordinary()
@@ -155,16 +189,23 @@ impl Generator {
 
     fn renaming(&mut self) -> Op {
         let (one, other) = (Word::Text(self.random.of(&[0, 1, 2, 3])), Word::Text(2));
-        let here = Word::Number(-100_i64 as u64);
+        let here = Word::Number(AT_FDCWD);
         // Mounting is left to the victims: it would change this machine for others.
-        match self.random.below(6) {
+        match self.random.below(9) {
             0 => Op::new("rename", &[one, other]),
             1 => Op::new("renameat", &[here, one, here, other]),
             // RENAME_EXCHANGE.
             2 => Op::new("renameat2", &[here, one, here, Word::Text(1), Word::Number(2)]),
             3 => Op::new("rename", &[Word::Text(9), Word::Text(10)]),
             4 => Op::new("unlink", &[other]),
-            _ => Op::new(NAMING[5].name, &[Word::Text(10)]),
+            5 => Op::new("rmdir", &[Word::Text(10)]),
+            6 => Op::new("unlinkat", &[here, other]),
+            7 => Op::new("unlinkat", &[Word::Number(DIRECTORY), other]),
+            // A directory, as what it is, and as what it is not.
+            _ => {
+                let flags = Word::Number(self.random.of(&[AT_REMOVEDIR, AT_REMOVEDIR, 0, 1]));
+                Op::new("unlinkat", &[here, Word::Text(10), flags])
+            }
         }
     }
 
@@ -268,14 +309,15 @@ impl Generator {
             }
             Arg::Shm => self.flags(&[0o10000, 0o20000, 0o40000, 0o100_000], 3),
             Arg::Personality => {
-                let all = [1 << 22, 1 << 20, 1 << 18, 1 << 21, 1 << 23, 1 << 25];
-                self.flags(&all, 6) & !(1 << 23)
+                // PER_LINUX, three others, and the question of what it is.
+                let kind = random.of(&[0, 0, 0, 0, 1, 6, 8, 0xffff_ffff]);
+                // FDPIC_FUNCPTRS, SHORT_INODE, WHOLE_SECONDS, STICKY_TIMEOUTS; then
+                // ADDR_NO_RANDOMIZE, MMAP_PAGE_ZERO, ADDR_COMPAT_LAYOUT, READ_IMPLIES_EXEC,
+                // ADDR_LIMIT_32BIT, ADDR_LIMIT_3GB. Not UNAME26: a C library finds that old.
+                let all = [19, 24, 25, 26, 18, 20, 21, 22, 23, 27].map(|bit| 1 << bit);
+                kind | self.flags(&all, 6)
             }
-            Arg::Clone => {
-                // The last ones fail.
-                let kinds = [share::NOTHING, share::VFORK, share::MEMORY, share::ALL];
-                random.of(&[&kinds[..], &[0x1_0000, 0x800, 0x2_0200]].concat())
-            }
+            Arg::Clone => self.clone_flags(),
             Arg::Int | Arg::Hex | Arg::ShadowStack => random.of(&[0, 0, 0, 1, 2, !0]),
             // Given by `amend`.
             Arg::Addr
@@ -286,6 +328,34 @@ impl Generator {
             | Arg::Ioctl
             | Arg::Ipc
             | Arg::Path => 0,
+        }
+    }
+
+    /// Flags for a child of a kind, some of which fail. Not among them: what makes a child that is
+    /// not the program's to wait for or that does not know its own PID (`CLONE_PARENT`,
+    /// `CLONE_NEWPID`), and what writes to memory of the program's or moves what it has there
+    /// (`CLONE_SETTLS`, `CLONE_CHILD_SETTID`).
+    fn clone_flags(&mut self) -> u64 {
+        // FS, FILES, PTRACE, SYSVSEM, UNTRACED, IO.
+        const SHARED: [u64; 6] = [0x200, 0x400, 0x2000, 0x4_0000, 0x80_0000, 0x8000_0000];
+        // NEWNS, NEWCGROUP, NEWUTS, NEWIPC.
+        const SPACES: [u64; 4] = [0x2_0000, 0x200_0000, 0x400_0000, 0x800_0000];
+        const VFORKED: u64 = 0x4000;
+        const NEWUSER: u64 = 0x1000_0000;
+        // For threads, whose parents are those of their makers in any case.
+        const PARENT: u64 = 0x8000;
+        // A thread with signals of its own, signals without memory, and a namespace with the
+        // directories of another.
+        const BAD: [u64; 3] = [0x1_0000, 0x800, 0x2_0200];
+        let kinds = [share::NOTHING, share::VFORK, share::MEMORY, share::ALL];
+        let kind = self.random.of(&kinds);
+        match self.random.below(8) {
+            0..3 => kind,
+            3..5 => kind | self.flags(&SHARED, 3),
+            5 if kind == share::ALL => kind | PARENT | self.flags(&SHARED, 3),
+            5 => kind | self.flags(&SPACES, 2),
+            6 if kind == share::NOTHING => kind | self.random.of(&[VFORKED, NEWUSER]),
+            _ => self.random.of(&BAD),
         }
     }
 
@@ -325,7 +395,7 @@ impl Generator {
                 let flags = number(self.map_flags());
                 let prot = number(self.random.below(8));
                 let file = number(self.argument(Arg::Fd));
-                op.block = [address, number(length), prot, flags, file, number(0)];
+                op.block[..5].copy_from_slice(&[address, number(length), prot, flags, file]);
                 op.args[0] = Word::Block;
             }
             "mmap" | "munmap" if random.once_in(48) => op.args[1] = number(1 << 47),
@@ -354,7 +424,7 @@ impl Generator {
                 op.args[0] = number(PIDFD);
                 op.args[1] = Word::Block;
                 op.args[2] = number(random.of(&[1, 1, 1, 0, 2]));
-                op.args[4] = number(0);
+                op.args[4] = number(random.of(&[0, 0, 0, 0, 0, 0, 1, !0]));
                 op.block[..4].copy_from_slice(&[address, number(length), address, number(PAGE)]);
             }
             "mbind" => {
@@ -410,9 +480,17 @@ impl Generator {
             // Those that are to succeed come at the end of a child's.
             "execve" => op.args[0] = Word::Text(random.of(&[0, 4, 5])),
             "execveat" => {
-                op.args[0] = number(-100_i64 as u64);
-                op.args[1] = Word::Text(random.of(&[0, 4, 5]));
-                op.args[4] = number(0);
+                let (check, link) = (AT_EXECVE_CHECK, AT_SYMLINK_NOFOLLOW);
+                // Nothing, a directory, or what is no program.
+                let files = [AT_FDCWD, 99, 102, DIRECTORY, 115];
+                let (file, path, flags) = match random.below(8) {
+                    0 => (AT_FDCWD, 8, random.of(&[link, check, check | link, 1, !0])),
+                    1 => (IMAGE_FILE, 5, random.of(&[AT_EMPTY_PATH | check, link, 1])),
+                    2..5 => (random.of(&files), 5, AT_EMPTY_PATH | random.of(&[0, 0, link, check])),
+                    _ => (AT_FDCWD, random.of(&[0, 4, 5]), random.of(&[0, 0, link, 1])),
+                };
+                (op.args[0], op.args[1], op.args[4]) =
+                    (number(file), Word::Text(path), number(flags));
             }
             "exit" | "exit_group" | "fork" | "vfork" | "clone" | "clone3" => {
                 *op = self.of_name("munmap");
@@ -437,33 +515,73 @@ impl Generator {
                 op.args[0] = number(option::PR_SET_MEMORY_MERGE);
                 op.args[1] = number(random.of(&[0, 1, 1, 7]));
             }
-            _ => {
-                // PR_SET_MM_START_BRK, PR_SET_MM_BRK, and one that there is not. The heap's own
-                // bounds are fit for both.
-                let what = random.of(&[6, 7, 99]);
-                let at = Word::Heap((random.below(8) * PAGE) as u32);
-                op.args[..3].copy_from_slice(&[number(option::PR_SET_MM), number(what), at]);
+            _ => self.set_mm(op),
+        }
+    }
+
+    /// The layout's fields.
+    fn set_mm(&mut self, op: &mut Op) {
+        let number = Word::Number;
+        let (address, _) = self.range();
+        let random = &mut self.random;
+        let heap = Word::Heap((random.below(8) * PAGE) as u32);
+        op.args[0] = number(option::PR_SET_MM);
+        let what = match random.below(4) {
+            // PR_SET_MM_START_BRK, PR_SET_MM_BRK: the heap's own bounds are fit for both.
+            0 => random.of(&[6, 7]),
+            // PR_SET_MM_MAP.
+            1 => 14,
+            // PR_SET_MM_START_STACK, beside which stands what maps calls the stack.
+            2 => 5,
+            // PR_SET_MM_START_CODE to PR_SET_MM_MAP_SIZE, and two that there are not.
+            _ => random.of(&[1, 2, 3, 4, 8, 9, 10, 11, 12, 13, 15, 0, 99]),
+        };
+        op.args[1] = number(what);
+        match what {
+            6 | 7 => op.args[2] = heap,
+            12 => (op.args[2], op.args[3]) = (address, number(random.of(&[16, 64, 0, !0]))),
+            13 => op.args[2] = number(random.of(&[IMAGE_FILE, 100, 99])),
+            14 => {
+                // `struct prctl_mm_map`, without an auxiliary vector; and no file, or one that is
+                // refused as long as the program's own is mapped.
+                let base = ARENA + PAGE * random.below(64);
+                let (start, end) = (number(base), number(base + PAGE * random.below(3)));
+                let stack = random.of(&[start, end, heap]);
+                let top = Word::Heap((random.below(8) * PAGE) as u32);
+                let file = number(random.of(&[0xffff_ffff, 0xffff_ffff, IMAGE_FILE]) << 32);
+                let code_and_data = [start, end, start, end];
+                op.block[..4].copy_from_slice(&code_and_data);
+                op.block[4..7].copy_from_slice(&[heap, top, stack]);
+                op.block[7..11].copy_from_slice(&code_and_data);
+                op.block[12] = file;
+                op.args[2] = Word::Block;
+                op.args[3] = number(random.of(&[104, 104, 104, 0]));
             }
+            _ => op.args[2] = address,
         }
     }
 
     /// A call that makes a child, or seems to.
     fn birth(&mut self) -> Op {
-        let flags = self.argument(Arg::Clone);
+        let mut flags = self.argument(Arg::Clone);
         let mut op = match self.random.below(8) {
             0 => Op::new("vfork", &[]),
             1 | 2 => Op::new("fork", &[]),
             3..6 => Op::new("clone", &[Word::Number(flags)]),
-            _ => Op::new("clone3", &[Word::Number(flags)]),
+            _ => {
+                // CLONE_NEWTIME, which only this call has room for.
+                if share::of(flags) == share::NOTHING && self.random.once_in(8) {
+                    flags |= 0x80;
+                }
+                Op::new("clone3", &[Word::Number(flags)])
+            }
         };
         let shares = match op.name {
             "vfork" => return op,
             "fork" => share::NOTHING,
             _ => flags,
         };
-        if [share::NOTHING, share::MEMORY, share::VFORK, share::ALL].contains(&shares) {
-            self.child = Some((2 + self.random.below(24), shares));
-        }
+        self.child = Some((2 + self.random.below(24), shares));
         if shares == share::NOTHING && op.name != "clone3" && self.random.once_in(8) {
             op.abi = Abi::I386;
         }
@@ -489,7 +607,7 @@ impl Iterator for Generator {
 mod tests {
     use std::collections::BTreeSet;
 
-    use mmaptrace_common::syscalls::TABLE;
+    use mmaptrace_common::syscalls::{NAMING, TABLE};
 
     use super::{Generator, Op};
 
@@ -497,8 +615,10 @@ mod tests {
     fn each_call_of_the_table_is_made() {
         let made: BTreeSet<_> =
             Generator::new(1, 0, 0, 0).take(100_000).map(|op| op.name).collect();
-        for row in TABLE {
-            assert!(made.contains(row.name), "{} is never made", row.name);
+        let mounts = ["mount", "umount2", "move_mount", "pivot_root"];
+        let naming = NAMING.iter().map(|row| row.name).filter(|name| !mounts.contains(name));
+        for name in TABLE.iter().map(|row| row.name).chain(naming) {
+            assert!(made.contains(name), "{name} is never made");
         }
     }
 

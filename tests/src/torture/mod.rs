@@ -12,7 +12,9 @@ mod script;
 mod setting;
 mod shrink;
 
-pub use generate::{ARENA, Generator, Random, SEGMENTS, SLOTS, VDSO, share};
+pub use generate::{
+    ARENA, AT_EMPTY_PATH, Generator, IMAGE_FILE, Random, SEGMENTS, SLOTS, VDSO, share,
+};
 pub use op::{Abi, BLOCK, OTHERS, Op, TEXTS, Word};
 pub use run::{Counts, Difference, Manner, run};
 pub use script::{At, Script};

@@ -43,8 +43,8 @@ pub enum Word {
     Block,
 }
 
-/// Words in a block.
-pub const BLOCK: usize = 6;
+/// Words in a block: as many as `struct prctl_mm_map` has.
+pub const BLOCK: usize = 13;
 
 /// The strings that calls are given: files in the working directory, names for memory, and what
 /// is neither.
@@ -121,7 +121,9 @@ impl fmt::Display for Op {
         let unset = self.args.iter().rev().take_while(|word| **word == Word::Number(0)).count();
         for word in &self.args[..self.args.len() - unset] {
             if *word == Word::Block {
-                let words: Vec<_> = self.block.iter().map(Word::to_string).collect();
+                let last = self.block.iter().rposition(|word| *word != Word::Number(0));
+                let words = &self.block[..=last.unwrap_or(0)];
+                let words: Vec<_> = words.iter().map(Word::to_string).collect();
                 write!(f, " [{}]", words.join(" "))?;
             } else {
                 write!(f, " {word}")?;

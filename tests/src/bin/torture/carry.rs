@@ -3,17 +3,27 @@
 use mmaptrace_common::syscalls::Arg;
 use mmaptrace_tests::{
     raw::{call, call32},
-    torture::{ARENA, Abi, At, Generator, Op, Script, Setting, Start, Word},
+    torture::{
+        ARENA, AT_EMPTY_PATH, Abi, At, Generator, IMAGE_FILE, Op, Script, Setting, Start, Word,
+    },
 };
 
 use crate::{
     children,
-    place::{PAGE, Slot, Worker},
+    place::{By, PAGE, Slot, Worker},
     signals::torture_touch,
 };
 
 /// The path of an image that goes on where this one was.
 const IMAGE: Word = Word::Text(8);
+/// The same, by its file.
+const OPEN_IMAGE: [Word; 5] = [
+    Word::Number(IMAGE_FILE),
+    Word::Text(5),
+    Word::Number(0),
+    Word::Number(0),
+    Word::Number(AT_EMPTY_PATH),
+];
 
 /// The calls of one thread in one phase, and how far they are carried out.
 #[derive(Clone)]
@@ -80,18 +90,21 @@ pub(crate) fn carry_out(worker: &mut Worker, mut sequence: Sequence, child: bool
             "kill" => worker.children.kill_one(),
             "stay" => children::stay(),
             "touch" => torture_touch(worker.resolve(op.args[0])),
-            "execve" if op.args[0] == IMAGE => image(worker, &sequence, false),
-            "execveat" if op.args[1] == IMAGE => image(worker, &sequence, true),
+            "execve" if op.args[0] == IMAGE => image(worker, &sequence, By::Path),
+            "execveat" if op.args[..5] == OPEN_IMAGE => image(worker, &sequence, By::File),
+            "execveat" if op.args[1] == IMAGE && op.args[4] == Word::Number(0) => {
+                image(worker, &sequence, By::PathAt);
+            }
             _ => worker.make(&op),
         }
     }
 }
 
 /// Goes on in a new image.
-fn image(worker: &Worker, sequence: &Sequence, at: bool) {
+fn image(worker: &Worker, sequence: &Sequence, by: By) {
     let &Sequence { phase, thread, index, .. } = sequence;
     let child = Some(Start { phase, thread, index });
-    worker.execute(&Setting { child, script: None, ..*worker.common.setting }, at);
+    worker.execute(&Setting { child, script: None, ..*worker.common.setting }, by);
 }
 
 impl Worker {
@@ -102,7 +115,7 @@ impl Worker {
             self.keep_within(op.block[at], &mut block[at + 1]);
         }
         // 32-bit calls have 32-bit words there, but for those that take the same structure.
-        let narrow = op.abi == Abi::I386 && op.name != "ioctl";
+        let narrow = op.abi == Abi::I386 && !["ioctl", "prctl"].contains(&op.name);
         for (at, word) in block.into_iter().enumerate() {
             // SAFETY: the block is this worker's, and has room for more.
             unsafe {

@@ -142,15 +142,10 @@ pub(crate) fn make(worker: &mut Worker, op: &Op, sequence: &Sequence) {
     let pid = match op.name {
         // SAFETY: the child ends at once, and has not touched the stack that it shares.
         "vfork" => unsafe { torture_vfork() },
-        "fork" => copy(worker, op, sequence, 0),
-        _ if flags == share::NOTHING => copy(worker, op, sequence, flags),
-        _ if [share::MEMORY, share::VFORK, share::ALL].contains(&flags) => {
-            shared(worker, op, sequence, flags)
-        }
-        // These fail.
-        _ => spawn(op.name, flags, 0, 0),
+        _ if share::of(flags) == share::NOTHING => copy(worker, op, sequence, flags),
+        _ => shared(worker, op, sequence, flags),
     };
-    if pid > 0 && flags != share::ALL {
+    if pid > 0 && share::of(flags) != share::ALL {
         worker.children.add(pid as usize);
     }
 }
@@ -161,7 +156,7 @@ fn copy(worker: &mut Worker, op: &Op, sequence: &Sequence, flags: u64) -> isize 
     let made = match op.abi {
         Abi::I386 => call32(number as u32, [flags as u32, 0, 0, 0, 0]),
         Abi::Native | Abi::X32 if op.name == "clone3" => {
-            let arguments = clone_arguments(0, 0, 0);
+            let arguments = clone_arguments(flags, 0, 0);
             let address = arguments.as_ptr().expose_provenance();
             call(number.into(), [address, size_of_val(&arguments), 0, 0, 0])
         }
@@ -180,7 +175,7 @@ fn shared(worker: &mut Worker, op: &Op, sequence: &Sequence, flags: u64) -> isiz
     if worker.stack_used.load(Ordering::Acquire) != 0 {
         return 0;
     }
-    let thread = flags == share::ALL;
+    let thread = share::of(flags) == share::ALL;
     worker.stack_used.store(if thread { THREAD } else { PROCESS }, Ordering::Release);
     let job = Job {
         // The second block of the page.
@@ -217,12 +212,13 @@ fn spawn(name: &str, flags: u64, stack: usize, cleared: usize) -> isize {
     }
 }
 
-/// `struct clone_args`, in its first version. The signal is not among its flags.
+/// `struct clone_args`, in its first version. The signal is not among its flags, but for a bit that
+/// is another one there.
 fn clone_arguments(flags: u64, stack: usize, cleared: usize) -> [u64; 8] {
     let signal = if flags & 0x1_0000 == 0 { libc::SIGCHLD as u64 } else { 0 };
     // A stack is told by its lowest address and its size.
     let (lowest, size) = if stack == 0 { (0, 0) } else { (stack as u64 - 64, 64) };
-    [flags & !0xff, 0, cleared as u64, 0, signal, lowest, size, 0]
+    [flags & !0x7f, 0, cleared as u64, 0, signal, lowest, size, 0]
 }
 
 /// Waits until all children have ended or stand still, and tells of those that do.

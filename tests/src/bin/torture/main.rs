@@ -18,7 +18,7 @@ use mmaptrace_tests::torture::{At, Script, Setting};
 
 use crate::{
     carry::{Sequence, carry_out},
-    place::Place,
+    place::{By, Place},
 };
 
 fn main() {
@@ -83,7 +83,7 @@ fn work(
     }
     children::kill_all(place);
     if next < setting.images {
-        place.worker(thread).execute(&Setting { image: next, script: None, ..*setting }, false);
+        place.worker(thread).execute(&Setting { image: next, script: None, ..*setting }, By::Path);
     }
     say::line(format_args!("DONE"));
     say::wait();

@@ -8,7 +8,7 @@ use std::{
 
 use mmaptrace_tests::{
     raw::call,
-    torture::{SEGMENTS, SLOTS, Setting, TEXTS, VDSO},
+    torture::{AT_EMPTY_PATH, IMAGE_FILE, SEGMENTS, SLOTS, Setting, TEXTS, VDSO},
 };
 
 use crate::{children::Children, say::Short, signals};
@@ -45,6 +45,17 @@ pub(crate) struct Common {
     pub(crate) heap: usize,
 }
 
+/// How an image is named to the kernel.
+#[derive(Clone, Copy)]
+pub(crate) enum By {
+    /// `execve`, by its path.
+    Path,
+    /// `execveat`, likewise.
+    PathAt,
+    /// `execveat`, by its descriptor.
+    File,
+}
+
 /// A thread's notes.
 #[derive(Clone, Copy)]
 pub(crate) struct Worker {
@@ -60,8 +71,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Becomes another image, by `execveat` or by `execve`; returns if it cannot.
-    pub(crate) fn execute(&self, setting: &Setting, at: bool) {
+    /// Becomes another image; returns if it cannot.
+    pub(crate) fn execute(&self, setting: &Setting, by: By) {
         let numbers = setting.numbers().map(|number| Short::new(format_args!("{number}")));
         let mut arguments = [0; 13];
         arguments[0] = c"torture".as_ptr().expose_provenance();
@@ -73,11 +84,17 @@ impl Worker {
         let path = c"/proc/self/exe".as_ptr().expose_provenance();
         let arguments = arguments.as_ptr().expose_provenance();
         let environment = environment.as_ptr().expose_provenance();
-        let here = libc::AT_FDCWD as usize;
-        let _ = if at {
-            call(libc::SYS_execveat, [here, path, arguments, environment, 0])
-        } else {
-            call(libc::SYS_execve, [path, arguments, environment])
+        let _ = match by {
+            By::Path => call(libc::SYS_execve, [path, arguments, environment]),
+            By::PathAt => {
+                let here = libc::AT_FDCWD as usize;
+                call(libc::SYS_execveat, [here, path, arguments, environment, 0])
+            }
+            By::File => {
+                let (file, path) = (IMAGE_FILE as usize, c"".as_ptr().expose_provenance());
+                let flags = AT_EMPTY_PATH as usize;
+                call(libc::SYS_execveat, [file, path, arguments, environment, flags])
+            }
         };
     }
 }
