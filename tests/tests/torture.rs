@@ -1,12 +1,12 @@
 //! Short tortures: every call of the table, with all that may be an argument, from one thread and
 //! from many, with children and new images in between; and again all that was ever found by the
-//! long ones (`cargo xtask torture`).
+//! long ones (`cargo xtask torture`). And what the long ones do with what they find.
 
-use std::path::Path;
+use std::process::Command;
 
 use mmaptrace_tests::{
-    is_emulated, needs_root, skip,
-    torture::{Counts, Manner, Script, Setting, run},
+    Scratch, is_emulated, needs_root, skip,
+    torture::{Counts, Manner, PRETENDED, Script, Setting, regressions, run, run_pretending},
     torture_path,
 };
 
@@ -38,7 +38,7 @@ macro_rules! tortures {
         fn $name() {
             needs_root!(stringify!($name));
             let counts = torture($seed, $threads, Manner::$manner);
-            let is_whole = counts.calls > 5 * calls() && counts.comparisons >= 6;
+            let is_whole = counts.calls > 4 * calls() && counts.comparisons >= 6;
             assert!(is_whole, "{counts}");
         }
     )*};
@@ -56,12 +56,8 @@ tortures! {
 /// Each list of calls that once ended in a difference.
 #[test]
 fn regressions_of_tortures() {
-    const NAME: &str = "regressions_of_tortures";
     needs_root!("regressions_of_tortures");
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
-    let Ok(entries) = directory.read_dir() else {
-        return skip(NAME, "the lists are not on this machine");
-    };
+    let entries = regressions().read_dir().expect("the lists");
     for path in entries.flatten().map(|entry| entry.path()) {
         let text = std::fs::read_to_string(&path).expect("a list of calls");
         let script = Script::parse(&text, |_| true);
@@ -74,4 +70,38 @@ fn regressions_of_tortures() {
             assert!(is_whole, "{}, {manner:?}: {counts}", path.display());
         }
     }
+}
+
+/// A difference, were it one, is hunted down to the call that it takes, which is written to a file
+/// that differs when it is run.
+#[test]
+fn what_differs_becomes_the_shortest_list() {
+    const NAME: &str = "what_differs_becomes_the_shortest_list";
+    const CALL: &str = "remap_file_pages";
+    needs_root!(NAME);
+    if is_emulated() {
+        return skip(NAME, "emulated, it takes too long");
+    }
+    let scratch = Scratch::new();
+    let lists = scratch.join("lists");
+    std::fs::create_dir(&lists).expect("a directory");
+    let hunt = Command::new(env!("CARGO_BIN_EXE_hunt"))
+        .args(["1", "0", "1"])
+        .env("MMAPTRACE_REGRESSIONS", &lists)
+        .env("TMPDIR", scratch.path())
+        .env(PRETENDED, CALL)
+        .output()
+        .expect("a hunt");
+    let said = String::from_utf8_lossy(&hunt.stdout);
+    assert_eq!(hunt.status.code(), Some(1), "{said}");
+    let list = lists.join("seed-1.calls");
+    let text = std::fs::read_to_string(&list).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let script = Script::parse(&text, |_| true).expect("a list of calls");
+    let [(_, op)] = script.calls() else { panic!("more than one call: {text}") };
+    assert_eq!(op.name, CALL, "{text}");
+    let setting = script.setting(list.display().to_string());
+    let again = |pretended| run_pretending(torture_path!(), &setting, Manner::Whole, pretended);
+    let found = again(Some(CALL)).expect_err("it differs");
+    assert!(!found.recording.is_empty(), "{found}");
+    again(None).expect("it differs for what is pretended only");
 }

@@ -12,7 +12,7 @@ use std::{
 
 use mmaptrace_tests::{
     Scratch,
-    torture::{At, Counts, Difference, Generator, Manner, Script, Setting, run, shrink},
+    torture::{Counts, Difference, Manner, Script, Setting, regressions, run, shrink},
 };
 
 /// Numbers of threads that take turns.
@@ -71,7 +71,8 @@ fn say_again(setting: &Setting, manner: Manner) {
     println!("again: {environment}cargo xtask torture --seed {seed} --threads {threads}");
 }
 
-/// Says how the difference is had again, and writes the shortest list of calls that has it.
+/// Says how the difference is had again, and writes the shortest list of calls that has it; or all of
+/// them where they do not have it again.
 fn report(setting: &Setting, manner: Manner, difference: &Difference) {
     say_again(setting, manner);
     let recording = std::env::temp_dir().join(format!("mmaptrace-torture-{}.rec", setting.seed));
@@ -79,7 +80,7 @@ fn report(setting: &Setting, manner: Manner, difference: &Difference) {
         Ok(()) => println!("to look at it: mmaptrace replay {}", recording.display()),
         Err(error) => println!("{}: {error}", recording.display()),
     }
-    let script = script(setting, difference);
+    let script = Script::up_to(setting, difference.image, difference.phase);
     let scratch = Scratch::new();
     let file = scratch.join("calls");
     let again = (0..AGAIN).filter(|_| differs(&script, &file, manner).is_some()).count();
@@ -91,8 +92,13 @@ fn report(setting: &Setting, manner: Manner, difference: &Difference) {
     // differ if it has not although it should have, as often as not, three times.
     let tries = match again {
         0 => {
-            println!("nothing can be left out of what does not differ; only the recording tells");
-            return;
+            println!("nothing can be left out of what does not differ; the recording tells more");
+            // For people, and not among the tests, which it would not fail.
+            let all = recording.with_extension("calls");
+            return match fs::write(&all, script.to_string()) {
+                Ok(()) => println!("all of the calls: {}", all.display()),
+                Err(error) => println!("{}: {error}", all.display()),
+            };
         }
         AGAIN => 1,
         _ => (3 * AGAIN).div_ceil(again),
@@ -123,22 +129,6 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-/// The calls that were made up to a difference.
-fn script(setting: &Setting, difference: &Difference) -> Script {
-    let last = (difference.image, difference.phase);
-    let phases = (0..setting.images).flat_map(|image| (0..setting.phases).map(move |p| (image, p)));
-    let made = phases.take_while(|&phase| phase <= last);
-    let places = made.flat_map(|(image, phase)| {
-        (0..setting.threads).map(move |thread| At { image, phase, thread })
-    });
-    let calls = places.flat_map(|at| {
-        let calls = Generator::new(setting.seed, at.image, at.phase, at.thread).enumerate();
-        let made = calls.take_while(|(index, op)| (*index as u64) < setting.calls || op.child);
-        made.map(move |(_, op)| (at, op))
-    });
-    Script::new(calls.collect())
-}
-
 /// The difference in which a run of a script ends, if it does.
 fn differs(script: &Script, file: &Path, manner: Manner) -> Option<String> {
     fs::write(file, script.to_string()).ok()?;
@@ -152,9 +142,4 @@ fn differs(script: &Script, file: &Path, manner: Manner) -> Option<String> {
 fn program() -> PathBuf {
     let this = std::env::current_exe().expect("the path of this program");
     this.with_file_name("torture")
-}
-
-/// Where lists of calls are kept that a test makes again.
-fn regressions() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions")
 }

@@ -5,6 +5,8 @@
 //! (`src/bin/torture`) makes them; [`run()`] traces it and compares; [`shrink()`] finds the shortest
 //! list of calls that still ends in a difference.
 
+use std::path::{Path, PathBuf};
+
 mod generate;
 mod op;
 mod run;
@@ -16,10 +18,17 @@ pub use generate::{
     ARENA, AT_EMPTY_PATH, Generator, IMAGE_FILE, Random, SEGMENTS, SLOTS, VDSO, share,
 };
 pub use op::{Abi, BLOCK, OTHERS, Op, TEXTS, Word};
-pub use run::{Counts, Difference, Manner, run};
+pub use run::{Counts, Difference, Manner, PRETENDED, run, run_pretending};
 pub use script::{At, Script};
 pub use setting::{Setting, Start};
 pub use shrink::shrink;
+
+/// Where the lists of calls are kept that once ended in a difference: `MMAPTRACE_REGRESSIONS`, else
+/// beside the tests.
+pub fn regressions() -> PathBuf {
+    let here = || Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    std::env::var_os("MMAPTRACE_REGRESSIONS").map_or_else(here, PathBuf::from)
+}
 
 /// Where this package's `torture` is: `MMAPTRACE_TORTURE`, else where it was built.
 #[macro_export]

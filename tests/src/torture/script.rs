@@ -18,7 +18,7 @@
 
 use std::fmt;
 
-use super::{Op, Setting};
+use super::{Generator, Op, Setting};
 
 /// Where in a run a call is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +80,28 @@ impl Script {
             }
         }
         Ok(Self(calls))
+    }
+
+    /// The calls of a run up to the end of a phase, of a file or of a seed.
+    ///
+    /// # Panics
+    /// If the file cannot be read.
+    pub fn up_to(setting: &Setting, image: u64, phase: u64) -> Self {
+        let is_made = |at: At| (at.image, at.phase) <= (image, phase);
+        if let Some(path) = &setting.script {
+            let text = std::fs::read_to_string(path).expect("a file of calls");
+            return Self::parse(&text, is_made).expect("calls");
+        }
+        let phases = (0..=image).flat_map(|image| (0..setting.phases).map(move |p| (image, p)));
+        let places = phases.flat_map(|(image, phase)| {
+            (0..setting.threads).map(move |thread| At { image, phase, thread })
+        });
+        let calls = places.filter(|at| is_made(*at)).flat_map(|at| {
+            let calls = Generator::new(setting.seed, at.image, at.phase, at.thread).enumerate();
+            let made = calls.take_while(|(index, op)| (*index as u64) < setting.calls || op.child);
+            made.map(move |(_, op)| (at, op))
+        });
+        Self::new(calls.collect())
     }
 
     /// All calls.

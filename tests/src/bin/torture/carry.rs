@@ -10,7 +10,7 @@ use mmaptrace_tests::{
 
 use crate::{
     children,
-    place::{By, PAGE, Slot, Worker},
+    place::{By, PAGE, Slot, Worker, note},
     signals::torture_touch,
 };
 
@@ -144,6 +144,7 @@ impl Worker {
             Abi::Native | Abi::X32 => call(number.into(), args),
             Abi::I386 => call32(number as u32, args.map(|arg| arg as u32)),
         };
+        let result = note(result);
         if let Some((keep, address)) = op.keep.zip(result.ok()) {
             let length = match op.name {
                 "mmap" | "mmap2" => args[1],

@@ -9,7 +9,7 @@ use mmaptrace_tests::{
 
 use crate::{
     carry::{Sequence, carry_out},
-    place::{Place, STILL, STILL_READ, Worker},
+    place::{self, Place, STILL, STILL_READ, Worker},
     say,
 };
 
@@ -145,6 +145,10 @@ pub(crate) fn make(worker: &mut Worker, op: &Op, sequence: &Sequence) {
         _ if share::of(flags) == share::NOTHING => copy(worker, op, sequence, flags),
         _ => shared(worker, op, sequence, flags),
     };
+    // A child that was not made for want of a stack was not asked for either.
+    if pid != 0 {
+        place::made().fetch_add(1, Ordering::Relaxed);
+    }
     if pid > 0 && share::of(flags) != share::ALL {
         worker.children.add(pid as usize);
     }

@@ -2,7 +2,7 @@
 //! many threads, children and images: see `mmaptrace_tests::torture`.
 //!
 //! Says `READY` and waits; then, after each phase, tells of its living children (`CHILD pid`) and
-//! says `STILL`, and stands still, they too, until a byte comes; at the end it says `DONE`. From
+//! says `STILL` and how many calls were made, and stands still, they too, until a byte comes; at the end it says `DONE`. From
 //! the moment it is ready it neither allocates nor frees: what its address space becomes is what
 //! its calls do, and its heap is theirs.
 
@@ -12,7 +12,7 @@ mod place;
 mod say;
 mod signals;
 
-use std::sync::Barrier;
+use std::sync::{Barrier, atomic::Ordering};
 
 use mmaptrace_tests::torture::{At, Script, Setting};
 
@@ -69,7 +69,7 @@ fn work(
         barrier.wait();
         if thread == 0 {
             children::stand_still(place);
-            say::line(format_args!("STILL"));
+            say::line(format_args!("STILL {}", place::made().load(Ordering::Relaxed)));
             say::wait();
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{
     ffi::{CStr, CString, c_int},
-    sync::atomic::AtomicU32,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 use mmaptrace_tests::{
@@ -24,6 +24,25 @@ const FIRST: i32 = 100;
 /// Where children say that they stand still, and where that is read.
 pub(crate) const STILL: usize = 121;
 pub(crate) const STILL_READ: usize = 120;
+
+/// A file with one number: how many calls were made, by all processes and images.
+const MADE: i32 = 122;
+/// Where that is mapped.
+const MADE_HERE: usize = NOTES - PAGE;
+
+/// Takes note of a call that was made, unless it is one that this kernel does not have.
+pub(crate) fn note<T>(result: Result<T, i32>) -> Result<T, i32> {
+    if !matches!(result, Err(libc::ENOSYS)) {
+        made().fetch_add(1, Ordering::Relaxed);
+    }
+    result
+}
+
+/// How many were.
+pub(crate) fn made() -> &'static AtomicU64 {
+    // SAFETY: it is mapped first of all, and no call touches it.
+    unsafe { &*std::ptr::with_exposed_provenance::<AtomicU64>(MADE_HERE) }
+}
 
 /// What a call returned, kept for others.
 #[derive(Clone, Copy, Default)]
@@ -84,6 +103,7 @@ impl Worker {
         let path = c"/proc/self/exe".as_ptr().expose_provenance();
         let arguments = arguments.as_ptr().expose_provenance();
         let environment = environment.as_ptr().expose_provenance();
+        made().fetch_add(1, Ordering::Relaxed);
         let _ = match by {
             By::Path => call(libc::SYS_execve, [path, arguments, environment]),
             By::PathAt => {
@@ -123,6 +143,7 @@ impl Place {
     pub(crate) fn prepare(setting: &'static Setting) -> Self {
         signals::catch();
         descriptors();
+        map_made();
         let text = |text: &str| CString::new(text).expect("no NUL").into_raw().expose_provenance();
         let mut common = Common {
             setting,
@@ -157,6 +178,23 @@ impl Place {
         place.worker(0).slots[usize::from(VDSO)] = Slot { address, length: 2 * PAGE };
         place
     }
+}
+
+/// Maps the number that all processes share: the first one makes it.
+fn map_made() {
+    // SAFETY: plain calls, on a descriptor of its own.
+    unsafe {
+        if libc::fcntl(MADE, libc::F_GETFD) < 0 {
+            let made = libc::memfd_create(c"made".as_ptr(), 0);
+            libc::ftruncate(made, PAGE as i64);
+            libc::dup2(made, MADE);
+            libc::close(made);
+        }
+    }
+    let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE;
+    let prot = libc::PROT_READ | libc::PROT_WRITE;
+    let args = [MADE_HERE, PAGE, prot as usize, flags as usize, MADE as usize, 0];
+    assert_eq!(call(libc::SYS_mmap, args), Ok(MADE_HERE), "room for a number");
 }
 
 fn map_notes(bytes: usize) {
