@@ -60,7 +60,17 @@ const OTHER_KERNELS: &str = "tests on other kernels";
 const KERNELS: [&str; 2] = ["6.1", "newest"];
 /// What hangs on the kernel most, in a few minutes: each test takes seconds in emulation. Not
 /// `degraded`: that tier may miss calls on the newest (docs/kernels.md).
-const FILES: [&str; 5] = ["absent", "calls", "effects_without_calls", "launch", "tasks"];
+const FILES: [&str; 9] = [
+    "absent",
+    "calls",
+    "contention",
+    "effects_without_calls",
+    "faults",
+    "launch",
+    "tasks",
+    "verify",
+    vm::LOCKDOWN,
+];
 
 /// The tests that run `tool` on real programs, as root, one at a time.
 fn tracing_tests(tool: &Path) -> Result<Command> {

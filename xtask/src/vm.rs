@@ -22,6 +22,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
+pub(crate) use self::image::LOCKDOWN;
 use self::{
     build::Programs,
     console::Console,
@@ -66,7 +67,7 @@ impl Selection {
     /// What each machine of a kernel runs, so that there are enough of about the same length for all
     /// processors to be busy to the end: one would do, but takes a quarter of an hour for all files.
     fn shares(&self, kernel: &Kernel, programs: &Programs) -> Vec<Self> {
-        let names = programs.tests.keys().map(String::as_str).chain([image::LOCKDOWN]);
+        let names = programs.tests.keys().map(String::as_str).chain([LOCKDOWN]);
         let names: Vec<_> = names.filter(|name| self.has_file(name)).map(str::to_owned).collect();
         let few = names.len() <= SHARES || self.filter.is_some();
         if few || self.torture.is_some() || kernel.tier == Tier::Degraded {

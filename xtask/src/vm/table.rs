@@ -6,7 +6,7 @@ use crate::tally::Tally;
 
 use super::{
     console::{Console, Outcome},
-    kernels::{Kernel, ROOTLESS, Skip},
+    kernels::{EXACT_ONLY, Kernel, ROOTLESS, Skip, Tier},
 };
 
 /// What was found on one kernel.
@@ -38,7 +38,9 @@ impl Cell {
                 let is = |&(test, part): &Skip| {
                     name.rsplit(' ').next() == Some(test) && why.contains(part)
                 };
-                if kernel.skips.iter().chain(ROOTLESS).any(is) {
+                // These are listed where they are left out, and counted there.
+                let listed = kernel.tier == Tier::Degraded && why.starts_with(EXACT_ONLY);
+                if listed || kernel.skips.iter().chain(ROOTLESS).any(is) {
                     Self::Skipped(why)
                 } else {
                     Self::Unexpected(why)
