@@ -313,7 +313,8 @@ impl Generator {
                 let kind = random.of(&[0, 0, 0, 0, 1, 6, 8, 0xffff_ffff]);
                 // FDPIC_FUNCPTRS, SHORT_INODE, WHOLE_SECONDS, STICKY_TIMEOUTS; then
                 // ADDR_NO_RANDOMIZE, MMAP_PAGE_ZERO, ADDR_COMPAT_LAYOUT, READ_IMPLIES_EXEC,
-                // ADDR_LIMIT_32BIT, ADDR_LIMIT_3GB. Not UNAME26: a C library finds that old.
+                // ADDR_LIMIT_32BIT, ADDR_LIMIT_3GB. Not UNAME26, by which the program
+                // would take this kernel for an old one.
                 let all = [19, 24, 25, 26, 18, 20, 21, 22, 23, 27].map(|bit| 1 << bit);
                 kind | self.flags(&all, 6)
             }
