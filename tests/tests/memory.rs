@@ -14,16 +14,23 @@ fn resident(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// 50 processes of 20,000 regions, or fewer.
+/// 50 processes of 20,000 regions, or fewer. What a region takes is what all of them take more than one.
 #[test]
 fn a_million_regions_take_no_more_than_400_mib() {
     needs_root!("a_million_regions_take_no_more_than_400_mib");
     let (processes, mib) = if is_emulated() { (20, 250) } else { (50, 400) };
     let mut victims: Vec<_> = (0..processes).map(|_| victim!("many_regions")).collect();
     let pids: Vec<_> = victims.iter().map(Victim::pid).collect();
-    let mut tracer = Tracer::attach_all(&pids, &["--buffer", "32M", "--history", "0"]);
-    let resident = resident(tracer.process().pid());
+    let attach = |pids: &[u32]| {
+        let mut tracer = Tracer::attach_all(pids, &["--buffer", "32M", "--history", "0"]);
+        (resident(tracer.process().pid()), tracer)
+    };
+    let (alone, tracer) = attach(&pids[..1]);
+    tracer.finish().assert_clean();
+    let (resident, tracer) = attach(&pids);
     assert!(resident < mib << 10, "{resident} KiB");
+    let each = resident.saturating_sub(alone) * 1024 / (20_000 * (processes - 1));
+    assert!(each < 300, "{each} bytes a region");
     let last = victims.last_mut().expect("one at least");
     last.work();
     assert_exact(last.pid());
