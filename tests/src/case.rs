@@ -18,7 +18,8 @@ pub struct Cases {
     ends: OnceLock<Vec<End>>,
 }
 
-/// A case by its name, and what its trace has to tell of: calls of a name, or lines of a type.
+/// A case by its name, and what its trace has to tell of: calls of a name, lines of a type, or commits of
+/// a cause that is no call.
 type Case = (&'static str, &'static [&'static str]);
 
 /// How a case came out.
@@ -148,11 +149,13 @@ impl Worked {
     }
 }
 
-/// Whether a line is of a type, or of a call of a name. What was there before is told by a commit as
-/// well, which does not count.
+/// Whether a line is of a type, of a call of a name, or a commit of a cause that no type is named after.
+/// What was there before is told by a commit as well, which does not count.
 fn tells_of(line: &Value, name: &str) -> bool {
+    let is_cause = matches!(name, "growth" | "kernel" | "worker");
     let call = line["type"] == "call" && line["call"]["name"] == name;
-    call || line["type"] == name && line["cause"] != "seed"
+    let cause = line["type"] == "commit" && is_cause && line["cause"] == name;
+    call || cause || line["type"] == name && line["cause"] != "seed"
 }
 
 /// Holds that a line is not of a reading that found what no commit had told of, but for the names of

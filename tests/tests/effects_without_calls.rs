@@ -10,13 +10,14 @@ use mmaptrace_tests::{
 };
 
 cases! { STACKS:
-    stack_grows_by_fault: ["commit"];
-    stack_grows_in_read: ["commit"];
-    growsdown_far_from_sp: ["commit"];
-    growsdown_of_a_thread: ["commit"];
-    growsdown_race: ["commit"];
-    growsdown_thread_stack: ["commit"];
-    stack_grows_locked: ["commit"];
+    stack_grows_by_fault: ["growth"];
+    stack_grows_in_read: ["growth"];
+    stack_grows_at_a_signals_return: ["growth", "mmap"];
+    growsdown_far_from_sp: ["growth"];
+    growsdown_of_a_thread: ["growth"];
+    growsdown_race: ["growth"];
+    growsdown_thread_stack: ["growth"];
+    stack_grows_locked: ["growth"];
     stack_growth_refused: [];
 }
 
@@ -30,10 +31,10 @@ cases! { COMPAT:
 }
 
 cases! { OTHERS:
-    io_uring_madvise: ["commit"];
+    io_uring_madvise: ["worker"];
     uprobes_region: ["commit"];
     ioctl_that_maps: ["ioctl"];
-    userfaultfd_left_to_the_kernel: ["commit"];
+    userfaultfd_left_to_the_kernel: ["kernel"];
 }
 
 /// The cause of growth is growth, whatever call the thread was in.
@@ -46,6 +47,26 @@ fn stack_growth_in_a_call_is_told_as_growth() {
     let trace = tracer.finish();
     let growth = trace.of_type("commit").find(|commit| commit["cause"] == "growth");
     assert!(growth.is_some(), "{:?}", trace.lines);
+}
+
+/// A signal's handler returns by a call that leaves the number of none: what happens before the next one
+/// is in no call, and those around it are what they were.
+#[test]
+fn growth_at_a_signals_return_is_in_no_call() {
+    needs_root!("growth_at_a_signals_return_is_in_no_call");
+    let mut victim = victim!("stack_grows_at_a_signals_return");
+    let tracer = Tracer::attach(victim.pid(), &["-T"]);
+    assert_eq!(victim.work(), Outcome::Done);
+    assert_exact(victim.pid());
+    let trace = tracer.finish();
+    trace.assert_clean();
+    let growth: Vec<_> = trace.of_type("commit").filter(|it| it["cause"] == "growth").collect();
+    assert_eq!(growth.len(), 1, "{growth:?}");
+    assert!(growth[0]["call"].is_null(), "{}", growth[0]);
+    // Of a handler, of the one after it, and of the program that they interrupted.
+    let lengths: Vec<_> = trace.of_type("call").map(|call| &call["call"]["raw"][1]).collect();
+    assert_eq!(lengths, ["0xb000", "0xc000", "0xd000"]);
+    assert!(trace.of_type("call").all(|call| call["call"]["name"] == "mmap"));
 }
 
 /// `/proc/PID/maps` is empty once the main thread has exited: the process lives on in another.
@@ -88,6 +109,34 @@ fn file_unlinked_by_another_process() {
     tracer.finish().assert_clean();
 }
 
+/// A picture is asked for by reading the process's memory, which takes the lock and lets go of it: that is
+/// a reading, and no commit of the tracer's.
+#[test]
+fn what_the_tracer_reads_is_no_commit() {
+    needs_root!("what_the_tracer_reads_is_no_commit");
+    let scratch = Scratch::new();
+    let mut victim = victim!("file_held", scratch.path());
+    // Only a picture shows that a file got another name.
+    let mut tracer = Tracer::attach(victim.pid(), &["--low-overhead"]);
+    let reader = tracer.process().pid();
+    victim.work();
+    assert_exact(victim.pid());
+    let names = [scratch.join("held"), scratch.join("moved")];
+    for round in 0..4 {
+        std::fs::rename(&names[round % 2], &names[(round + 1) % 2]).expect("another name");
+        assert_exact(victim.pid());
+    }
+    let trace = tracer.finish();
+    trace.assert_clean();
+    let pictures = trace.of_type("commit").filter(|it| it["cause"] == "seed").count();
+    assert!(pictures > 4, "{pictures}");
+    let others: Vec<_> = trace
+        .of_type("commit")
+        .filter(|it| it["cause"] != "seed" && (it["cause"] != "call" || it["pid"] == reader))
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
+}
+
 /// Another process makes the kernel take the lock, and nothing changes that anybody can see.
 #[test]
 fn clear_refs_by_another_process() {
@@ -98,7 +147,7 @@ fn clear_refs_by_another_process() {
     let path = format!("/proc/{}/clear_refs", victim.pid());
     let cleared = ["1", "4"].iter().filter(|what| std::fs::write(&path, what).is_ok()).count();
     if cleared == 0 {
-        skip("clear_refs_by_another_process", "this kernel has no clear_refs");
+        return skip("clear_refs_by_another_process", "this kernel has no clear_refs");
     }
     assert_exact(victim.pid());
     tracer.finish().assert_clean();

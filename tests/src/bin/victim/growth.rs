@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     ("stack_grows_locked", locked),
     ("stack_growth_refused", refused),
     ("growsdown_race", race),
+    ("stack_grows_at_a_signals_return", at_a_signals_return),
 ];
 
 /// As far below this function's frame as the argument says, in bytes: within the stack's limit,
@@ -117,6 +118,45 @@ fn race() -> Outcome {
             touch(regions[round / ROUNDS] - (1 + round % ROUNDS) * PAGE);
         }
     });
+    Ok(())
+}
+
+/// A second signal waits for the first one's handler to return: its frame is written at the end of that
+/// call, which has set the number of the call to -1, and is the first on a stack that has to grow for it.
+fn at_a_signals_return() -> Outcome {
+    extern "C" fn first(_: i32) {
+        // SAFETY: its handler is there, and it waits until this one has returned.
+        unsafe { libc::raise(libc::SIGUSR2) };
+        must(mmap(0, 11 * PAGE, RW, ANON, -1, 0));
+    }
+    extern "C" fn second(_: i32) {
+        must(mmap(0, 12 * PAGE, RW, ANON, -1, 0));
+    }
+    const ROOM: usize = 16;
+    let region = growing();
+    let stack = libc::stack_t {
+        ss_sp: std::ptr::with_exposed_provenance_mut(region - ROOM * PAGE),
+        ss_flags: 0,
+        ss_size: ROOM * PAGE,
+    };
+    let handle = |signal, handler: extern "C" fn(i32), flags| {
+        // SAFETY: of zeros it blocks no signal and has no flag.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        (action.sa_sigaction, action.sa_flags) = (handler as *const () as usize, flags);
+        // SAFETY: the action is a local; its handler does no more than a handler may.
+        unsafe {
+            libc::sigaddset(&raw mut action.sa_mask, libc::SIGUSR2);
+            assert_eq!(libc::sigaction(signal, &raw const action, std::ptr::null_mut()), 0);
+        }
+    };
+    // SAFETY: nobody else has the room below the region, which is the stack's once it has grown.
+    assert_eq!(unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) }, 0);
+    handle(libc::SIGUSR1, first, 0);
+    handle(libc::SIGUSR2, second, libc::SA_ONSTACK);
+    ready();
+    // SAFETY: its handler is there.
+    unsafe { libc::raise(libc::SIGUSR1) };
+    must(mmap(0, 13 * PAGE, RW, ANON, -1, 0));
     Ok(())
 }
 
