@@ -74,6 +74,7 @@ cases! { MPROTECT:
     mprotect_splits: ["mprotect"];
     mprotect_merges: ["mprotect"];
     mprotect_many: ["mprotect"];
+    mprotect_of_a_reservation: ["mprotect"];
     mprotect_over_a_hole: ["mprotect"];
     mprotect_failing: ["mprotect"];
     mprotect_no_change: ["mprotect"];
@@ -116,6 +117,7 @@ cases! { OBJECTS:
     shmat: ["shmat"];
     shmat_at_address: ["shmat"];
     shmat_remap: ["shmat"];
+    shmat_neighbours_that_do_not_merge: ["mprotect"];
     shmdt: ["shmdt"];
     shmdt_after_split: ["shmdt"];
     io_setup: ["io_setup"];

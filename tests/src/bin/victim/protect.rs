@@ -1,8 +1,8 @@
 //! `mprotect`, `pkey_mprotect` and `mseal`.
 
 use crate::sys::{
-    Case, Outcome, PAGE, R, RW, area, call, fails, hole, if_supported, mprotect, munmap, must,
-    ready, touch,
+    ANON, Case, Outcome, PAGE, R, RW, area, begins, call, fails, hole, if_supported, mmap,
+    mprotect, munmap, must, ready, touch,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -10,6 +10,7 @@ pub(crate) const CASES: &[Case] = &[
     ("mprotect_splits", splits),
     ("mprotect_merges", merges),
     ("mprotect_many", many),
+    ("mprotect_of_a_reservation", reservation),
     ("mprotect_over_a_hole", over_a_hole),
     ("mprotect_failing", failing),
     ("mprotect_no_change", no_change),
@@ -56,6 +57,29 @@ fn many() -> Outcome {
     Ok(())
 }
 
+/// What allocators do: room is taken without rights, and gets them a piece at a time, from its start on
+/// and elsewhere; what is given back loses them again, by either call.
+fn reservation() -> Outcome {
+    const ROOM: usize = 16 << 10;
+    const PIECE: usize = 32;
+    let none = libc::PROT_NONE;
+    ready();
+    let at = must(mmap(0, ROOM * PAGE, none, ANON | libc::MAP_NORESERVE, -1, 0));
+    for piece in 0..8 {
+        must(mprotect(at + piece * PIECE * PAGE, PIECE * PAGE, RW));
+        touch(at + piece * PIECE * PAGE);
+    }
+    let apart = at + ROOM / 2 * PAGE;
+    must(mprotect(apart, 2 * PIECE * PAGE, RW));
+    touch(apart);
+    must(mprotect(at + 6 * PIECE * PAGE, 2 * PIECE * PAGE, none));
+    let flags = ANON | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    must(mmap(apart + PIECE * PAGE, PIECE * PAGE, none, flags, -1, 0));
+    let edges = [at + 6 * PIECE * PAGE, apart, apart + PIECE * PAGE];
+    assert!(edges.into_iter().all(begins), "not what was asked for");
+    Ok(())
+}
+
 /// It fails, and has changed what came before the hole.
 fn over_a_hole() -> Outcome {
     let at = area(16);
@@ -82,16 +106,19 @@ fn no_change() -> Outcome {
     Ok(())
 }
 
-/// Equal in every way that shows, but each has touched pages of its own.
+/// Equal in every way that shows, but each has touched pages of its own, when they were apart: what comes
+/// between them becomes part of one, and they stay two.
 fn no_merge() -> Outcome {
-    let at = area(4);
-    must(mprotect(at + 2 * PAGE, 2 * PAGE, R));
+    let at = area(6);
+    must(munmap(at + 2 * PAGE, 2 * PAGE));
     touch(at);
-    must(mprotect(at, 2 * PAGE, R));
-    must(mprotect(at + 2 * PAGE, 2 * PAGE, RW));
-    touch(at + 2 * PAGE);
+    touch(at + 4 * PAGE);
     ready();
-    must(mprotect(at, 2 * PAGE, RW));
+    must(mmap(at + 2 * PAGE, 2 * PAGE, RW, ANON | libc::MAP_FIXED, -1, 0));
+    must(mprotect(at, 6 * PAGE, R));
+    must(mprotect(at, 6 * PAGE, RW));
+    let edges = [at, at + 2 * PAGE, at + 4 * PAGE].into_iter().filter(|&edge| begins(edge));
+    assert_eq!(edges.count(), 2, "they are one");
     Ok(())
 }
 

@@ -4,20 +4,22 @@
 use std::ptr::with_exposed_provenance;
 
 use crate::sys::{
-    ANON, Case, Outcome, PAGE, R, RW, Unsupported, area, call, fails, hole, if_supported, mmap,
-    mprotect, must, ready,
+    ANON, Case, Outcome, PAGE, R, RW, Unsupported, area, begins, call, fails, hole, if_supported,
+    mmap, mprotect, munmap, must, ready,
 };
 
 pub(crate) const CASES: &[Case] = &[
     ("shmat", attach),
     ("shmat_at_address", attach_at),
     ("shmat_remap", attach_remap),
+    ("shmat_neighbours_that_do_not_merge", no_merge),
     ("shmdt", detach),
     ("shmdt_after_split", detach_after_split),
     ("io_setup", aio_setup),
     ("io_destroy", aio_destroy),
     ("userfaultfd", userfault),
     ("userfaultfd_left_to_the_kernel", userfault_left_to_the_kernel),
+    ("munmap_returns_after_the_next_mmap", munmap_returns_late),
     ("map_shadow_stack", shadow_stack),
     ("perf_event_buffer", perf_buffer),
     ("mmap_fixed_refused_by_driver", refused_by_driver),
@@ -61,6 +63,16 @@ fn attach_remap() -> Outcome {
     Ok(())
 }
 
+/// Made equal again: its driver is to be told of the end of each, so that none ends in another.
+fn no_merge() -> Outcome {
+    let at = must(shmat(segment(6), 0, 0));
+    must(mprotect(at + 2 * PAGE, 2 * PAGE, R));
+    ready();
+    must(mprotect(at + 2 * PAGE, 2 * PAGE, RW));
+    assert!([0, 2, 4].iter().all(|page| begins(at + page * PAGE)), "they are one");
+    Ok(())
+}
+
 fn detach() -> Outcome {
     let at = must(shmat(segment(4), 0, 0));
     ready();
@@ -99,13 +111,16 @@ fn aio_destroy() -> Outcome {
     Ok(())
 }
 
-/// A userfaultfd that these pages are registered with.
-fn registered(at: usize, pages: usize) -> Result<usize, Unsupported> {
+/// `UFFD_USER_MODE_ONLY`: what the kernel itself faults on is not waited for.
+const USER_MODE_ONLY: usize = 1;
+
+/// A userfaultfd of these flags and features that these pages are registered with.
+fn registered(at: usize, pages: usize, flags: usize, features: u64) -> Result<usize, Unsupported> {
     const API: usize = 0xc018_aa3f;
     const REGISTER: usize = 0xc020_aa00;
     const MISSING: u64 = 1;
-    let fd = if_supported("userfaultfd", call(libc::SYS_userfaultfd, [1]))?;
-    ioctl(fd, API, &mut [0xaa, 0, 0]);
+    let fd = if_supported("userfaultfd", call(libc::SYS_userfaultfd, [flags]))?;
+    ioctl(fd, API, &mut [0xaa, features, 0]);
     ioctl(fd, REGISTER, &mut [at as u64, (pages * PAGE) as u64, MISSING, 0]);
     Ok(fd)
 }
@@ -120,7 +135,7 @@ fn userfault() -> Outcome {
     const UNREGISTER: usize = 0x8010_aa01;
     let at = area(9);
     ready();
-    let fd = registered(at + 2 * PAGE, 5)?;
+    let fd = registered(at + 2 * PAGE, 5, USER_MODE_ONLY, 0)?;
     ioctl(fd, UNREGISTER, &mut [(at + 3 * PAGE) as u64, PAGE as u64]);
     must(call(libc::SYS_close, [fd]));
     Ok(())
@@ -133,7 +148,7 @@ fn userfault_left_to_the_kernel() -> Outcome {
     let at = area(9);
     let middle = at + 2 * PAGE;
     ready();
-    let fd = registered(middle, 5)?;
+    let fd = registered(middle, 5, USER_MODE_ONLY, 0)?;
     let mut parameters = [0_u32; 30];
     let arguments = [1, parameters.as_mut_ptr().expose_provenance()];
     let ring = if_supported("io_uring_setup", call(libc::SYS_io_uring_setup, arguments))?;
@@ -149,10 +164,28 @@ fn userfault_left_to_the_kernel() -> Outcome {
     Ok(())
 }
 
-/// Whether a region begins at this address.
-fn begins(address: usize) -> bool {
-    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
-    maps.lines().any(|line| line.starts_with(&format!("{address:x}-")))
+/// Who unmaps what a userfaultfd wants to be told of waits until it has been, when the pages are gone
+/// and the lock is another's: who maps the same pages then returns first.
+fn munmap_returns_late() -> Outcome {
+    const EVENT_UNMAP: u64 = 1 << 6;
+    const PAGES: usize = 5;
+    let at = area(9) + 2 * PAGE;
+    let fd = registered(at, PAGES, 0, EVENT_UNMAP)?;
+    ready();
+    std::thread::scope(|scope| {
+        let unmaps = scope.spawn(|| must(munmap(at, PAGES * PAGE)));
+        while begins(at) {
+            std::thread::yield_now();
+        }
+        let flags = ANON | libc::MAP_FIXED_NOREPLACE;
+        must(mmap(at, PAGES * PAGE, R, flags, -1, 0));
+        assert!(!unmaps.is_finished(), "it does not wait");
+        let mut event = [0_u64; 4];
+        let read = [fd, event.as_mut_ptr().expose_provenance(), size_of_val(&event)];
+        must(call(libc::SYS_read, read));
+        unmaps.join().expect("a thread");
+    });
+    Ok(())
 }
 
 fn shadow_stack() -> Outcome {

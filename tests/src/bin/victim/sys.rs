@@ -84,6 +84,12 @@ pub(crate) fn hole(pages: usize) -> usize {
     at
 }
 
+/// Whether a region begins at this address.
+pub(crate) fn begins(address: usize) -> bool {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    maps.lines().any(|line| line.starts_with(&format!("{address:x}-")))
+}
+
 /// Writes a byte there, as a program does that uses its memory.
 pub(crate) fn touch(at: usize) {
     // SAFETY: the cases touch mapped and writable memory, or such as grows when touched.
