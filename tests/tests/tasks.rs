@@ -10,9 +10,10 @@ use std::thread;
 use mmaptrace_common::record::kind;
 use mmaptrace_recording::{Block, Item, Reader};
 use mmaptrace_tests::{
-    Tracer, Victim, assert_exact, cases, children, dump_as, needs_root, skip, until, victim,
-    victim_path,
+    Outcome, Scratch, Tracer, Victim, assert_exact, cases, children, dump_as, needs_root, skip,
+    until, victim, victim_path,
 };
+use serde_json::Value;
 
 cases! { EXECS:
     execve_fails: ["execve"];
@@ -100,6 +101,139 @@ fn an_image_that_is_seen_in_the_making_is_one() {
     let spaces: BTreeSet<_> =
         trace.lines.iter().filter_map(|line| line.get("space")?.as_u64()).collect();
     assert_eq!(spaces.len(), images);
+}
+
+/// What an exec is given is in no register any more when it is done: it is where the new image finds it.
+#[test]
+fn an_exec_has_its_path_and_arguments() {
+    needs_root!("an_exec_has_its_path_and_arguments");
+    let scratch = Scratch::new();
+    let cases = ["execve", "execveat", "execve_script", "execve_fails"];
+    let mut victims = cases.map(|case| victim!(case, scratch.path()));
+    let pids = victims.each_ref().map(Victim::pid);
+    let tracer = Tracer::attach_all(&pids, &[]);
+    for victim in &mut victims {
+        assert_eq!(victim.work(), Outcome::Done);
+    }
+    let trace = tracer.finish();
+    trace.assert_clean();
+    let [image, image_at, script, failed] = pids;
+    let exec = |pid| trace.of_type("exec").find(|exec| exec["pid"] == pid).expect("an exec line");
+    let arguments = serde_json::json!(["victim", "after_execve"]);
+    assert_eq!(exec(image)["path"], "/proc/self/exe");
+    assert_eq!(exec(image)["argv"], arguments);
+    let path = exec(image_at)["path"].as_str().expect("a path");
+    assert!(path.starts_with("/dev/fd/"), "{path}");
+    assert_eq!(exec(image_at)["argv"], arguments);
+    let path = scratch.join("script");
+    let path = path.to_str().expect("a path");
+    assert_eq!(exec(script)["path"], path);
+    assert_eq!(exec(script)["argv"], serde_json::json!(["/bin/sh", path, "argument"]));
+    // One that fails has them still.
+    let calls = trace.calls("execve").filter(|call| call["pid"] == failed);
+    let paths: Vec<_> = calls.map(|call| call["call"]["args"][0].clone()).collect();
+    assert_eq!(paths[..2], [r#""/nonexistent/program""#, r#""/etc/passwd""#]);
+    assert!(trace.of_type("exec").all(|exec| exec["pid"] != failed));
+}
+
+/// Both return from the call that makes a child. It is told of the parent alone: to the child it returns
+/// 0, which is no PID.
+#[test]
+fn a_call_that_makes_a_child_is_its_parents() {
+    needs_root!("a_call_that_makes_a_child_is_its_parents");
+    let mut victims =
+        ["fork", "vfork", "fork_flags", "clone_vm", "clone3"].map(|case| victim!(case));
+    let pids = victims.each_ref().map(Victim::pid);
+    let tracer = Tracer::attach_all(&pids, &["-f"]);
+    for victim in &mut victims {
+        assert_eq!(victim.work(), Outcome::Done);
+    }
+    let trace = tracer.finish();
+    trace.assert_clean();
+    let names = ["fork", "vfork", "clone", "clone3"];
+    let calls = names.into_iter().flat_map(|name| trace.calls(name));
+    // Whether there is a clone3 is asked by one that fails.
+    let mut calls: Vec<_> = calls
+        .filter(|call| call["error"].is_null())
+        .map(|call| (call["pid"].clone(), call["result"].as_str().expect("text").to_owned()))
+        .collect();
+    let forks = trace.of_type("fork");
+    let mut made: Vec<_> =
+        forks.map(|fork| (fork["pid"].clone(), fork["child"]["pid"].to_string())).collect();
+    calls.sort_by_key(|(_, child)| child.clone());
+    made.sort_by_key(|(_, child)| child.clone());
+    assert_eq!(made.len(), pids.len(), "{made:?}");
+    assert_eq!(calls, made);
+}
+
+/// The parent waits in its call for the child's end: what that does is told before the call returns, and
+/// with whose child it is.
+#[test]
+fn a_child_is_known_before_its_parents_call_returns() {
+    needs_root!("a_child_is_known_before_its_parents_call_returns");
+    let mut victim = victim!("vfork_shares");
+    let tracer = Tracer::attach(victim.pid(), &["-f"]);
+    assert_eq!(victim.work(), Outcome::Done);
+    let child = victim.children[0];
+    assert_exact(child);
+    // Lets the child end, and so the parent go on.
+    assert_eq!(victim.work(), Outcome::Done);
+    assert_exact(victim.pid());
+    let trace = tracer.finish();
+    trace.assert_clean();
+    let at = |what: &dyn Fn(&Value) -> bool| trace.lines.iter().position(what).expect("a line");
+    let told = [
+        at(&|line| line["type"] == "fork" && line["child"]["pid"] == child),
+        at(&|line| line["type"] == "commit" && line["pid"] == child),
+        at(&|line| line["type"] == "exit" && line["pid"] == child),
+        at(&|line| line["type"] == "call" && line["call"]["name"] == "clone"),
+    ];
+    assert!(told.is_sorted(), "{told:?}: {:?}", trace.lines);
+}
+
+/// When a task's end shows, it has its address space still or no more, as the kernel's version has it:
+/// each end is told once, and once that of each space.
+#[test]
+fn each_end_is_told_once() {
+    needs_root!("each_end_is_told_once");
+    let mut victims = ["fork_child_exits", "threads_come_and_go"].map(|case| victim!(case));
+    let pids = victims.each_ref().map(Victim::pid);
+    let tracer = Tracer::attach_all(&pids, &["-f"]);
+    for victim in &mut victims {
+        assert_eq!(victim.work(), Outcome::Done);
+        victim.end();
+    }
+    let trace = tracer.wait();
+    trace.assert_clean();
+    let begun = trace.of_type("fork").map(|fork| &fork["child"]["tid"]);
+    let mut begun: Vec<_> = begun.map(Value::as_u64).collect();
+    begun.extend(pids.map(|pid| Some(pid.into())));
+    let mut ended: Vec<_> = trace.of_type("exit").map(|exit| exit["tid"].as_u64()).collect();
+    begun.sort_unstable();
+    ended.sort_unstable();
+    assert_eq!(begun, ended);
+    // Of two children, and of all threads but the first.
+    assert_eq!(begun.len(), 2 + 2 + 100);
+    for exit in trace.of_type("exit") {
+        assert_eq!(exit["last"], exit["tid"] == exit["pid"], "{exit}");
+    }
+    let [parent, _] = pids;
+    let children: Vec<_> = trace.of_type("fork").filter(|fork| fork["pid"] == parent).collect();
+    let status = |fork: &Value| {
+        let exit = trace.of_type("exit").find(|exit| exit["tid"] == fork["child"]["tid"]);
+        exit.expect("its end")["status"].clone()
+    };
+    assert_eq!(status(children[0])["code"], 7);
+    assert_eq!(status(children[1])["signal"], "SIGKILL");
+    let of_space = |process: &Value| {
+        trace.of_type("end_space").filter(|end| &end["process"] == process).count()
+    };
+    for fork in children {
+        let ends = trace.of_type("end_space").filter(|end| end["space"] == fork["space"]);
+        assert!(ends.map(|end| &end["process"]).eq([&fork["child"]["pid"]]), "{fork}");
+    }
+    assert_eq!(pids.map(|pid| of_space(&pid.into())), [1, 1]);
+    assert_eq!(trace.of_type("end_space").count(), 4);
 }
 
 /// PIDs are those of the tracer's namespace, whatever the process thinks its own is.
