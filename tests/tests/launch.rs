@@ -1,12 +1,15 @@
 //! `mmaptrace -- CMD`: from the command's first instruction on, its children with it, and its end
 //! passed on.
 
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
 use mmaptrace_tests::{
-    Finished, Scratch, Trace, Tracer, Victim, assert_exact, children, has, mmaptrace, needs_root,
-    often, run, skip, until, victim_path,
+    Finished, Scratch, Trace, Tracer, Victim, assert_exact, children, has, maps, mmaptrace,
+    needs_root, often, run, skip, until, victim_path,
 };
 
 fn launched(command: &[&str]) -> Trace {
@@ -182,6 +185,22 @@ fn without_o_the_lines_go_to_standard_error() {
     assert!(finished.stderr.contains("] execve("), "{}", finished.stderr);
 }
 
+/// A file's device and inode number as maps has them, which is not what `stat` tells of each: those of a
+/// mapping of our own.
+fn shown(name: &str) -> (String, String) {
+    let file = File::open(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let (flags, none) = (libc::MAP_PRIVATE, std::ptr::null_mut());
+    // SAFETY: wherever there is room, and nobody touches it.
+    let at = unsafe { libc::mmap(none, 1, libc::PROT_NONE, flags, file.as_raw_fd(), 0) };
+    let maps = String::from_utf8(maps(std::process::id())).expect("text");
+    let line = maps.lines().find(|line| line.starts_with(&format!("{:x}-", at.addr())));
+    let words: Vec<_> = line.expect("the mapping").split_ascii_whitespace().collect();
+    let shown = (words[3].to_owned(), words[4].to_owned());
+    // SAFETY: the mapping is nobody else's.
+    unsafe { libc::munmap(at, 1) };
+    shown
+}
+
 /// Processes that are gone before anybody could look at /proc: every mapping of a file has its name.
 #[test]
 fn what_lives_a_millisecond_has_its_names() {
@@ -192,15 +211,20 @@ fn what_lives_a_millisecond_has_its_names() {
     let trace = tracer.wait();
     trace.assert_clean();
     assert!(trace.of_type("exec").count() >= times, "{}", trace.end());
-    let mut files = 0;
+    let (mut files, mut names) = (0, BTreeMap::new());
     for effect in
         trace.of_type("commit").flat_map(|commit| commit["effects"].as_array().expect("`effects`"))
     {
         let pages = if effect["pages"].is_object() { &effect["pages"] } else { &effect["new"] };
         if pages["inode"].as_str().is_some_and(|inode| inode != "0") {
-            assert!(pages["name"].as_str().is_some_and(|name| name.starts_with('/')), "{effect}");
+            let [name, dev, inode] = ["name", "dev", "inode"].map(|key| pages[key].as_str());
+            let name = name.unwrap_or_else(|| panic!("no name: {effect}"));
+            let file = names.entry(name.to_owned()).or_insert_with_key(|name| shown(name));
+            assert_eq!((dev, inode), (Some(&file.0[..]), Some(&file.1[..])), "{effect}");
             files += 1;
         }
     }
     assert!(files >= 4 * times, "{files} mappings of files");
+    let program = fs::canonicalize("/bin/true").expect("true");
+    assert!(names.contains_key(program.to_str().expect("a path")), "{names:?}");
 }
