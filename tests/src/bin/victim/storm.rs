@@ -10,7 +10,7 @@ use crate::sys::{
     ANON, Case, Outcome, PAGE, R, RW, area, call, mmap, mprotect, munmap, must, open_self, ready,
     say, touch,
 };
-use crate::threads::together;
+use crate::threads::{join, together};
 
 pub(crate) const CASES: &[Case] = &[
     ("storm_same_addresses", same_addresses),
@@ -145,20 +145,26 @@ fn arena_without_end() -> Outcome {
     static STOP: AtomicBool = AtomicBool::new(false);
     let at = area(ARENA);
     let pause = is_emulated().then_some(Duration::from_millis(5));
+    // What a thread maps when it starts would else lie in a hole that another has made.
+    let start = &Barrier::new(5);
     ready();
     std::thread::scope(|scope| {
-        for thread in 0..4 {
+        let disturbs = |thread| {
             scope.spawn(move || {
+                start.wait();
                 let calls = (0..).take_while(|_| !STOP.load(Ordering::Relaxed));
                 calls.for_each(|round| {
                     disturb(at, thread, round);
                     pause.into_iter().for_each(std::thread::sleep);
                 });
-            });
-        }
+            })
+        };
+        let threads = (0..4).map(disturbs).collect();
+        start.wait();
         say("STORM");
         crate::sys::wait();
         STOP.store(true, Ordering::Relaxed);
+        join(threads);
     });
     Ok(())
 }
@@ -182,7 +188,7 @@ fn flood() -> Outcome {
     let pause = Duration::from_millis(10);
     ready();
     std::thread::scope(|scope| {
-        for _ in 0..4 {
+        let flows = |_| {
             scope.spawn(|| {
                 while !STOP.load(Ordering::Relaxed) {
                     let start = Instant::now();
@@ -191,11 +197,13 @@ fn flood() -> Outcome {
                     std::thread::sleep(pause.max(20 * start.elapsed()));
                     must(munmap(at, 4 * PAGE));
                 }
-            });
-        }
+            })
+        };
+        let threads = (0..4).map(flows).collect();
         say("FLOOD");
         crate::sys::wait();
         STOP.store(true, Ordering::Relaxed);
+        join(threads);
     });
     Ok(())
 }

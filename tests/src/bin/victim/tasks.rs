@@ -8,6 +8,7 @@ use crate::sys::{
     ANON, Case, Outcome, PAGE, R, RW, Unsupported, area, call, if_supported, mmap, mprotect,
     munmap, must, ready, say, sleep_forever,
 };
+use crate::threads::join;
 
 pub(crate) const CASES: &[Case] = &[
     ("fork", fork),
@@ -120,19 +121,21 @@ fn fork_in_storm() -> Outcome {
     ready();
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
-        for _ in 0..4 {
+        let maps = |_| {
             scope.spawn(|| {
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     let at = must(mmap(0, 2 * PAGE, RW, ANON, -1, 0));
                     must(mprotect(at, PAGE, R));
                     must(munmap(at, 2 * PAGE));
                 }
-            });
-        }
+            })
+        };
+        let threads = (0..4).map(maps).collect();
         for _ in 0..5 {
             child(|| clone(libc::SIGCHLD), || ());
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        join(threads);
     });
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Threads: one address space, whoever of them runs.
 
+use std::thread::ScopedJoinHandle;
+
 use crate::sys::{
     ANON, Case, Outcome, PAGE, R, RW, area, call, mmap, mprotect, munmap, must, ready, say, touch,
 };
@@ -10,16 +12,21 @@ pub(crate) const CASES: &[Case] = &[
     ("main_thread_exits", main_exits),
 ];
 
-/// Runs `work` in so many threads at once, with the number of each. When it returns they are gone:
-/// the end of a scope does not wait until they have given back the stacks they take signals on.
+/// Runs `work` in so many threads at once, with the number of each. When it returns they are gone.
 pub(crate) fn together(count: usize, work: impl Fn(usize) + Sync) {
     std::thread::scope(|scope| {
         let work = &work;
         let threads: Vec<_> = (0..count).map(|number| scope.spawn(move || work(number))).collect();
-        for thread in threads {
-            thread.join().expect("a thread");
-        }
+        join(threads);
     });
+}
+
+/// Waits until threads are gone: the end of a scope does not wait until they have given back the stacks
+/// they take signals on.
+pub(crate) fn join(threads: Vec<ScopedJoinHandle<'_, ()>>) {
+    for thread in threads {
+        thread.join().expect("a thread");
+    }
 }
 
 /// Eight of them, each with mappings of its own, and some that outlive it.
