@@ -43,7 +43,8 @@ impl Renames {
 pub struct Faults {
     /// Records that found no room in the ring, of any mm.
     pub lost: u64,
-    /// Address spaces or processes that found no room in the maps, and are not followed.
+    /// Address spaces or processes that found no room in the maps, and are not followed; and spaces of
+    /// which the record that they begin with was not sent.
     pub unfollowed: u64,
 }
 
@@ -82,8 +83,10 @@ pub struct Place {
 pub struct Space {
     /// The last commit id sent.
     pub id: u64,
-    /// Records that found no room.
-    pub lost: u64,
+    /// Records that found no room. Comes back to 0.
+    pub lost: u32,
+    /// See [`Header::generation`](crate::record::Header::generation). Never 0.
+    pub generation: u32,
     /// `mm->total_vm` when last looked at, in pages.
     pub total_vm: u64,
     /// `mm->stack_vm` when last looked at, in pages.
@@ -110,13 +113,10 @@ pub struct Space {
     pub tid: u32,
     /// The call of the last commit.
     pub nr: i32,
-    /// When it was first followed, ns of `CLOCK_MONOTONIC`: what tells its stacks from those of an
-    /// earlier space at the same address.
-    pub since: u64,
     /// The thread (upper half) and the call of the last commit that told a stack of user space.
     pub stacked: u64,
-    /// Not 0: the record of the exec or fork that it begins with is on its way, and no picture may come
-    /// before that.
+    /// Not 0: what the exec or fork tells that it begins with is on its way, and no picture may come
+    /// between.
     pub begins: u64,
 }
 

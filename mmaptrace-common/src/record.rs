@@ -52,14 +52,19 @@ pub struct Header {
     pub size: u32,
     /// When it was written: ns of `CLOCK_MONOTONIC`.
     pub time: u64,
-    /// The address space: the kernel's `struct mm_struct *`. Reused after an [`kind::END`].
+    /// The address space: the kernel's `struct mm_struct *`. Reused after an [`kind::END`]; see
+    /// [`Header::generation`].
     pub mm: u64,
     /// The acting task's thread group id, in the initial PID namespace.
     pub pid: u32,
     /// The acting task's thread id, in the initial PID namespace.
     pub tid: u32,
-    /// How many records of this mm found no room in the ring, since it was first followed.
-    pub lost: u64,
+    /// How many records of this address space found no room in the ring, since it was first followed. Comes
+    /// back to 0.
+    pub lost: u32,
+    /// Which of the address spaces at this mm it is: another number for each that is followed there; 0: not
+    /// told.
+    pub generation: u32,
 }
 
 /// Flags of records, the bits of [`Header::flags`]. Those of different kinds may share a bit.
@@ -100,9 +105,6 @@ pub mod flag {
     /// [`Commit::result`](super::Commit::result). A [`Call`](super::Call) that says the same may
     /// follow, or not.
     pub const RETURNS: u16 = 1 << 13;
-    /// Exec, fork: a picture of the new address space was sent before, while it was made: the record
-    /// begins none, but tells of that one.
-    pub const SEEN: u16 = 1 << 13;
     /// Commit: the regions were read without the lock, and may be none of one moment.
     pub const UNLOCKED: u16 = 1 << 14;
     /// Commit: nothing was sent of those whose ids lie between the last one sent and this. As a rule

@@ -11,16 +11,16 @@ use mmaptrace_common::{
 };
 
 use crate::{
-    emit,
+    emit::{self, Tally},
     kernel::{
         Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, comm_halves, current,
         ids_of, layout, load, load_address,
     },
-    maps::{WALK, Walk},
+    maps::{PROCESSES, WALK, Walk},
     name,
     object::CONTROL,
     range::Ranges,
-    space::{self, Followed},
+    space,
     stack::{self, Buffer},
     walk,
 };
@@ -247,7 +247,7 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
     }
     // SAFETY: as above.
     let root = unsafe { load::<u64>(mm, layout!(mm_root)) };
-    prepare(key, root, space.lost, &now, &actor, flags, &ranges)
+    prepare(key, root, Tally::of(space), &now, &actor, flags, &ranges)
 }
 
 /// Whether this call, which lets go of a lock for reading, has downgraded it: munmap, and a brk or an
@@ -312,9 +312,16 @@ pub(crate) unsafe fn asked(mm: *const c_void) -> bool {
     if control.seed_tid != tid || own == mm as u64 {
         return false;
     }
-    control.seed_tid = 0;
     // SAFETY: as above.
-    if unsafe { load::<u32>(mm, layout!(mm_users)) } == 0 {
+    let (users, start_stack) =
+        unsafe { (load::<u32>(mm, layout!(mm_users)), load::<u64>(mm, layout!(mm_start_stack))) };
+    // It ends; or it is that of an image in the making, which has its stack last (`load_elf_binary`,
+    // `fs/binfmt_elf.c`); or its process has ended and has told so, and nobody follows it.
+    let pid = control.seed_pid;
+    if users == 0
+        || start_stack == 0
+        || (space::find(mm as u64).is_none() && PROCESSES.get_ptr(pid).is_none())
+    {
         return false;
     }
     let mut flags = 0;
@@ -322,9 +329,12 @@ pub(crate) unsafe fn asked(mm: *const c_void) -> bool {
         name::count(Renames { moves: 1, ..Renames::NONE });
         flags = flag::RENAMED;
     }
-    let ids = (control.seed_pid, control.seed_pid);
     // SAFETY: as above.
-    unsafe { whole(mm, cause::SEED, flags, ids, control.seed_comm) }
+    let is_ready = unsafe { whole(mm, cause::SEED, flags, (pid, pid), control.seed_comm) };
+    if is_ready {
+        control.seed_tid = 0;
+    }
+    is_ready
 }
 
 /// Follows an address space from here on. `true`: all of it is ready to [`send`].
@@ -340,7 +350,7 @@ pub(crate) unsafe fn whole(
     comm: [u8; 16],
 ) -> bool {
     let key = mm as u64;
-    let Some(Followed { space, .. }) = space::follow(key, false) else {
+    let Some(space) = space::follow(key, false) else {
         return false;
     };
     // SAFETY: as in `released`.
@@ -369,15 +379,14 @@ pub(crate) unsafe fn whole(
     let actor = Actor { ids, comm, cause, entry: Entry::NONE, result: NOT_KNOWN, returns: false };
     // SAFETY: as above.
     let root = unsafe { load::<u64>(mm, layout!(mm_root)) };
-    prepare(key, root, space.lost, &now, &actor, flags, &Ranges::ALL)
+    prepare(key, root, Tally::of(space), &now, &actor, flags, &Ranges::ALL)
 }
 
 /// The last user of an address space is gone.
 #[inline(always)]
 fn end(mm: u64, ids: (u32, u32)) {
     let size = size_of::<mmaptrace_common::record::Header>() as u32;
-    let mut header = emit::header(kind::END, 0, size, mm, ids);
-    header.lost = emit::lost(mm);
+    let header = emit::header(kind::END, 0, size, mm, ids, Tally::at(mm));
     // SAFETY: the record is on the stack.
     unsafe { emit::send((&raw const header).cast(), size, mm) };
     space::forget(mm);
@@ -388,13 +397,13 @@ fn end(mm: u64, ids: (u32, u32)) {
 fn prepare(
     mm: u64,
     root: u64,
-    lost: u64,
+    tally: Tally,
     now: &Counters,
     actor: &Actor,
     flags: u16,
     ranges: &Ranges,
 ) -> bool {
-    let Some(walk) = walk::begin(mm, root, lost) else {
+    let Some(walk) = walk::begin(mm, root, tally) else {
         return false;
     };
     let sequenced = layout!(mm_lock_seq) != ABSENT;
@@ -410,7 +419,7 @@ fn prepare(
         (*walk).ranges = *ranges;
         (*walk).expected = actor.result as u64;
         (*walk).part.commit = Commit {
-            header: emit::header(kind::COMMIT, flags, 0, mm, actor.ids),
+            header: emit::header(kind::COMMIT, flags, 0, mm, actor.ids, tally),
             id: now.id,
             lo: 0,
             hi: 0,

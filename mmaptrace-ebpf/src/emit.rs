@@ -1,6 +1,6 @@
 //! Records into the ring, and the count of those that found no room.
 
-use core::ffi::c_void;
+use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use mmaptrace_common::{control::Space, record::Header};
@@ -14,23 +14,40 @@ pub(crate) fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// A header without losses; `size` is the record's.
+/// A header; `size` is the record's.
 #[inline(always)]
-pub(crate) fn header(kind: u16, flags: u16, size: u32, mm: u64, (pid, tid): (u32, u32)) -> Header {
-    Header { kind, flags, size, time: now(), mm, pid, tid, lost: 0 }
+pub(crate) fn header(
+    kind: u16,
+    flags: u16,
+    size: u32,
+    mm: u64,
+    (pid, tid): (u32, u32),
+    Tally { lost, generation }: Tally,
+) -> Header {
+    Header { kind, flags, size, time: now(), mm, pid, tid, lost, generation }
 }
 
-/// The losses of a space, 0 if it is not followed.
-#[inline(always)]
-pub(crate) fn lost(mm: u64) -> u64 {
-    space::find(mm).map_or(0, |space| lost_of(space))
+/// What headers tell of a space that is followed.
+#[derive(Clone, Copy)]
+pub(crate) struct Tally {
+    pub(crate) lost: u32,
+    pub(crate) generation: u32,
 }
 
-/// The losses of a followed space.
-#[inline(always)]
-pub(crate) fn lost_of(space: *const Space) -> u64 {
-    // SAFETY: elements stay valid for the length of a program's run.
-    unsafe { core::ptr::read_volatile(&raw const (*space).lost) }
+impl Tally {
+    #[inline(always)]
+    pub(crate) fn of(space: *const Space) -> Self {
+        // SAFETY: elements stay valid for the length of a program's run.
+        let lost = unsafe { core::ptr::read_volatile(&raw const (*space).lost) };
+        // SAFETY: as above.
+        Self { lost, generation: unsafe { (*space).generation } }
+    }
+
+    /// Nothing, if none is followed at this address.
+    #[inline(always)]
+    pub(crate) fn at(mm: u64) -> Self {
+        space::find(mm).map_or(Self { lost: 0, generation: 0 }, |space| Self::of(space))
+    }
 }
 
 /// Sends `size` bytes, or counts a loss of `mm`.
@@ -57,7 +74,10 @@ pub(crate) fn count_loss(mm: u64) {
 #[inline(always)]
 fn count_loss_of(mm: u64) {
     if let Some(space) = space::find(mm) {
-        // SAFETY: the element stays valid; readers of the lock may come here at once.
-        unsafe { ring::add(&raw mut (*space).lost, 1) };
+        // SAFETY: the element stays valid; readers of the lock may come here at once. As `ring::add`, of
+        // 32 bits.
+        unsafe {
+            asm!("lock *(u32 *)({0} + 0) += {1}", in(reg) &raw mut (*space).lost, in(reg) 1_u64);
+        }
     }
 }

@@ -12,7 +12,7 @@ use mmaptrace_common::{
     },
 };
 
-use crate::{claim::Busy, range::Ranges};
+use crate::{claim::Busy, emit::Tally, range::Ranges};
 
 /// Followed address spaces, by their [`place`](mmaptrace_common::control::place).
 #[map]
@@ -151,8 +151,8 @@ pub(crate) struct Walk {
     pub(crate) count: u32,
     /// The mm.
     pub(crate) mm: u64,
-    /// Its losses, as far as this walk knows of them.
-    pub(crate) lost: u64,
+    /// What headers tell of it, with its losses as far as this walk knows of them.
+    pub(crate) tally: Tally,
     /// The root of its tree.
     pub(crate) root: u64,
     /// The encoded node to descend into.

@@ -94,8 +94,7 @@ pub(crate) extern "C" fn send_path(deleted: u32) -> i32 {
     }
     let length = walk.length.min(PATH_TEXT_MAX as u32 + NAME_MAX as u32);
     let size = size_of::<Path>() as u32 + length;
-    let mut header = emit::header(kind::PATH, flags, size, walk.mm, ids());
-    header.lost = walk.lost;
+    let header = emit::header(kind::PATH, flags, size, walk.mm, ids(), walk.tally);
     out.path = Path {
         header,
         key: walk.key,
@@ -108,7 +107,7 @@ pub(crate) extern "C" fn send_path(deleted: u32) -> i32 {
     if unsafe { emit::send((&raw const *out).cast(), size, walk.mm) } {
         note_sent(walk.key);
     } else {
-        walk.lost += 1;
+        walk.tally.lost += 1;
     }
     0
 }
@@ -248,14 +247,13 @@ pub(crate) extern "C" fn send_name(text: u64, hash: u32) -> i32 {
         }
     }
     let size = size_of::<Name>() as u32 + length;
-    let mut header = emit::header(kind::NAME, 0, size, walk.mm, ids());
-    header.lost = walk.lost;
+    let header = emit::header(kind::NAME, 0, size, walk.mm, ids(), walk.tally);
     out.name = Name { header, key: walk.key, len: length, pad: 0 };
     // SAFETY: the element is of at least that size.
     if unsafe { emit::send((&raw const *out).cast(), size, walk.mm) } {
         note_sent(walk.key);
     } else {
-        walk.lost += 1;
+        walk.tally.lost += 1;
     }
     0
 }

@@ -20,7 +20,8 @@ use mmaptrace_common::{
 use crate::{
     alone::Alone,
     claim::Busy,
-    commit, emit,
+    commit,
+    emit::{self, Tally},
     kernel::{
         Entry, comm, comm_halves, current, ids_of, is_compat, layout, load, load_address, mask,
         read,
@@ -28,9 +29,7 @@ use crate::{
     maps::{CALL_TEXT, ENTERED, EXEC_TEXT, PROCESSES},
     name,
     object::CGROUP,
-    report, ring,
-    space::{self, Followed},
-    stack,
+    report, ring, space, stack,
 };
 
 /// The name that `follow_name` compares with, NUL-padded.
@@ -214,7 +213,7 @@ pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
         if report::wanted(report, &entry, result, made_last) {
             // SAFETY: it is the current task.
             let comm = unsafe { comm(task) };
-            send_call(&entry, result, mm, emit::lost_of(space), ids, comm);
+            send_call(&entry, result, mm, Tally::of(space), ids, comm);
         }
     }
     0
@@ -222,13 +221,11 @@ pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
 
 /// Sends a call's return.
 #[inline(always)]
-fn send_call(call: &Entry, result: i64, mm: u64, lost: u64, ids: (u32, u32), comm: [u8; 16]) {
+fn send_call(call: &Entry, result: i64, mm: u64, tally: Tally, ids: (u32, u32), comm: [u8; 16]) {
     let flags = if call.compat { flag::COMPAT } else { 0 };
     let size = size_of::<Call>() as u32;
-    let mut header = emit::header(kind::CALL, flags, size, mm, ids);
-    header.lost = lost;
     let mut record = Call {
-        header,
+        header: emit::header(kind::CALL, flags, size, mm, ids, tally),
         args: call.args,
         result,
         nr: call.nr,
@@ -284,9 +281,13 @@ fn send_call_with_text(record: &mut Call, address: u64) -> bool {
 #[btf_tracepoint(function = "sched_process_fork")]
 pub(crate) fn task_fork(ctx: BtfTracePointContext) -> i32 {
     let _alone = Alone::begin();
+    let child = argument(&ctx, 1) as *const c_void;
     // SAFETY: they are tasks.
-    if unsafe { forked(argument(&ctx, 0) as *const c_void, argument(&ctx, 1) as *const c_void) } {
-        commit::send();
+    unsafe {
+        if forked(argument(&ctx, 0) as *const c_void, child) {
+            commit::send();
+        }
+        space::has_begun(load_address(child, layout!(task_mm)));
     }
     0
 }
@@ -320,16 +321,15 @@ unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
             ring::count_unfollowed();
             return false;
         }
-        let Some(followed) = space::follow(child_mm as u64, true) else {
+        let Some(space) = space::follow(child_mm as u64, !shared) else {
             return false;
         };
-        let flags = if shared { flag::SHARED_MM } else { seen(&followed) };
+        let flags = if shared { flag::SHARED_MM } else { 0 };
         let size = size_of::<Fork>() as u32;
-        let mut header = emit::header(kind::FORK, flags, size, child_mm as u64, (pid, tid));
-        header.lost = emit::lost(child_mm as u64);
+        let tally = Tally::of(space);
+        let header = emit::header(kind::FORK, flags, size, child_mm as u64, (pid, tid), tally);
         let record = Fork { header, child_pid, child_tid, comm: comm(child) };
         emit::send((&raw const record).cast(), size, child_mm as u64);
-        has_begun(&followed);
         !shared && commit::whole(child_mm, cause::FORK, 0, (child_pid, child_tid), comm(child))
     }
 }
@@ -342,6 +342,9 @@ pub(crate) fn task_exec(ctx: BtfTracePointContext) -> i32 {
     if unsafe { executed(argument(&ctx, 1) as u32, argument(&ctx, 2) as *const c_void) } {
         commit::send();
     }
+    let task: *const c_void = current().cast();
+    // SAFETY: it is the current task.
+    space::has_begun(unsafe { load_address(task, layout!(task_mm)) });
     0
 }
 
@@ -368,38 +371,22 @@ unsafe fn executed(old_tid: u32, bprm: *const c_void) -> bool {
                 return false;
             }
         }
-        let Some(followed) = space::follow(mm as u64, true) else {
+        let Some(space) = space::follow(mm as u64, true) else {
             return false;
         };
-        let seen = seen(&followed);
         let filename: u64 = load(bprm, layout!(bprm_filename));
         let arguments = (load(mm, layout!(mm_arg_start)), load(mm, layout!(mm_arg_end)));
         let (ids, comm) = ((pid, tid), comm(task));
-        send_exec(mm as u64, seen, filename, arguments, old_tid, ids, comm);
-        has_begun(&followed);
+        send_exec(mm as u64, Tally::of(space), filename, arguments, old_tid, ids, comm);
         commit::whole(mm, cause::EXEC, 0, ids, comm)
     }
-}
-
-/// The flag that tells of a new address space whether it was followed already, for a picture was asked
-/// for while it was made.
-#[inline(always)]
-const fn seen(followed: &Followed) -> u16 {
-    if followed.is_new { 0 } else { flag::SEEN }
-}
-
-/// The record that an address space begins with was sent.
-#[inline(always)]
-unsafe fn has_begun(followed: &Followed) {
-    // SAFETY: the element stays valid.
-    unsafe { core::ptr::write_volatile(&raw mut (*followed.space).begins, 0) };
 }
 
 /// Sends the record of an exec, with file name and arguments.
 #[inline(always)]
 unsafe fn send_exec(
     mm: u64,
-    seen: u16,
+    tally: Tally,
     filename: u64,
     (arguments, arguments_end): (u64, u64),
     old_tid: u32,
@@ -422,7 +409,7 @@ unsafe fn send_exec(
             bpf_probe_read_kernel_str(text.cast(), TEXT_MAX as u32, filename as *const c_void);
         let path_len = if read > 0 { mask::<MASK>(read as usize - 1) } else { 0 };
         let wanted = arguments_end.saturating_sub(arguments);
-        let mut flags = seen | if wanted > MASK as u64 { flag::CUT } else { 0 };
+        let mut flags = if wanted > MASK as u64 { flag::CUT } else { 0 };
         let wanted = mask::<MASK>(wanted.min(MASK as u64) as usize);
         let status = bpf_probe_read_user(
             text.add(path_len).cast(),
@@ -436,10 +423,8 @@ unsafe fn send_exec(
             0
         };
         let size = (size_of::<Exec>() + path_len + argv_len) as u32;
-        let mut header = emit::header(kind::EXEC, flags, size, mm, ids);
-        header.lost = emit::lost(mm);
         out.exec = Exec {
-            header,
+            header: emit::header(kind::EXEC, flags, size, mm, ids, tally),
             old_tid,
             path_len: path_len as u32,
             argv_len: argv_len as u32,
@@ -472,15 +457,15 @@ pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
             let live: u32 = read(signal + u64::from(layout!(signal_live))).unwrap_or(0);
             live == 0
         };
-        let flags = if last { flag::GROUP } else { 0 };
-        let size = size_of::<Exit>() as u32;
-        let mut header = emit::header(kind::EXIT, flags, size, mm, (pid, tid));
-        header.lost = emit::lost(mm);
-        let record = Exit { header, status: load(task, layout!(task_exit_code)), pad: 0 };
-        emit::send((&raw const record).cast(), size, mm);
         if last && followed {
+            // First: no picture comes after what is sent now and says that it lives.
             let _ = PROCESSES.remove(pid);
         }
+        let flags = if last { flag::GROUP } else { 0 };
+        let size = size_of::<Exit>() as u32;
+        let header = emit::header(kind::EXIT, flags, size, mm, (pid, tid), Tally::at(mm));
+        let record = Exit { header, status: load(task, layout!(task_exit_code)), pad: 0 };
+        emit::send((&raw const record).cast(), size, mm);
     }
     0
 }

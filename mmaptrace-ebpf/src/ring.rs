@@ -41,7 +41,7 @@ pub(crate) fn count_loss() {
     }
 }
 
-/// Counts a space or process that found no room in its map.
+/// Counts a space or process that found no room in its map, or a beginning that was not told.
 #[inline(always)]
 pub(crate) fn count_unfollowed() {
     if let Some(faults) = FAULTS.get_ptr_mut(0) {

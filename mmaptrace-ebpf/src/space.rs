@@ -8,7 +8,6 @@ use core::{
 use mmaptrace_common::control::{NOT_KNOWN, Place, Space, place};
 
 use crate::{
-    emit::now,
     kernel::number,
     maps::{PLACES, SPACES},
     ring,
@@ -20,6 +19,10 @@ const TAKEN: u64 = 1;
 const PATIENCE: u32 = 128;
 /// `bpf_map_update_elem`: what is there stays.
 const BPF_NOEXIST: u64 = 1;
+
+/// How many spaces were followed so far, which tells each from those that were at its address before.
+#[unsafe(no_mangle)]
+static mut FOLLOWED: u64 = 0;
 
 /// Of those followed, the one at this address.
 ///
@@ -41,42 +44,34 @@ pub(crate) fn find(mm: u64) -> Option<*mut Space> {
     SPACES.get_ptr_mut(mm)
 }
 
-/// An address space that is followed.
-pub(crate) struct Followed {
-    pub(crate) space: *mut Space,
-    /// Whether it was not before.
-    pub(crate) is_new: bool,
-}
-
-/// Follows an address space, if it is not; with [`Space::begins`], if so. `None`: there is no room, or
-/// another CPU does not come to an end with it, which is counted.
+/// Follows an address space, if it is not; with [`Space::begins`], if so: then [`has_begun`] is to follow.
+/// `None`: there is no room, or another CPU does not come to an end with it, which is counted.
 #[inline(always)]
-pub(crate) fn follow(mm: u64, begins: bool) -> Option<Followed> {
+pub(crate) fn follow(mm: u64, begins: bool) -> Option<*mut Space> {
     let place = at(mm)?;
-    let was_there = |space| Followed { space, is_new: false };
     if let Some(space) = find(mm) {
-        return Some(was_there(space));
+        return Some(space);
     }
     let key = number(mm);
-    let begins = begins.into();
-    let new = Space { nr: -1, result: NOT_KNOWN, since: now(), begins, ..Space::default() };
+    let (generation, begins) = (generation(), begins.into());
+    let new = Space { nr: -1, result: NOT_KNOWN, generation, begins, ..Space::default() };
     // SAFETY: the element is there, and its space is of whoever has put itself into it.
     unsafe {
         let (word, space) = (&raw mut (*place).mm, &raw mut (*place).space);
-        let was = exchange(word, 0, key | TAKEN);
+        let was = compare_exchange(word, 0, key | TAKEN);
         if was == 0 {
             *space = new;
             // It is complete before it is found; the machine keeps the order of stores.
             compiler_fence(Ordering::Release);
             core::ptr::write_volatile(word, key);
-            return Some(Followed { space, is_new: true });
+            return Some(space);
         }
         if was & !TAKEN == key {
             // Another CPU is about to do just that.
             let mut turns = 0;
             while turns < PATIENCE {
                 if core::ptr::read_volatile(word) == key {
-                    return Some(was_there(space));
+                    return Some(space);
                 }
                 turns += 1;
             }
@@ -86,8 +81,7 @@ pub(crate) fn follow(mm: u64, begins: bool) -> Option<Followed> {
         // First, for it must not be there and not be found.
         ring::add(&raw mut (*place).others, 1);
     }
-    let is_new = SPACES.insert(mm, new, BPF_NOEXIST).is_ok();
-    if !is_new {
+    if SPACES.insert(mm, new, BPF_NOEXIST).is_err() {
         // SAFETY: as above.
         unsafe { ring::add(&raw mut (*place).others, u64::MAX) };
     }
@@ -95,7 +89,31 @@ pub(crate) fn follow(mm: u64, begins: bool) -> Option<Followed> {
     if found.is_none() {
         ring::count_unfollowed();
     }
-    Some(Followed { space: found?, is_new })
+    found
+}
+
+/// All was sent that an address space begins with: pictures may come.
+#[inline(always)]
+pub(crate) fn has_begun(mm: u64) {
+    if let Some(space) = find(mm) {
+        // SAFETY: elements stay valid for the length of a run.
+        unsafe { core::ptr::write_volatile(&raw mut (*space).begins, 0) };
+    }
+}
+
+/// A number for a space that is new; not 0.
+#[inline(always)]
+fn generation() -> u32 {
+    let mut number = 1;
+    // SAFETY: an aligned word in a map, which only this counts on.
+    unsafe {
+        asm!(
+            "{0} = atomic_fetch_add((u64 *)({1} + 0), {0})",
+            inout(reg) number,
+            in(reg) &raw mut FOLLOWED,
+        );
+    }
+    (number as u32).wrapping_add(1)
 }
 
 /// Stops to follow an address space. More than one CPU may: its last user, and who reaps its pages.
@@ -107,7 +125,10 @@ pub(crate) fn forget(mm: u64) {
     // SAFETY: the element is there.
     unsafe {
         let key = number(mm);
-        if exchange(&raw mut (*place).mm, key, 0) != key && SPACES.remove(mm).is_ok() {
+        compare_exchange(&raw mut (*place).mm, key, 0);
+        // Also where it was in its place: two CPUs that began to follow it while the place became free may
+        // have put it in either.
+        if core::ptr::read_volatile(&raw const (*place).others) != 0 && SPACES.remove(mm).is_ok() {
             ring::add(&raw mut (*place).others, u64::MAX);
         }
     }
@@ -123,7 +144,7 @@ fn at(mm: u64) -> Option<*mut Place> {
 /// # Safety
 /// `word` is an aligned word in a map.
 #[inline(always)]
-unsafe fn exchange(word: *mut u64, old: u64, new: u64) -> u64 {
+unsafe fn compare_exchange(word: *mut u64, old: u64, new: u64) -> u64 {
     let mut was = old;
     // SAFETY: the caller's pointer is to an aligned word in a map. The target has no atomic
     // read-modify-write in `core`, but an instruction for it.

@@ -16,6 +16,7 @@ use mmaptrace_common::record::{STACK_MAX, Stack, kind, stack};
 use crate::{
     claim::Busy,
     emit,
+    emit::Tally,
     kernel::{Registers, current, ids, layout, mask},
     maps::{STACK_TEXT, STACKS, StackText},
     name::mix,
@@ -128,11 +129,11 @@ pub(crate) extern "C" fn take_user(buffer: u32) -> i32 {
     // SAFETY: it is the current task, and one of user space: it has registers.
     let registers = unsafe { Registers::of(bpf_task_pt_regs(current()) as *const c_void) };
     // SAFETY: elements stay valid for the length of a run.
-    let since = space::find(mm).map_or(0, |space| unsafe { (*space).since });
+    let generation = space::find(mm).map_or(0, |space| unsafe { (*space).generation });
     text.frames[0] = registers.ip;
     text.count = 1;
     text.flags = stack::USER;
-    text.key = mix(mix(mm, since), registers.ip);
+    text.key = mix(mix(mm, generation.into()), registers.ip);
     text.wide = u32::from(registers.wide);
     text.below = registers.sp;
     text.frame = registers.bp;
@@ -241,8 +242,7 @@ fn finish(text: &mut StackText, key: u64, flags: u32, count: u32, mm: u64) {
     if STACKS.get_ptr(key).is_some() {
         return;
     }
-    let mut header = emit::header(kind::STACK, 0, size, mm, ids());
-    header.lost = emit::lost(mm);
+    let header = emit::header(kind::STACK, 0, size, mm, ids(), Tally::at(mm));
     text.stack = Stack { header, key, count, flags };
     // SAFETY: the element is of at least that size.
     if unsafe { emit::send((&raw const *text).cast(), size, mm) } {

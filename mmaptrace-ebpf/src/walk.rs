@@ -17,6 +17,7 @@ use mmaptrace_common::{
 use crate::{
     claim::Busy,
     emit,
+    emit::Tally,
     kernel::{Words, layout, mask, read},
     maps::{WALK, Walk},
     name,
@@ -37,12 +38,12 @@ const PAGE: u64 = 4096;
 
 const _: () = assert!(syscalls::NUMBERS.is_power_of_two() && REGIONS_PER_PART.is_power_of_two());
 
-/// Takes the CPU's walk, with its record, for a commit of `mm`, of which so many records were lost. `None`,
+/// Takes the CPU's walk, with its record, for a commit of `mm`, whose headers tell `tally`. `None`,
 /// and a loss, if it is in use.
 ///
 /// What it returns must go to [`finish`].
 #[inline(always)]
-pub(crate) fn begin(mm: u64, root: u64, lost: u64) -> Option<*mut Walk> {
+pub(crate) fn begin(mm: u64, root: u64, tally: Tally) -> Option<*mut Walk> {
     let walk = WALK.get_ptr_mut(0)?;
     // SAFETY: the element of a per-CPU array, and the programs that use it do not migrate.
     unsafe {
@@ -53,7 +54,7 @@ pub(crate) fn begin(mm: u64, root: u64, lost: u64) -> Option<*mut Walk> {
         (*walk).mm = mm;
         (*walk).root = root;
         (*walk).flags = 0;
-        (*walk).lost = lost;
+        (*walk).tally = tally;
     }
     Some(walk)
 }
@@ -416,13 +417,13 @@ fn flush(walk: &mut Walk, more: bool) {
     let commit = &mut walk.part.commit;
     commit.header.size = size;
     commit.header.flags = walk.flags as u16 | if more { flag::MORE } else { 0 };
-    commit.header.lost = walk.lost;
+    commit.header.lost = walk.tally.lost;
     commit.lo = walk.from;
     commit.hi = walk.to & !(PAGE - 1);
     commit.count = count;
     // SAFETY: the element is of at least that size.
     if !unsafe { emit::send((&raw const walk.part).cast(), size, walk.mm) } {
-        walk.lost += 1;
+        walk.tally.lost += 1;
     }
     walk.count = 0;
     walk.from = walk.to;

@@ -156,9 +156,14 @@ impl Model {
 
     fn record(&mut self, record: &Record<'_>, out: &mut Vec<Event>) {
         let header = record.header();
-        if let Some(space) = self.spaces.get_mut(&header.mm) {
-            let lost = space.note_lost(header, out);
-            self.totals.lost = self.totals.lost.saturating_add(lost);
+        match self.spaces.get_mut(&header.mm) {
+            // Its end was lost, and maybe how this one began.
+            Some(space) if space.is_other_than(header) => self.end(header, out),
+            Some(space) => {
+                let lost = space.note_lost(header, out);
+                self.totals.lost = self.totals.lost.saturating_add(lost);
+            }
+            None => {}
         }
         match *record {
             Record::Commit(commit, regions) => self.commit(commit, regions, out),
@@ -209,7 +214,7 @@ impl Model {
             // The child; the caller of an exec whose own record was lost.
             cause::FORK | cause::EXEC => elsewhere,
             // Told of the task at work, which is one of the space's own.
-            cause::CALL | cause::FAULT | cause::GROWTH => known.is_none(),
+            cause::CALL | cause::FAULT | cause::GROWTH => self.is_found_in(header.pid, id),
             _ => false,
         };
         if enters {
@@ -252,7 +257,7 @@ impl Model {
         let header = &record.header;
         let task = Task { pid: header.pid, tid: header.tid, comm: record.comm };
         let Some(space) = self.space_at(header, out) else { return };
-        if self.processes.get(task.pid).is_none() {
+        if self.is_found_in(task.pid, space) {
             self.processes.enter(task.pid, task.comm, space);
         }
         self.threads.see(task.tid, space, task.comm);
@@ -283,7 +288,7 @@ impl Model {
     fn exec(&mut self, exec: &record::Exec, path: &[u8], argv: &[u8], out: &mut Vec<Event>) {
         let header = &exec.header;
         let task = Task { pid: header.pid, tid: header.tid, comm: exec.comm };
-        let space = self.begin(header, header.pid, out);
+        let space = self.begin(header, out);
         // A picture may come before the image's own commit.
         if let Some(space) = self.spaces.get_mut(&header.mm) {
             space.begin_image();
@@ -314,11 +319,7 @@ impl Model {
     fn fork(&mut self, fork: &record::Fork, out: &mut Vec<Event>) {
         let header = &fork.header;
         let shared = header.flags & flag::SHARED_MM != 0;
-        let space = if shared {
-            self.space_at(header, out)
-        } else {
-            Some(self.begin(header, fork.child_pid, out))
-        };
+        let space = if shared { self.space_at(header, out) } else { Some(self.begin(header, out)) };
         let Some(space) = space else { return };
         let child = Task { pid: fork.child_pid, tid: fork.child_tid, comm: fork.comm };
         if child.pid != header.pid {
@@ -366,13 +367,21 @@ impl Model {
         out.push(Event::End { time: header.time, space: space.id() });
     }
 
-    /// The space of the process that begins with this record, unless a picture has shown it before: then
-    /// it is the process's already. If it is not, it is one whose end was lost.
-    fn begin(&mut self, header: &Header, pid: u32, out: &mut Vec<Event>) -> SpaceId {
-        let own = self.space_of(pid).filter(|space| space.mm() == header.mm).map(Space::id);
-        match own {
-            Some(own) if header.flags & flag::SEEN != 0 => own,
+    /// The space that begins with this record; a picture may have shown it before.
+    fn begin(&mut self, header: &Header, out: &mut Vec<Event>) -> SpaceId {
+        match self.spaces.get(&header.mm) {
+            Some(space) if space.is_of(header) => space.id(),
             Some(_) | None => self.open(header, out),
+        }
+    }
+
+    /// Whether a process of which this space is not known to be is found at work in it. No process goes
+    /// back to an older one: the record of how it came here was lost. One that nobody knows may be one that
+    /// nobody follows, as a child of `vfork` that is about to leave it; unless the space is of no other.
+    fn is_found_in(&self, pid: u32, space: SpaceId) -> bool {
+        match self.processes.get(pid) {
+            Some(process) => process.space.is_none_or(|now| now < space),
+            None => self.processes.of_space(space).is_none(),
         }
     }
 
@@ -382,7 +391,7 @@ impl Model {
         self.end(header, out);
         self.last_id += 1;
         let id = SpaceId(self.last_id);
-        let mut space = Space::new(id, header.mm);
+        let mut space = Space::new(id, header);
         let lost = space.note_lost(header, out);
         self.totals.lost = self.totals.lost.saturating_add(lost);
         self.mms.insert(id, header.mm);

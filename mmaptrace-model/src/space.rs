@@ -48,11 +48,15 @@ enum Read {
 pub struct Space {
     id: SpaceId,
     mm: u64,
+    /// Which of the spaces at this mm; 0: not told.
+    generation: u32,
     #[serde(with = "keyframe::map")]
     map: Map,
     layout: Layout,
     /// The last commit applied, once there was one.
     commit: Option<u64>,
+    /// The commit that told of its image, if none came after that.
+    image: Option<u64>,
     /// The last commit after which there was no doubt.
     sure: u64,
     doubt: Option<Doubt>,
@@ -90,13 +94,16 @@ struct Renaming {
 }
 
 impl Space {
-    pub(crate) fn new(id: SpaceId, mm: u64) -> Self {
+    pub(crate) fn new(id: SpaceId, header: &Header) -> Self {
+        let Header { mm, generation, .. } = *header;
         Self {
             id,
             mm,
+            generation,
             map: Map::default(),
             layout: Layout::default(),
             commit: None,
+            image: None,
             sure: 0,
             doubt: Some(Doubt::Unseeded),
             unlocked: false,
@@ -117,11 +124,11 @@ impl Space {
 
     /// It was made for a new image: all that is in it is new, whatever was seen of it.
     pub(crate) fn begin_image(&mut self) {
-        let Self { lost, healed, doubts, corrected, .. } = *self;
+        let Self { id, mm, generation, lost, healed, doubts, corrected, .. } = *self;
+        let header = Header { mm, generation, ..Header::default() };
         let (doubt, code) = (self.doubt.or(Some(Doubt::Unseeded)), self.code + 1);
-        let kept =
-            Self { doubt, lost, healed, doubts, corrected, code, ..Self::new(self.id, self.mm) };
-        *self = Self { read: Read::Empty, ..kept };
+        let new = Self { doubt, lost, healed, doubts, corrected, code, ..Self::new(id, &header) };
+        *self = Self { read: Read::Empty, ..new };
     }
 
     /// Which one it is.
@@ -132,6 +139,12 @@ impl Space {
     /// The kernel's address of it (`struct mm_struct *`), which is reused once it has ended.
     pub const fn mm(&self) -> u64 {
         self.mm
+    }
+
+    /// Which of the spaces at its mm it is, as
+    /// [`Header::generation`](mmaptrace_common::record::Header::generation).
+    pub const fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// Its regions.
@@ -194,14 +207,31 @@ impl Space {
         self.code
     }
 
+    /// Whether a record at this space's mm is of another space: one of the two has begun or ended with
+    /// nobody telling.
+    pub(crate) const fn is_other_than(&self, header: &Header) -> bool {
+        self.generation != header.generation && self.generation != 0 && header.generation != 0
+    }
+
+    /// Whether this is the space at its mm that a record tells of.
+    pub(crate) const fn is_of(&self, header: &Header) -> bool {
+        self.generation == header.generation && header.generation != 0
+    }
+
+    /// How many of its records have found no room of which no record has told, if the kernel's side has
+    /// counted so many.
+    pub const fn untold(&self, lost: u32) -> u64 {
+        // The count comes back to 0. Records that are written without the lock may overtake each other
+        // on their way, so that a smaller number after a larger one means nothing.
+        let more = lost.wrapping_sub(self.lost as u32).cast_signed();
+        if more > 0 { more.cast_unsigned() as u64 } else { 0 }
+    }
+
     /// Takes the loss that any record of this space tells, and returns how many are new.
-    ///
-    /// Records that are written without the lock may overtake each other on their way, so that a
-    /// smaller number after a larger one means nothing.
     pub(crate) fn note_lost(&mut self, header: &Header, out: &mut Vec<Event>) -> u64 {
-        let new = header.lost.saturating_sub(self.lost);
+        let new = self.untold(header.lost);
         if new > 0 {
-            self.lost = header.lost;
+            self.lost += new;
             self.pending.miss();
             self.raise(header.time, Doubt::Lost(new), out);
         }

@@ -66,7 +66,7 @@ impl Kernel {
 
     fn commit(&self) -> record::Commit {
         let mut commit = commit(self.id);
-        commit.header.lost = self.lost;
+        commit.header.lost = self.lost as u32;
         commit.map_count = self.regions.len() as u32;
         commit.total_vm = self.regions.iter().map(|it| (it.end - it.start) / PAGE).sum();
         commit

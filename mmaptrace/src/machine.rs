@@ -1,6 +1,6 @@
 //! What is to be known of this machine: its clocks, and what a recording says of it.
 
-use std::fs;
+use std::{fs, io::Read as _};
 
 use mmaptrace_model::HeapRule;
 use mmaptrace_recording::Start;
@@ -42,6 +42,21 @@ pub fn start(tier: Tier, calls: bool) -> Start {
         max_map_count: kernel::max_map_count(),
         calls,
     }
+}
+
+/// A thread of a process by which `/proc` tells of its memory: the main one, unless that has ended while
+/// others run; itself if there is none.
+pub fn thread_with_memory(pid: u32) -> u32 {
+    let has_memory = |tid: &u32| {
+        let maps = fs::File::open(format!("/proc/{tid}/maps"));
+        maps.and_then(|mut maps| maps.read(&mut [0])).is_ok_and(|length| length > 0)
+    };
+    if has_memory(&pid) {
+        return pid;
+    }
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut tids = tasks.filter_map(|task| task.file_name().to_str()?.parse().ok());
+    tids.find(has_memory).unwrap_or(pid)
 }
 
 /// Gives back what was freed. To load programs takes many times the memory that tracing does.

@@ -65,6 +65,31 @@ fn what_ended_unseen_has_ended() {
     }
 }
 
+/// Of a child that stands still nothing is told any more, neither that there is one nor that it has left
+/// its parent's space.
+#[test]
+fn a_child_and_its_exec_that_are_lost_are_found() {
+    needs_root!("a_child_and_its_exec_that_are_lost_are_found");
+    for at_once in [true, false] {
+        let mut victim = victim!("vfork_and_leave");
+        let mut tracer = Tracer::attach(victim.pid(), &["-f", "--buffer", "16K"]);
+        tracer.process().signal(libc::SIGSTOP);
+        victim.work();
+        let child = victim.children[0];
+        tracer.process().signal(libc::SIGCONT);
+        if at_once {
+            // At once, and whatever is known by then.
+            let dump = dump_as(child, &["-v"]);
+            let told = dump.code() == Some(42) || dump.stderr.contains("NOT known to be exact");
+            assert!(told || difference(&maps(child), &dump.stdout).is_none(), "{}", dump.stderr);
+        }
+        assert_heals(child);
+        assert_heals(victim.pid());
+        let trace = tracer.finish();
+        assert!(trace.total("lost") > 0, "{}", trace.end());
+    }
+}
+
 #[test]
 fn the_tracer_is_stopped_for_10_s() {
     needs_root!("the_tracer_is_stopped_for_10_s");

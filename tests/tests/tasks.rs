@@ -61,6 +61,24 @@ fn children_are_left_alone_without_f() {
     assert!(trace.calls("munmap").all(|call| call["pid"] != child));
 }
 
+/// It works in its parent's space, where its calls are seen, and leaves it with nobody telling.
+#[test]
+fn a_child_of_vfork_is_left_alone_without_f() {
+    needs_root!("a_child_of_vfork_is_left_alone_without_f");
+    let mut victim = victim!("vfork_and_leave");
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.work();
+    let child = victim.children[0];
+    let dump = dump_as(child, &[]);
+    assert_eq!(dump.code(), Some(42), "{}", dump.stderr);
+    assert_exact(victim.pid());
+    let trace = tracer.finish();
+    trace.assert_clean();
+    assert!(trace.calls("execve").any(|call| call["pid"] == child), "the one that failed");
+    let processes = trace.end()["processes"].as_array().expect("processes");
+    assert!(processes.iter().all(|process| process["pid"] != child), "{processes:?}");
+}
+
 /// The thread that calls becomes the leader: one process before and after, by its PID.
 #[test]
 fn exec_from_a_thread_keeps_the_pid() {

@@ -51,6 +51,22 @@ fn a_difference_at_the_end_is_told() {
     assert_tells_of_the_lie(&run(&mut alone));
 }
 
+/// `/proc/PID/maps` is empty then.
+#[test]
+fn a_program_without_its_main_thread_is_compared() {
+    needs_root!("a_program_without_its_main_thread_is_compared");
+    let mut victim = victim!("main_thread_exits");
+    victim.work();
+    let pid = victim.pid().to_string();
+    let options = ["--verify=0.1", "-d", "0.5", "-o", "/dev/null", "-p", &pid];
+    let traced = run(&mut mmaptrace(&options));
+    let (code, stderr) = (traced.code(), &traced.stderr);
+    assert_eq!(code, Some(0), "{stderr}");
+    let made = stderr.lines().find_map(|line| line.split_once(" comparisons with /proc"));
+    let made = made.and_then(|(made, _)| made.rsplit(' ').next()?.parse::<u64>().ok());
+    assert!(made > Some(0), "{stderr}");
+}
+
 /// Holds that a tracer has told that /proc has other rights than the model.
 fn assert_tells_of_the_lie(traced: &Finished) {
     let stderr = &traced.stderr;

@@ -189,7 +189,7 @@ fn comm() -> [u8; 16] {
 fn header(kind: u16, flags: u16, size: usize, (pid, tid): (u32, u32)) -> Header {
     // SAFETY: it has no requirements.
     let time = unsafe { bpf_ktime_get_ns() };
-    Header { kind, flags, size: size as u32, time, mm: 0, pid, tid, lost: 0 }
+    Header { kind, flags, size: size as u32, time, mm: 0, pid, tid, lost: 0, generation: 0 }
 }
 
 /// Sends a record, or counts a loss of a process.

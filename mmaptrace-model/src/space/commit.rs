@@ -103,7 +103,7 @@ impl Space {
         if effects.iter().any(is_of_code) {
             self.code += 1;
         }
-        let brk = self.move_to(commit);
+        let brk = self.move_to(commit, cause);
         // Ids of the hook's counting stay while another thread is in the middle of an unmapping.
         let certain = flags & (flag::SEQUENCED | flag::COUNTED) != 0;
         if whole && certain && checks {
@@ -144,9 +144,17 @@ impl Space {
     }
 
     /// Takes what a commit tells beside the regions, and returns how the break moved.
-    fn move_to(&mut self, commit: &record::Commit) -> Option<(u64, u64)> {
+    fn move_to(&mut self, commit: &record::Commit, cause: Cause) -> Option<(u64, u64)> {
         let was = self.layout.brk;
         self.commit = Some(commit.id);
+        // A picture that was begun while the image was made may be late, and know no more than half of
+        // this, which is not written under the lock then (`load_elf_binary`, `fs/binfmt_elf.c`).
+        if cause == Cause::Seed && self.image == Some(commit.id) {
+            return None;
+        }
+        if cause != Cause::Seed {
+            self.image = (cause == Cause::Exec).then_some(commit.id);
+        }
         self.layout = Layout {
             start_brk: commit.start_brk,
             brk: commit.brk,

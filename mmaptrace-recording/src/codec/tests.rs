@@ -29,7 +29,7 @@ fn decode(payload: &[u8]) -> Result<Vec<Vec<u8>>, Corrupt> {
 
 /// Records of all kinds and of none, of a few spaces and threads, as the kernel writes them and not.
 fn records() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    let header = (0..11_u16, any::<u16>(), any::<u64>(), 0..3_u64, 0..4_u32, 0..9_u64);
+    let header = (0..11_u16, any::<u16>(), any::<u64>(), 0..3_u64, 0..4_u32, 0..9_u32);
     let header = header.prop_map(|(kind, flags, time, mm, tid, lost)| Header {
         kind,
         flags,
@@ -39,6 +39,7 @@ fn records() -> impl Strategy<Value = Vec<Vec<u8>>> {
         pid: tid / 2,
         tid,
         lost,
+        generation: lost / 3,
     });
     let word = prop_oneof![0..4_u64, any::<u64>(), (0..40_u64).prop_map(|page| page << 12)];
     let record = (header, prop::collection::vec(word, 0..90), 0..8_usize, any::<bool>());

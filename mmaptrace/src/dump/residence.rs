@@ -9,7 +9,7 @@ use std::{
 
 use mmaptrace_model::{Map, Region};
 
-use crate::sink::pmap::Resident;
+use crate::{machine::thread_with_memory, sink::pmap::Resident};
 
 /// The figures of each region, by its first address and the first after it.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ impl Residence {
     /// # Errors
     /// It has ended, or it is not smaps.
     pub fn of(pid: u32) -> io::Result<Self> {
-        Self::parse(BufReader::new(File::open(format!("/proc/{pid}/smaps"))?))
+        Self::parse(BufReader::new(File::open(format!("/proc/{}/smaps", thread_with_memory(pid)))?))
     }
 
     /// Takes smaps apart, byte by byte, for the names in it may be no UTF-8.

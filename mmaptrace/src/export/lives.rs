@@ -154,7 +154,8 @@ impl Lives {
                 }
             }
             // What was seen of an image in the making is told again.
-            Event::End { time, space } | Event::Exec { time, space, .. } => {
+            Event::Exec { space, .. } => drop(self.spaces.remove(space)),
+            Event::End { time, space } => {
                 if let Some(pieces) = self.spaces.remove(space) {
                     pieces.finish(*time, Fate::Gone, tell);
                 }

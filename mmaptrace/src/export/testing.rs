@@ -33,7 +33,7 @@ fn words(record: &(impl IntoBytes + Immutable), rest: &[u8]) -> Step {
 }
 
 const fn header(kind: u16, time: u64) -> Header {
-    Header { kind, flags: 0, size: 0, time, mm: MM, pid: 100, tid: 100, lost: 0 }
+    Header { kind, flags: 0, size: 0, time, mm: MM, pid: 100, tid: 100, lost: 0, generation: 0 }
 }
 
 const fn region(start: u64, end: u64, flags: u64) -> Region {

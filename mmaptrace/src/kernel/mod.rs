@@ -17,7 +17,7 @@ pub use load::{Follow, LoadError, Settings, Stacks};
 pub use probe::Probe;
 pub use seed::SeedError;
 pub use shared::Shared;
-pub use source::{Source, Tier};
+pub use source::{Source, Tally, Tier};
 
 /// The most regions that an address space may have: `vm.max_map_count`; the kernel's default where
 /// it cannot be read.

@@ -27,7 +27,7 @@ use super::{
     },
     maps::{Place, Renames, Space},
     seed,
-    source::Bytes,
+    source::{Bytes, Tally},
 };
 
 /// The object, built by `build.rs`.
@@ -187,13 +187,9 @@ impl Source for Probe {
         self.picture(pid)
     }
 
-    fn follows(&self, mm: u64) -> bool {
-        // What cannot be read tells nothing.
-        !matches!(self.space(mm), Err(MapError::KeyNotFound))
-    }
-
-    fn lost(&self, mm: u64) -> u64 {
-        self.space(mm).map_or(0, |space| space.lost)
+    fn tally(&self, mm: u64) -> Result<Tally, MapError> {
+        let control::Space { lost, generation, .. } = self.space(mm)?;
+        Ok(Tally { lost, generation })
     }
 
     fn renames(&self) -> Result<u64, MapError> {

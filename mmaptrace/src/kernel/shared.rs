@@ -54,6 +54,14 @@ impl Shared {
         self.update(|control| control.idle = u32::from(idle))
     }
 
+    /// The processes that are followed.
+    ///
+    /// # Errors
+    /// The map cannot be accessed.
+    pub fn followed(&self) -> Result<Vec<u32>, MapError> {
+        self.processes.keys().collect()
+    }
+
     /// What went wrong that no record tells.
     ///
     /// # Errors
@@ -63,8 +71,8 @@ impl Shared {
     }
 
     /// Records of a followed process that found no room, where the programs count them so.
-    pub(super) fn lost_of(&self, pid: u32) -> u64 {
-        self.processes.get(&pid, 0).map_or(0, |process| process.0.lost)
+    pub(super) fn lost_of(&self, pid: u32) -> u32 {
+        self.processes.get(&pid, 0).map_or(0, |process| process.0.lost as u32)
     }
 
     /// Reads, changes and writes the settings. The programs change `idle` as well: overwriting it

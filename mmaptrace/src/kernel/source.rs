@@ -35,6 +35,15 @@ impl Tier {
     }
 }
 
+/// What is counted of an address space that is followed; as headers of records tell it.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally {
+    /// Records that found no room so far. Comes back to 0.
+    pub lost: u32,
+    /// Which of those at its mm it is; 0: not told.
+    pub generation: u32,
+}
+
 /// The kernel's side of a trace. Records of one address space come in order, and what is asked for
 /// comes as records, too.
 pub trait Source {
@@ -51,17 +60,17 @@ pub trait Source {
     fn next(&mut self) -> Option<Bytes<'_>>;
 
     /// Asks for a picture of the address space of a process, which is followed from then on. It is
-    /// among the next records when this returns.
+    /// among the next records when this returns, or was lost.
     ///
     /// # Errors
     /// See [`SeedError`].
     fn seed(&mut self, pid: u32) -> Result<(), SeedError>;
 
-    /// Whether an mm is followed, and has not ended.
-    fn follows(&self, mm: u64) -> bool;
-
-    /// The records of a followed mm that found no room, so far.
-    fn lost(&self, mm: u64) -> u64;
+    /// What is counted of the space at an mm.
+    ///
+    /// # Errors
+    /// [`MapError::KeyNotFound`]: none is followed, or it has ended. Others: the map cannot be accessed.
+    fn tally(&self, mm: u64) -> Result<Tally, MapError>;
 
     /// Runs of programs that the kernel left out so far, for another was in the middle of the same
     /// program on that CPU: what they would have told is missing.

@@ -16,6 +16,8 @@ use std::{
 
 use blazesym::helper::read_elf_build_id;
 
+use crate::machine::thread_with_memory;
+
 /// The most bytes of a file that are copied, see [`Found::open`]. It is memory.
 const COPIED: u64 = 256 << 20;
 
@@ -76,14 +78,15 @@ impl Found {
 /// By the kernel's link to what is mapped there.
 fn mapped(wanted: &Wanted<'_>) -> Option<File> {
     let (pid, range) = wanted.process?;
-    let (start, end) = range?;
-    open(Path::new(&format!("/proc/{pid}/map_files/{start:x}-{end:x}"))).ok()
+    let ((start, end), tid) = (range?, thread_with_memory(pid));
+    open(Path::new(&format!("/proc/{tid}/map_files/{start:x}-{end:x}"))).ok()
 }
 
 /// What has its path now, if it has its identity as well.
 fn at_path(wanted: &Wanted<'_>) -> Option<File> {
     let path = Path::new(OsStr::from_bytes(wanted.path)).strip_prefix("/").ok()?;
-    let inside = wanted.process.map(|(pid, _)| Path::new(&format!("/proc/{pid}/root")).join(path));
+    let root = |(pid, _)| format!("/proc/{}/root", thread_with_memory(pid));
+    let inside = wanted.process.map(|process| Path::new(&root(process)).join(path));
     let here = Path::new("/").join(path);
     let files = inside.into_iter().chain([here]).filter_map(|path| open(&path).ok());
     files.into_iter().find(|file| {

@@ -176,8 +176,12 @@ impl Engine {
         // What else there is to do takes all that is in the ring at once, to which there is no bound
         // but the ring's size.
         self.up_to_date = records < BATCH && !self.is_congested();
-        if self.up_to_date && records == 0 {
-            self.look_for_losses()?;
+        if self.up_to_date {
+            if records == 0 {
+                self.look_for_losses()?;
+            } else {
+                self.look_for_losses_at_times()?;
+            }
             self.look_for_gaps_at_times()?;
         }
         self.heal()?;
@@ -325,19 +329,19 @@ impl Engine {
         Ok(())
     }
 
-    /// The same for as many as do not make too much wait to be written; the others have reason to be
-    /// asked for again.
+    /// The same for as many as do not make too much wait to be written; the others are to be asked for
+    /// again. Whether it was all.
     pub(super) fn pictures_while_there_is_room(
         &mut self,
         pids: impl IntoIterator<Item = u32>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         for pid in pids {
             if self.is_congested() {
-                break;
+                return Ok(false);
             }
             self.pictures([pid])?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Asks for a picture. Where there is none to be had the process has ended, and the records of
@@ -374,6 +378,7 @@ impl Engine {
     pub(super) fn refresh(&mut self, pid: u32) -> Result<()> {
         self.catch_up()?;
         self.look_for_gaps()?;
+        self.look_for_losses()?;
         // Where there are only readings without the lock, the source itself tries more than once.
         let (mut looked, attempts) = match self.source.tier() {
             Tier::Exact => (self.source.names_are_certain().context(MAPS)?, ATTEMPTS),

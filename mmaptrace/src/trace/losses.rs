@@ -1,15 +1,16 @@
 //! What nobody tells after a loss: that something was lost, where nothing more is sent, and that
 //! something has begun or ended, where the record of that was lost.
 
-use std::{fs, process};
+use std::{collections::HashMap, fs, process};
 
 use anyhow::{Context as _, Result};
+use aya::maps::MapError;
 use mmaptrace_common::record::{Exit, Header, flag, kind};
-use mmaptrace_model::Space;
+use mmaptrace_model::{Space, event::SpaceId};
 use zerocopy::IntoBytes as _;
 
 use super::engine::{Engine, MAPS, MAX_PATIENCE, SHARE};
-use crate::machine::now;
+use crate::{kernel::Tally, machine::now};
 
 /// How long a run that the kernel left out may go unseen while nothing comes, in ns.
 const LEFT_OUT: u64 = 100_000_000;
@@ -33,26 +34,78 @@ pub(super) struct Losses {
 }
 
 impl Engine {
-    /// Sees to losses. Where nothing more is sent, a picture is asked for, whose record tells the
-    /// model of them.
+    /// Sees to losses, if there are new ones or it is long since. Where nothing more is sent, a picture
+    /// is asked for, whose record tells the model of them.
     pub(super) fn look_for_losses(&mut self) -> Result<()> {
+        let began = now();
         let count = self.source.shared().faults().context(MAPS)?.lost + self.losses.left_out;
-        if count == 0 || (count == self.losses.seen_to && now() < self.losses.look_at) {
+        let is_new = count != self.losses.seen_to;
+        if !is_new && began < self.losses.look_at {
             return Ok(());
         }
-        self.losses.seen_to = count;
-        self.losses.look_at = now() + MAX_PATIENCE;
-        self.end_what_has_ended()?;
-        let model = self.intake.model();
-        let behind: Vec<_> = model
-            .processes()
-            .filter_map(|process| Some((process.pid, model.space(process.space?)?)))
-            .filter(|(_, space)| self.is_behind(space))
-            .map(|(pid, _)| pid)
-            .collect();
-        self.pictures_while_there_is_room(behind)?;
-        self.intake.alive.retain(|&pid| !is_gone(pid));
+        let mut pids = self.without_a_space();
+        if count > 0 || !pids.is_empty() {
+            self.end_what_has_ended()?;
+            // Of what has not ended something else is missing.
+            pids = self.without_a_space();
+            pids.extend(self.behind());
+            if is_new {
+                pids.extend(self.sharing());
+                pids.extend(self.unheard_of()?);
+            }
+            if self.pictures_while_there_is_room(pids)? {
+                self.losses.seen_to = count;
+            }
+            self.intake.alive.retain(|&pid| !is_gone(pid));
+        }
+        self.losses.look_at = now() + MAX_PATIENCE.max(SHARE * (now() - began));
         Ok(())
+    }
+
+    /// Looks for losses, if that is due; it need not be while more comes.
+    pub(super) fn look_for_losses_at_times(&mut self) -> Result<()> {
+        if now() < self.losses.look_at { Ok(()) } else { self.look_for_losses() }
+    }
+
+    /// The processes of which it is not known where they run: they are about to end, or their end or an
+    /// exec was lost.
+    fn without_a_space(&self) -> Vec<u32> {
+        let homeless = self.intake.model().processes().filter(|process| process.space.is_none());
+        homeless.map(|process| process.pid).collect()
+    }
+
+    /// A process of each space of which losses are known here and not to the model.
+    fn behind(&self) -> Vec<u32> {
+        let model = self.intake.model();
+        let behind = model.spaces().filter(|space| self.is_behind(space));
+        behind.filter_map(|space| Some(model.process_of(space.id())?.pid)).collect()
+    }
+
+    /// The processes that the kernel's side follows and of which nothing was told. They are waited for from
+    /// now on.
+    fn unheard_of(&mut self) -> Result<Vec<u32>> {
+        let followed = self.source.shared().followed().context(MAPS)?;
+        // What was on its way.
+        self.catch_up()?;
+        let model = self.intake.model();
+        let unheard =
+            followed.into_iter().filter(|&pid| model.process(pid).is_none() && !is_gone(pid));
+        let unheard: Vec<_> = unheard.collect();
+        self.intake.alive.extend(&unheard);
+        Ok(unheard)
+    }
+
+    /// The processes that share a space, as far as is known: one may have left it by an exec.
+    fn sharing(&self) -> Vec<u32> {
+        let model = self.intake.model();
+        let mut shares: HashMap<SpaceId, Vec<u32>> = HashMap::new();
+        for process in model.processes() {
+            process
+                .space
+                .into_iter()
+                .for_each(|id| shares.entry(id).or_default().push(process.pid));
+        }
+        shares.into_values().filter(|pids| pids.len() > 1).flatten().collect()
     }
 
     /// Looks for gaps, if it was not just done.
@@ -108,18 +161,30 @@ impl Engine {
 
     /// Whether records of a space were lost of which the model has not been told.
     pub(super) fn is_behind(&self, space: &Space) -> bool {
-        self.source.lost(space.mm()) > space.lost()
+        self.loss_of(space).is_some()
+    }
+
+    /// The record that tells of losses of which none has told.
+    fn loss_of(&self, space: &Space) -> Option<Header> {
+        let Tally { lost, generation } = self.source.tally(space.mm()).ok()?;
+        let (kind, size) = (kind::LOSS, size_of::<Header>() as u32);
+        let header = Header {
+            kind,
+            size,
+            time: now(),
+            mm: space.mm(),
+            lost,
+            generation,
+            ..Header::default()
+        };
+        (generation == space.generation() && space.untold(lost) > 0).then_some(header)
     }
 
     /// Tells the model of losses in a process's space of which no record has.
     pub(super) fn tell_of_losses(&mut self, pid: u32) -> Result<()> {
-        let Some(space) = self.intake.model().space_of(pid).filter(|it| self.is_behind(it)) else {
-            return Ok(());
-        };
-        let (mm, lost) = (space.mm(), self.source.lost(space.mm()));
-        let (kind, size) = (kind::LOSS, size_of::<Header>() as u32);
-        let header = Header { kind, flags: 0, size, time: now(), mm, pid, tid: pid, lost };
-        self.intake.record(header.as_bytes())
+        let loss = self.intake.model().space_of(pid).and_then(|space| self.loss_of(space));
+        let Some(header) = loss else { return Ok(()) };
+        self.intake.record(Header { pid, tid: pid, ..header }.as_bytes())
     }
 
     /// Makes the records of ends that were lost: of processes that are not there any more, however
@@ -133,8 +198,12 @@ impl Engine {
             .collect();
         let spaces: Vec<_> = model
             .spaces()
+            .filter(|space| match self.source.tally(space.mm()) {
+                Ok(there) => there.generation != space.generation(),
+                // What cannot be read tells nothing.
+                Err(error) => matches!(error, MapError::KeyNotFound),
+            })
             .map(|space| (space.id(), space.mm()))
-            .filter(|&(_, mm)| !self.source.follows(mm))
             .collect();
         // Of what had ended by then all has come that comes.
         self.catch_up()?;
@@ -144,7 +213,9 @@ impl Engine {
                 let mm = space.and_then(|id| model.space(id)).map_or(0, Space::mm);
                 let (kind, flags) = (kind::EXIT, flag::GROUP | flag::UNTOLD);
                 let size = size_of::<Exit>() as u32;
-                let header = Header { kind, flags, size, time: now(), mm, pid, tid: pid, lost: 0 };
+                let tid = pid;
+                let header =
+                    Header { kind, flags, size, time: now(), mm, pid, tid, ..Header::default() };
                 self.intake.record(Exit { header, ..Exit::default() }.as_bytes())?;
                 // The hook that would have was left out, maybe. The next process of this id is another.
                 if is_gone(pid) {

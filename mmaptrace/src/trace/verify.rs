@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::Result;
 
 use super::engine::{Engine, Known};
-use crate::note;
+use crate::{machine::thread_with_memory, note};
 
 /// How often a process that does not hold still is looked at before it is left for the next time.
 const ATTEMPTS: usize = 2;
@@ -20,7 +20,9 @@ pub(super) fn process(engine: &mut Engine, pid: u32) -> Result<Option<bool>> {
     for _ in 0..ATTEMPTS {
         let Some(known) = engine.known(pid)? else { return Ok(None) };
         let Some(before) = engine.looked_at(pid)? else { return Ok(None) };
-        let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { return Ok(None) };
+        let Ok(maps) = fs::read(format!("/proc/{}/maps", thread_with_memory(pid))) else {
+            return Ok(None);
+        };
         let Some(after) = engine.looked_at(pid)? else { return Ok(None) };
         for (known, seen) in [(&known, &before), (&before, &after)] {
             if is_corrected(known, seen) {

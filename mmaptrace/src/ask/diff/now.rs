@@ -17,8 +17,9 @@ const TOLD: u64 = Flags::READ.0 | Flags::WRITE.0 | Flags::EXEC.0 | Flags::MAYSHA
 /// # Errors
 /// The process is gone, or it may not be looked at.
 pub(super) fn side(labels: &mut Labels, pid: u32, old: &Side) -> Result<Side> {
+    let tid = machine::thread_with_memory(pid);
     let read = |name: &str| {
-        let path = format!("/proc/{pid}/{name}");
+        let path = format!("/proc/{tid}/{name}");
         fs::read(&path).with_context(|| format!("cannot read {path}"))
     };
     let maps = read("maps")?;

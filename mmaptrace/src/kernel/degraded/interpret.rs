@@ -30,7 +30,7 @@ struct Readings {
     /// Processes whose whole address space was told: nothing else is known of it.
     told: HashSet<u32>,
     /// What each process had lost when that was first asked.
-    lost: HashMap<u32, u64>,
+    lost: HashMap<u32, u32>,
 }
 
 impl Readings {
@@ -53,7 +53,7 @@ impl Readings {
         self.taken.entry(pid).or_insert_with(|| Picture::take(pid).ok()).as_ref()
     }
 
-    fn lost(&mut self, pid: u32, shared: &Shared) -> u64 {
+    fn lost(&mut self, pid: u32, shared: &Shared) -> u32 {
         *self.lost.entry(pid).or_insert_with(|| shared.lost_of(pid))
     }
 }

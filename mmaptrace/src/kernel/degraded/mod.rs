@@ -34,7 +34,7 @@ use super::{
     left_out::LeftOut,
     load::{LoadError, Settings, object_error, refused, release},
     seed::comm,
-    source::Bytes,
+    source::{Bytes, Tally},
 };
 use crate::machine::now;
 
@@ -210,13 +210,10 @@ impl Source for Degraded {
         self.left_out.count()
     }
 
-    fn follows(&self, mm: u64) -> bool {
-        self.processes.values().any(|process| process.mm == mm)
-    }
-
-    fn lost(&self, mm: u64) -> u64 {
+    fn tally(&self, mm: u64) -> Result<Tally, MapError> {
         let process = self.processes.iter().find(|(_, process)| process.mm == mm);
-        process.map_or(0, |(&pid, _)| self.shared.lost_of(pid))
+        let (&pid, _) = process.ok_or(MapError::KeyNotFound)?;
+        Ok(Tally { lost: self.shared.lost_of(pid), generation: 0 })
     }
 
     fn forget_names(&mut self, keys: &[u64]) -> Result<(), MapError> {

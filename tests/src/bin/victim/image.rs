@@ -20,13 +20,13 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// This very program, for the new image.
-const SELF: &CStr = c"/proc/self/exe";
+pub(crate) const SELF: &CStr = c"/proc/self/exe";
 
 fn arguments(case: &CStr) -> [*const libc::c_char; 3] {
     [c"victim".as_ptr(), case.as_ptr(), std::ptr::null()]
 }
 
-fn exec(path: &CStr, case: &CStr) -> Result<usize, i32> {
+pub(crate) fn exec(path: &CStr, case: &CStr) -> Result<usize, i32> {
     let arguments = arguments(case);
     let arguments = arguments.as_ptr().expose_provenance();
     call(libc::SYS_execve, [path.as_ptr().expose_provenance(), arguments, 0])

@@ -4,8 +4,9 @@ use std::arch::asm;
 
 use mmaptrace_tests::often;
 
+use crate::image::{SELF, exec};
 use crate::sys::{
-    ANON, Case, Outcome, PAGE, R, RW, Unsupported, area, call, if_supported, mmap, mprotect,
+    ANON, Case, Outcome, PAGE, R, RW, Unsupported, area, call, fails, if_supported, mmap, mprotect,
     munmap, must, ready, say, sleep_forever,
 };
 use crate::threads::join;
@@ -18,6 +19,8 @@ pub(crate) const CASES: &[Case] = &[
     ("fork_while_threads_map", fork_in_storm),
     ("vfork", vfork),
     ("vfork_shares", vfork_shares),
+    ("vfork_and_leave", vfork_and_leave),
+    ("after_vfork", after_vfork),
     ("clone_vm", clone_vm),
     ("clone3", clone3),
     ("spawn", spawn),
@@ -181,6 +184,30 @@ fn vfork_shares() -> Outcome {
     let at = area(9);
     ready();
     sharing(libc::CLONE_VFORK, work, at);
+    Ok(())
+}
+
+/// Amid much else a child leaves its parent's address space for an image of its own, which it does not find
+/// at once.
+fn vfork_and_leave() -> Outcome {
+    extern "C" fn work(_: *mut libc::c_void) -> i32 {
+        fails(exec(c"/nonexistent/program", c"x"), libc::ENOENT);
+        must(exec(SELF, c"after_vfork"));
+        0
+    }
+    ready();
+    for _ in 0..400 {
+        must(munmap(must(mmap(0, PAGE, RW, ANON, -1, 0)), PAGE));
+    }
+    sharing(libc::CLONE_VFORK, work, 0);
+    sleep_forever();
+}
+
+/// What the new image does: it tells of itself.
+fn after_vfork() -> Outcome {
+    child_of_the_test();
+    must(mmap(0, 5 * PAGE, RW, ANON, -1, 0));
+    say(&format!("CHILD {}", std::process::id()));
     Ok(())
 }
 
