@@ -1,6 +1,7 @@
 //! `execve` and `execveat`: new images, and calls for one that fail.
 
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::{Case, Outcome, PAGE, RW, call, fails, mmap, must, open_self, ready, say, wait};
 
@@ -74,8 +75,16 @@ fn image_at() -> Outcome {
 
 /// The thread takes the leader's id, and the other threads are gone.
 fn from_thread() -> Outcome {
-    let other = std::thread::spawn(|| crate::sys::sleep_forever());
+    static STANDS: AtomicBool = AtomicBool::new(false);
+    let other = std::thread::spawn(|| {
+        STANDS.store(true, Ordering::Release);
+        crate::sys::sleep_forever()
+    });
     let thread = std::thread::spawn(|| {
+        // What it maps as it starts is no work of this.
+        while !STANDS.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
         ready();
         must(exec(SELF, c"after_execve"));
     });
