@@ -14,6 +14,7 @@ const APART: &[&str] = &[
     "after_execve",
     "after_execve_again",
     "after_execve_on_and_on",
+    "after_vfork",
     "climb",
     "deeds_crash",
     "flood",
@@ -21,6 +22,7 @@ const APART: &[&str] = &[
     "generations_for_long",
     "mmap_takes_for_ever",
     "storm_without_end",
+    "vfork_and_leave",
 ];
 
 fn cases() -> Vec<String> {

@@ -206,7 +206,7 @@ fn finish(
                 if let Some((made, failed)) = compared {
                     note(format_args!(
                         "{made} comparisons with /proc, {failed} more were not possible: the \
-                         process had ended, was in doubt, or did not hold still"
+                         process had ended, was in doubt, or did not hold still; or the tier is degraded"
                     ));
                 }
                 note(format_args!("{summary}"));

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::Result;
 
 use super::engine::{Engine, Known};
-use crate::{machine::thread_with_memory, note};
+use crate::{kernel::Tier, machine::thread_with_memory, note};
 
 /// How often a process that does not hold still is looked at before it is left for the next time.
 const ATTEMPTS: usize = 2;
@@ -17,6 +17,10 @@ const ATTEMPTS: usize = 2;
 /// picture where the process changes meanwhile. The looks wait for writers that are at it while the
 /// file is read, which since Linux 6.17 does not wait for them itself.
 pub(super) fn process(engine: &mut Engine, pid: u32) -> Result<Option<bool>> {
+    // The model is what /proc says, in the degraded tier.
+    if engine.source.tier() == Tier::Degraded {
+        return Ok(None);
+    }
     for _ in 0..ATTEMPTS {
         let Some(known) = engine.known(pid)? else { return Ok(None) };
         let Some(before) = engine.looked_at(pid)? else { return Ok(None) };
