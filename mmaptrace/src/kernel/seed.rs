@@ -44,7 +44,7 @@ pub enum SeedError {
 }
 
 impl Probe {
-    /// See [`Source::seed`](super::Source::seed); the picture is in the ring when this returns.
+    /// See [`Source::seed`](super::Source::seed).
     pub(super) fn picture(&mut self, pid: u32) -> Result<(), SeedError> {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).map_err(|_| SeedError::NoProcess)?;
         let mut outcome = SeedError::NoProcess;
@@ -78,7 +78,8 @@ impl Probe {
             if read.raw_os_error() != Some(libc::EFAULT) {
                 break;
             }
-            // The kernel left out the program, in the middle of which another task was.
+            // The kernel left out the program, in the middle of which another task was; or it refused, for
+            // the space begins or its process ends.
             thread::sleep(PAUSE);
             read = touch(tid);
         }
