@@ -70,9 +70,15 @@ fn release(ctx: &BtfTracePointContext, write: u64) -> i32 {
     // SAFETY: `mm` is what it is called, and the task is the current one. Whom this is not about is let
     // go before anything is called.
     let is_ready = unsafe {
-        if !write && ids_of(current().cast()).0 == layout!(tracer) {
-            commit::asked(mm as *const c_void)
-        } else if let Some(space) = space::find(mm) {
+        // The tracer's own reading of a program's memory may grow a stack there, as anybody's.
+        if !write
+            && ids_of(current().cast()).0 == layout!(tracer)
+            && commit::asked(mm as *const c_void)
+        {
+            true
+        } else if let Some(space) = space::find(mm)
+            && (write || core::ptr::read_volatile(&raw const (*space).begins) == 0)
+        {
             commit::released(mm as *const c_void, &mut *space, write)
         } else {
             false

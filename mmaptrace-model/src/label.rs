@@ -66,24 +66,22 @@ impl Space {
     ///
     /// [`get_vma_name`]: https://github.com/torvalds/linux/blob/v6.12/fs/proc/task_mmu.c#L240
     pub fn name<'a>(&self, region: &Region, names: &'a Names, heap: HeapRule) -> RegionName<'a> {
-        let layout = self.layout();
-        match region.backing {
-            Backing::Anonymous | Backing::Named { .. }
+        let (layout, own) = (self.layout(), RegionName::of(region, names));
+        match (region.backing, own) {
+            // A reading of maps has the last word.
+            (_, RegionName::Heap | RegionName::Stack) => own,
+            (Backing::Anonymous | Backing::Named { .. }, _)
                 if heap.holds(region, layout.start_brk, layout.brk) =>
             {
                 RegionName::Heap
             }
             // Inclusive in every kernel.
-            Backing::Anonymous | Backing::Named { .. }
+            (Backing::Anonymous | Backing::Named { .. }, _)
                 if region.start <= layout.start_stack && region.end >= layout.start_stack =>
             {
                 RegionName::Stack
             }
-            Backing::Anonymous
-            | Backing::Named { .. }
-            | Backing::NamedShared { .. }
-            | Backing::File { .. }
-            | Backing::Special { .. } => RegionName::of(region, names),
+            _ => own,
         }
     }
 }

@@ -29,6 +29,11 @@ impl Engine {
     }
 
     fn answer_dump(&mut self, pid: u32, format: DumpFormat) -> Result<(Reply, Vec<u8>)> {
+        // They are in the program's memory: to read them may make a stack grow, before the map is looked at.
+        let command = match format {
+            DumpFormat::Pmap | DumpFormat::PmapX => dump::command_line(pid),
+            DumpFormat::Maps | DumpFormat::Json => Vec::new(),
+        };
         self.refresh(pid)?;
         let residence = match format {
             DumpFormat::PmapX => self.residence(pid)?,
@@ -39,7 +44,7 @@ impl Engine {
         };
         let moved = residence.as_ref().is_some_and(|it| !it.covers(space.map()));
         let residence = residence.unwrap_or_default();
-        let body = match self.print(pid, space, format, &residence) {
+        let body = match self.print(pid, space, format, &command, &residence) {
             Ok(body) => body,
             Err(error) => return Ok((Reply::Error { why: error.to_string() }, Vec::new())),
         };
@@ -84,16 +89,17 @@ impl Engine {
         Ok(residence)
     }
 
-    /// The map of a space, in the format asked for; the figures are for the one that has them.
+    /// The map of a space, in the format asked for; the command line and the figures are for those that have
+    /// them.
     pub(super) fn print(
         &self,
         pid: u32,
         space: &Space,
         format: DumpFormat,
+        command: &[u8],
         residence: &Residence,
     ) -> io::Result<Vec<u8>> {
         let (time, clock) = (now(), self.clock);
-        let command = &dump::command_line(pid)[..];
         let subject = Subject { pid, space, time, clock, command, residence };
         dump::print(self.intake.mirror(), &subject, format)
     }

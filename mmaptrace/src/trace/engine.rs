@@ -463,7 +463,7 @@ impl Engine {
         else {
             return Ok(None);
         };
-        let map = self.print(pid, space, DumpFormat::Maps, &Residence::default())?;
+        let map = self.print(pid, space, DumpFormat::Maps, &[], &Residence::default())?;
         let (commit, corrected) = (space.commit(), space.corrected());
         Ok(Some(Known { commit, corrected, left_out: self.source.left_out(), map }))
     }

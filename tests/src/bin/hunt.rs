@@ -11,7 +11,7 @@ use std::{
 };
 
 use mmaptrace_tests::{
-    Scratch,
+    Scratch, mmaptrace, run as execute,
     torture::{Counts, Difference, Manner, Script, Setting, regressions, run, shrink},
 };
 
@@ -80,6 +80,7 @@ fn report(setting: &Setting, manner: Manner, difference: &Difference) {
         Ok(()) => println!("to look at it: mmaptrace replay {}", recording.display()),
         Err(error) => println!("{}: {error}", recording.display()),
     }
+    say_what_came_before(&recording);
     let script = Script::up_to(setting, difference.image, difference.phase);
     let scratch = Scratch::new();
     let file = scratch.join("calls");
@@ -122,6 +123,22 @@ fn report(setting: &Setting, manner: Manner, difference: &Difference) {
     match fs::write(&path, format!("{head}{shortest}")) {
         Ok(()) => println!("{left} calls are left, in {}:\n{shortest}", path.display()),
         Err(error) => println!("{}: {error}; the calls:\n{shortest}", path.display()),
+    }
+}
+
+/// The last lines up to a doubt, or to the end: of a machine that is gone then nothing else is left.
+fn say_what_came_before(recording: &Path) {
+    const LINES: usize = 60;
+    let stream = execute(mmaptrace(&["replay", "--format", "json"]).arg(recording)).text();
+    let mut lines = Vec::new();
+    for line in stream.lines() {
+        lines.push(line);
+        if line.contains(r#""type":"doubt""#) {
+            break;
+        }
+    }
+    for line in lines.iter().skip(lines.len().saturating_sub(LINES)) {
+        println!("  {line}");
     }
 }
 
