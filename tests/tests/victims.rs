@@ -66,7 +66,10 @@ const TESTS: &[&str] = &[
 ];
 
 /// Tests of the model, which is told of what no kernel does when asked.
-const TESTS_OF_THE_MODEL: &str = include_str!("../../mmaptrace-model/tests/space.rs");
+const TESTS_OF_THE_MODEL: &[&str] = &[
+    include_str!("../../mmaptrace-model/tests/lifecycle.rs"),
+    include_str!("../../mmaptrace-model/tests/space.rs"),
+];
 
 #[test]
 fn each_case_is_traced_by_a_test() {
@@ -109,7 +112,7 @@ fn each_test_that_is_documented_is_there() {
     }
     for name in names {
         let (listed, written) = (format!("    {name}: ["), format!("fn {name}()"));
-        let mut tests = TESTS.iter().chain([&TESTS_OF_THE_MODEL]);
+        let mut tests = TESTS.iter().chain(TESTS_OF_THE_MODEL);
         let there = tests.any(|test| test.contains(&listed) || test.contains(&written));
         assert!(there, "no test {name}");
     }
