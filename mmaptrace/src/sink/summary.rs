@@ -74,7 +74,9 @@ impl Summary {
             healed: totals.healed,
             exact: processes.iter().all(|process| process.exact)
                 && !end.unseen
-                && end.unfollowed == 0,
+                && end.unfollowed == 0
+                // Those of which nobody knows whose they were.
+                && end.lost <= totals.lost,
             differences: end.differences,
             command: end.command,
             processes,

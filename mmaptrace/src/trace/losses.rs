@@ -207,6 +207,17 @@ impl Engine {
             .collect();
         // Of what had ended by then all has come that comes.
         self.catch_up()?;
+        let any = self.source.shared().faults().context(MAPS)?.lost > 0;
+        for &(id, mm) in &spaces {
+            // Its end was lost itself; of what else was there is no count any more.
+            if let (true, Some(space)) = (any, self.intake.model().space(id)) {
+                let (kind, size) = (kind::LOSS, size_of::<Header>() as u32);
+                let (generation, lost) = (space.generation(), space.lost() as u32 + 1);
+                let header =
+                    Header { kind, size, time: now(), mm, lost, generation, ..Header::default() };
+                self.intake.record(header.as_bytes())?;
+            }
+        }
         for (pid, space) in processes {
             let model = self.intake.model();
             if model.process(pid).is_some_and(|process| process.space == space) {
