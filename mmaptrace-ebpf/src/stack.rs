@@ -15,8 +15,7 @@ use mmaptrace_common::record::{STACK_MAX, Stack, kind, stack};
 
 use crate::{
     claim::Busy,
-    emit,
-    emit::Tally,
+    emit::{self, Tally},
     kernel::{Registers, current, ids, layout, mask},
     maps::{STACK_TEXT, STACKS, StackText},
     name::mix,

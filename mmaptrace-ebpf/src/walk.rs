@@ -16,8 +16,7 @@ use mmaptrace_common::{
 
 use crate::{
     claim::Busy,
-    emit,
-    emit::Tally,
+    emit::{self, Tally},
     kernel::{Words, layout, mask, read},
     maps::{WALK, Walk},
     name,

@@ -167,17 +167,8 @@ impl Engine {
     /// The record that tells of losses of which none has told.
     fn loss_of(&self, space: &Space) -> Option<Header> {
         let Tally { lost, generation } = self.source.tally(space.mm()).ok()?;
-        let (kind, size) = (kind::LOSS, size_of::<Header>() as u32);
-        let header = Header {
-            kind,
-            size,
-            time: now(),
-            mm: space.mm(),
-            lost,
-            generation,
-            ..Header::default()
-        };
-        (generation == space.generation() && space.untold(lost) > 0).then_some(header)
+        let is_behind = generation == space.generation() && space.untold(lost) > 0;
+        is_behind.then(|| Header { lost, generation, ..bare(kind::LOSS, space.mm()) })
     }
 
     /// Tells the model of losses in a process's space of which no record has.
@@ -211,10 +202,8 @@ impl Engine {
         for &(id, mm) in &spaces {
             // Its end was lost itself; of what else was there is no count any more.
             if let (true, Some(space)) = (any, self.intake.model().space(id)) {
-                let (kind, size) = (kind::LOSS, size_of::<Header>() as u32);
                 let (generation, lost) = (space.generation(), space.lost() as u32 + 1);
-                let header =
-                    Header { kind, size, time: now(), mm, lost, generation, ..Header::default() };
+                let header = Header { lost, generation, ..bare(kind::LOSS, mm) };
                 self.intake.record(header.as_bytes())?;
             }
         }
@@ -236,13 +225,17 @@ impl Engine {
         }
         for (id, mm) in spaces {
             if self.intake.model().space(id).is_some() {
-                let (kind, size) = (kind::END, size_of::<Header>() as u32);
-                let header = Header { kind, size, time: now(), mm, ..Header::default() };
-                self.intake.record(header.as_bytes())?;
+                self.intake.record(bare(kind::END, mm).as_bytes())?;
             }
         }
         Ok(())
     }
+}
+
+/// A record that is a header and nothing more.
+fn bare(kind: u16, mm: u64) -> Header {
+    let size = size_of::<Header>() as u32;
+    Header { kind, size, time: now(), mm, ..Header::default() }
 }
 
 /// Whether there is no such process.
