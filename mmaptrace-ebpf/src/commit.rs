@@ -85,14 +85,34 @@ impl Counters {
         layout!(mm_lock_seq) != ABSENT && (self.id as u32).wrapping_sub(space.id as u32) > 2
     }
 
+    /// Notes what was told by the thread `tid`. `grows`: stacks may have, which no other tells. Else
+    /// another reader may have noted meanwhile that there is less of them than was seen here.
     #[inline(always)]
-    fn note(&self, space: &mut Space) {
+    fn note(&self, space: &mut Space, tid: u32, grows: bool) {
         space.id = self.id;
-        space.total_vm = self.total_vm;
-        space.stack_vm = self.stack_vm;
+        // In this order: who finds its unmapping noted finds by whom.
+        // SAFETY: both are fields of a reference.
+        unsafe {
+            core::ptr::write_volatile(&raw mut space.tid, tid);
+            core::ptr::write_volatile(&raw mut space.total_vm, self.total_vm);
+        }
+        if grows || self.stack_vm < space.stack_vm {
+            space.stack_vm = self.stack_vm;
+        }
         space.brk = self.brk;
         space.start_brk = self.start_brk;
         space.start_stack = self.start_stack;
+    }
+
+    /// Whether the unmapping of this thread, which made the space smaller, is yet to be told: it is
+    /// smaller than was noted, or it was another that noted so.
+    #[inline(always)]
+    fn are_untold(&self, space: &Space, tid: u32) -> bool {
+        // SAFETY: both are fields of a reference. In this order, as above.
+        unsafe {
+            core::ptr::read_volatile(&raw const space.total_vm) != self.total_vm
+                || core::ptr::read_volatile(&raw const space.tid) != tid
+        }
     }
 }
 
@@ -178,11 +198,13 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
     let mut actor = unsafe { Actor::current(task, key) };
     let rule = actor.entry.rule();
     let mut flags = if write { flag::WRITE | flag::COUNTED } else { 0 };
+    let grew = now.stack_vm > space.stack_vm;
     let ranges = if write {
         match actor.cause {
-            cause::CALL => {
+            // What is done once it has set what it returns is none of its work.
+            cause::CALL if actor.entry.at_work => {
                 actor.result = placed(rule, &actor.entry, space);
-                if rule & 15 == Range::Brk as u8 && actor.entry.at_work {
+                if rule & 15 == Range::Brk as u8 {
                     actor.will_return(now.brk);
                 }
                 Ranges::of(rule, &actor.entry, space, now.brk)
@@ -192,7 +214,7 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
             cause::KERNEL if unsafe { comm_halves(task.cast()) } == KHUGEPAGED => Ranges::default(),
             _ => Ranges::ALL,
         }
-    } else if now.stack_vm > space.stack_vm {
+    } else if grew {
         // A fault grew a stack, which one nobody tells. Before 6.5 that is done under the read
         // lock, beside an unmapping that may be half accounted.
         if layout!(growth_locked) != 0 {
@@ -203,13 +225,15 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
         }
         Ranges::ALL
     } else if actor.cause == cause::CALL
-        && downgrades(rule, &actor.entry, space, &now)
-        && (now.total_vm != space.total_vm || space.tid != actor.ids.1)
+        && downgrades(rule, &actor.entry)
+        && now.are_untold(space, actor.ids.1)
     {
         // The end of an unmapping whose write lock was downgraded, which has made the space
         // smaller. If it is no smaller than was noted, another reader has been here meanwhile.
+        let is_brk = rule & 15 == Range::Brk as u8;
+        let smaller = now.total_vm != space.total_vm
+            && (!is_brk || shrinks(actor.entry.args[0], space, &now));
         let ranges = Ranges::of(rule, &actor.entry, space, now.brk);
-        let smaller = now.total_vm != space.total_vm;
         if smaller {
             flags |= flag::COUNTED;
         }
@@ -218,11 +242,13 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
             // to be read.
             actor.will_return(0);
             Ranges { hole: true, ..ranges }
-        } else {
-            if smaller && rule & 15 == Range::Brk as u8 {
+        } else if smaller || !is_brk {
+            if is_brk {
                 actor.will_return(now.brk);
             }
             ranges
+        } else {
+            Ranges::ALL
         }
     } else if now.moved(space)
         && rule & 15 == Range::Prctl as u8
@@ -237,8 +263,7 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
     if now.leaves_hole(space) {
         flags |= flag::CHECKED;
     }
-    now.note(space);
-    space.tid = actor.ids.1;
+    now.note(space, actor.ids.1, write || grew);
     space.nr = actor.entry.nr;
     space.result = actor.result;
     if write {
@@ -250,23 +275,28 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
     prepare(key, root, Tally::of(space), &now, &actor, flags, &ranges)
 }
 
-/// Whether this call, which lets go of a lock for reading, has downgraded it: munmap, and a brk or an
-/// mremap that shrinks. One that grew lets go of it after it has populated what is new; and once it
-/// has set what it returns, a signal's frame may be what faults.
+/// Whether this call, which lets go of a lock for reading, may have downgraded it: munmap, and a brk or
+/// an mremap that shrinks. Once it has set what it returns, a signal's frame may be what faults.
 #[inline(always)]
-fn downgrades(rule: u8, call: &Entry, space: &Space, now: &Counters) -> bool {
+fn downgrades(rule: u8, call: &Entry) -> bool {
     const UNMAP: u8 = Range::Unmap as u8;
     const BRK: u8 = Range::Brk as u8;
     const MREMAP: u8 = Range::Mremap as u8;
-    let [brk, old, new, ..] = call.args;
+    let [_, old, new, ..] = call.args;
     call.at_work
         && match rule & 15 {
-            UNMAP => true,
-            // Who grew it has settled it as a writer, before it populates what is new.
-            BRK => brk == now.brk && (brk < space.settled_brk || brk < space.brk),
+            UNMAP | BRK => true,
             MREMAP => new < old,
             _ => false,
         }
+}
+
+/// Whether a brk to `brk` that lets go of a lock for reading has certainly downgraded it. One that grew
+/// lets go of it after it has populated what is new, and has settled it as a writer before. Nothing is
+/// certain where a `PR_SET_MM` has set another break meanwhile, which is done beside readers.
+#[inline(always)]
+fn shrinks(brk: u64, space: &Space, now: &Counters) -> bool {
+    brk == now.brk && (brk < space.settled_brk || brk < space.brk)
 }
 
 /// The address that an mmap returns, if it has succeeded and was free to choose: where the kernel
@@ -315,8 +345,8 @@ pub(crate) unsafe fn asked(mm: *const c_void) -> bool {
     // SAFETY: as above.
     let (users, start_stack) =
         unsafe { (load::<u32>(mm, layout!(mm_users)), load::<u64>(mm, layout!(mm_start_stack))) };
-    // It ends; or it is that of an image in the making, which has its stack last (`load_elf_binary`,
-    // `fs/binfmt_elf.c`); or its process has ended and has told so, and nobody follows it.
+    // It ends; or it is that of an image in the making, which has no stack yet (`setup_arg_pages`,
+    // `fs/exec.c`); or its process has ended and has told so, and nobody follows it.
     let pid = control.seed_pid;
     if users == 0
         || start_stack == 0
@@ -360,13 +390,9 @@ pub(crate) unsafe fn whole(
     }
     // SAFETY: as above. A picture is no commit: without ids of the kernel's own it takes the last.
     let now = unsafe { Counters::of(mm, space.id.wrapping_sub(2)) };
-    let stack_vm = space.stack_vm;
-    now.note(space);
-    // At a seed, a fault of another thread that has grown a stack may be about to tell of it, where it
-    // does not take the lock for writing.
-    if cause == cause::SEED && space.settled_brk != 0 && layout!(growth_locked) == 0 {
-        space.stack_vm = stack_vm;
-    }
+    // At a seed, a fault of another thread that has grown a stack may be about to tell of it. And whose
+    // unmapping it is that was noted here has yet to tell of it, and corrects that.
+    now.note(space, 0, cause != cause::SEED || space.settled_brk == 0);
     // At a seed, a brk of another thread may be about to tell that it has moved it.
     if cause != cause::SEED || space.settled_brk == 0 {
         space.settled_brk = now.brk;
@@ -374,8 +400,6 @@ pub(crate) unsafe fn whole(
     // At a seed, an unmapping of another thread may be half accounted.
     let counted = if cause == cause::SEED { 0 } else { flag::COUNTED };
     let flags = flag::WHOLE | counted | flags;
-    // Whose unmapping it is has yet to tell of it, and corrects what was noted here.
-    space.tid = 0;
     let actor = Actor { ids, comm, cause, entry: Entry::NONE, result: NOT_KNOWN, returns: false };
     // SAFETY: as above.
     let root = unsafe { load::<u64>(mm, layout!(mm_root)) };

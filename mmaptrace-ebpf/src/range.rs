@@ -9,6 +9,8 @@ use mmaptrace_common::{
 use crate::kernel::Entry;
 
 const PAGE: u64 = 4096;
+/// An address of a process has no more, unless it asked for one that has (`DEFAULT_MAP_WINDOW`).
+const ADDRESS_BITS: u32 = 47;
 /// `MAP_FIXED` and `MAP_FIXED_NOREPLACE`: the address is no hint.
 const MAP_FIXED: u64 = 0x10_0010;
 /// `vm.mmap_min_addr` is below this on any system in use (64 KiB, mostly).
@@ -70,6 +72,8 @@ impl Ranges {
         const AT: u8 = Range::At as u8;
 
         let [a0, a1, a2, a3, a4, _] = call.args;
+        // What is above may be a tag, and none of the address (`untagged_addr`).
+        let tagged = if rule & 15 == PRCTL { a2 } else { a0 } >> ADDRESS_BITS != 0;
         let found = Self {
             third: (space.found_lo, space.found_hi),
             fourth: (space.earlier_lo, space.earlier_hi),
@@ -77,6 +81,7 @@ impl Ranges {
         };
         let ranges = match rule & 15 {
             NOTHING => return Self::default(),
+            _ if tagged => Self::ALL,
             FIRST | UNMAP => return Self { first: pages(a0, a1), ..Self::default() },
             AT => return Self { first: pages(a0, 1), ..Self::default() },
             PRCTL if a0 == option::PR_SET_VMA => {

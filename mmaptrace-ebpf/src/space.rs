@@ -113,7 +113,10 @@ fn generation() -> u32 {
             in(reg) &raw mut FOLLOWED,
         );
     }
-    (number as u32).wrapping_add(1)
+    match (number as u32).wrapping_add(1) {
+        0 => 1,
+        number => number,
+    }
 }
 
 /// Stops to follow an address space. More than one CPU may: its last user, and who reaps its pages.

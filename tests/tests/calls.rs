@@ -134,6 +134,7 @@ cases! { PRCTL:
     prctl_move_heap: ["prctl"];
     prctl_move_stack: ["prctl"];
     prctl_set_brk: ["prctl"];
+    prctl_beside_a_shrinking_brk: ["brk", "munmap", "prctl"];
     prctl_memory_merge: ["prctl", "mmap"];
     arch_prctl_map_vdso: ["arch_prctl", "munmap"];
     personality_read_implies_exec: ["personality", "mmap"];

@@ -1,9 +1,14 @@
 //! `prctl`, `arch_prctl` and `personality`: what hangs on the address space and not on a region,
 //! and what changes what later calls do.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use mmaptrace_tests::often;
+
 use crate::sys::{
-    ANON, Case, Outcome, PAGE, R, RW, area, call, if_supported, mmap, munmap, must, ready,
+    ANON, Case, Outcome, PAGE, R, RW, area, call, if_supported, mmap, mprotect, munmap, must, ready,
 };
+use crate::threads::together;
 
 pub(crate) const CASES: &[Case] = &[
     ("prctl_name_anonymous", name_anonymous),
@@ -11,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     ("prctl_move_heap", move_heap),
     ("prctl_move_stack", move_stack),
     ("prctl_set_brk", set_brk),
+    ("prctl_beside_a_shrinking_brk", shrinking),
     ("prctl_memory_merge", memory_merge),
     ("arch_prctl_map_vdso", map_vdso),
     ("mremap_vdso", move_vdso),
@@ -42,6 +48,7 @@ fn name_shared() -> Outcome {
 
 /// What `PR_SET_MM_MAP` takes, the kernel's `struct prctl_mm_map`.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Layout {
     /// Start and end of code and data; start of the heap, the break; start of the stack; start
     /// and end of arguments and environment.
@@ -101,6 +108,54 @@ fn set_brk() -> Outcome {
     let what = 7; // PR_SET_MM_BRK
     let args = [libc::PR_SET_MM as usize, what, brk - PAGE, 0, 0];
     if_supported("prctl", call(libc::SYS_prctl, args))?;
+    Ok(())
+}
+
+/// Another thread sets the break, as a reader of the lock may, while the pages that a brk has given up
+/// are taken apart by a reader as well: to where it was, or elsewhere.
+fn shrinking() -> Outcome {
+    const PAGES: usize = 512;
+    let rounds = often(200);
+    let beside = area(1);
+    let now = layout();
+    let old = (now.places[BRK] as usize).next_multiple_of(PAGE);
+    let top = old + PAGES * PAGE;
+    let set_to = |brk: usize| {
+        let mut places = now.places;
+        places[BRK] = brk as u64;
+        set(&Layout { places, ..now })
+    };
+    set_to(old)?;
+    let (round, shrinks) = (AtomicUsize::new(0), AtomicBool::new(false));
+    ready();
+    together(2, |thread| {
+        let set_to = |brk| assert!(set_to(brk).is_ok(), "it was set before");
+        if thread == 0 {
+            for at in 0..rounds {
+                // The other thread may have set it once more, and what is new begins elsewhere.
+                must(call(libc::SYS_brk, [top]));
+                let populate = libc::MADV_POPULATE_WRITE as usize;
+                let _ = call(libc::SYS_madvise, [old, PAGES * PAGE, populate]);
+                round.store(at, Ordering::Relaxed);
+                shrinks.store(true, Ordering::Release);
+                must(call(libc::SYS_brk, [old]));
+                shrinks.store(false, Ordering::Release);
+                // A commit with a count, before the next one corrects what was not told.
+                must(mprotect(beside, PAGE, [R, RW][at % 2]));
+                // What is left if the break was elsewhere before.
+                must(munmap(old, PAGES * PAGE));
+                set_to(old);
+            }
+            round.store(rounds, Ordering::Release);
+        }
+        loop {
+            match round.load(Ordering::Acquire) {
+                at if at == rounds => break,
+                at if shrinks.load(Ordering::Acquire) => set_to([top, old + PAGE, old][at % 3]),
+                _ => std::hint::spin_loop(),
+            }
+        }
+    });
     Ok(())
 }
 
