@@ -35,7 +35,7 @@ pub mod kind {
     /// user space, when it first meets a file in a stack.
     pub const BUILD_ID: u16 = 10;
     /// A bare [`Header`](super::Header): so many records of `mm` are lost, as no record that came since
-    /// could tell. Written by user space.
+    /// could tell; or what else is missing, as flags tell. Written by user space.
     pub const LOSS: u16 = 11;
 }
 
@@ -114,6 +114,8 @@ pub mod flag {
     pub const CHECKED: u16 = 1 << 7;
     /// Exit: how it ended is not known.
     pub const UNTOLD: u16 = 1 << 15;
+    /// Loss: a picture was needed, to be sure of the space or of who is in it, and not to be had.
+    pub const NO_PICTURE: u16 = 1 << 15;
 }
 
 /// Why a commit happened, the value of [`Commit::cause`].

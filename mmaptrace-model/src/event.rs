@@ -88,6 +88,9 @@ pub enum Doubt {
     /// Its regions are read without the kernel's lock, after the calls. It is no event, and a
     /// reading heals it only until the next.
     Unlocked,
+    /// A reading was needed and not to be had: files may have new names, or the process that was asked
+    /// for another address space.
+    NoPicture,
 }
 
 /// Which address space, over the life of the tracer: unlike the mm's address it is not reused.

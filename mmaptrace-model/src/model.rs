@@ -179,8 +179,12 @@ impl Model {
                 self.stacks.insert(stack, addresses, space, &self.names);
             }
             Record::BuildId(id, bytes) => self.stacks.identify(id.key, bytes),
-            // Noted above.
-            Record::Loss(_) => {}
+            // What was lost is noted above.
+            Record::Loss(header) => {
+                if let Some(space) = self.spaces.get_mut(&header.mm) {
+                    space.miss_picture(header, out);
+                }
+            }
         }
     }
 

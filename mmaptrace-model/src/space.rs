@@ -2,7 +2,7 @@
 
 mod commit;
 
-use mmaptrace_common::record::Header;
+use mmaptrace_common::record::{Header, flag};
 
 use serde::{Deserialize, Serialize};
 
@@ -227,6 +227,11 @@ impl Space {
         if more > 0 { more.cast_unsigned() as u64 } else { 0 }
     }
 
+    /// Whether losses are known that came after this record was written.
+    const fn lost_since(&self, header: &Header) -> bool {
+        header.lost.wrapping_sub(self.lost as u32).cast_signed() < 0
+    }
+
     /// Takes the loss that any record of this space tells, and returns how many are new.
     pub(crate) fn note_lost(&mut self, header: &Header, out: &mut Vec<Event>) -> u64 {
         let new = self.untold(header.lost);
@@ -236,6 +241,13 @@ impl Space {
             self.raise(header.time, Doubt::Lost(new), out);
         }
         new
+    }
+
+    /// Doubts, if a record tells that there is no picture.
+    pub(crate) fn miss_picture(&mut self, header: &Header, out: &mut Vec<Event>) {
+        if header.flags & flag::NO_PICTURE != 0 {
+            self.raise(header.time, Doubt::NoPicture, out);
+        }
     }
 
     /// Doubts. Only the first cause is an event; until it is healed, others are but counted.

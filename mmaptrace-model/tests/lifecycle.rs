@@ -380,6 +380,20 @@ fn a_loss_is_told_by_a_record_of_its_own() {
     assert_eq!(model.totals().lost, 2);
 }
 
+/// User space tells of losses when it knows of them, before it has read what was written earlier.
+#[test]
+fn a_loss_is_not_healed_by_what_was_read_before_it() {
+    let mut model = seeded();
+    apply(&mut model, &words(&record::Header { lost: 2, ..header(kind::LOSS, 0) }, &[]));
+    for (lost, doubt) in [(1, Some(Doubt::Lost(2))), (2, None)] {
+        let mut picture = counted(10, 2);
+        picture.header.lost = lost;
+        apply(&mut model, &seed_words(&picture, &regions(2)));
+        let space = model.spaces().next().expect("the space");
+        assert_eq!(space.doubt(), doubt);
+    }
+}
+
 #[test]
 fn an_mm_used_again_is_another_space() {
     let mut model = seeded();

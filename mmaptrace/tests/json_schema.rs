@@ -273,6 +273,7 @@ mod schema {
         Pages { kernel: u64, model: u64 },
         Malformed,
         Unlocked,
+        NoPicture,
     }
 
     #[derive(Debug, Deserialize)]
@@ -392,6 +393,7 @@ fn events() -> Vec<Event> {
         Doubt::Pages { kernel: 300, model: 299 },
         Doubt::Malformed,
         Doubt::Unlocked,
+        Doubt::NoPicture,
     ];
     let argv = [b"ls".as_slice(), b"\xff\xfe", b"\n\"", b""];
     let mut events: Vec<_> = causes

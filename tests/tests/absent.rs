@@ -1,9 +1,12 @@
 //! What a machine may lack: each is one clear line, and no trace that looks like one.
 
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use mmaptrace_tests::{Finished, has, mmaptrace, needs_root, run, skip};
+use mmaptrace_tests::{
+    Finished, Scratch, Victim, children, dump_as, has, mmaptrace, needs_root, run, skip, until,
+};
+use serde_json::Value;
 
 /// Runs the tool by way of another program, which must be there.
 fn through(name: &str, program: &str, args: &[&str], tool: &[&str]) -> Option<Finished> {
@@ -228,6 +231,32 @@ fn no_capability_for_ebpf() {
     let Some(checked) = through(NAME, "setpriv", WITHOUT_CAPABILITIES, &["check"]) else { return };
     assert_eq!(checked.code(), Some(1));
     assert!(checked.text().contains("CAP_BPF"), "{}", checked.text());
+}
+
+/// Nothing tells, with no call hooked, whether files got other names, and there are no pictures of another
+/// user's process without the right to look at its memory.
+#[test]
+fn no_capability_to_look() {
+    const NAME: &str = "no_capability_to_look";
+    needs_root!("no_capability_to_look");
+    if !has("setpriv") {
+        return skip(NAME, "there is no setpriv but busybox's");
+    }
+    let scratch = Scratch::new();
+    let mut tracer = Command::new("setpriv");
+    tracer.arg("--bounding-set=-sys_ptrace").arg(mmaptrace(&[]).get_program());
+    tracer.args(["--low-overhead", "-o"]).arg(scratch.join("trace"));
+    tracer.args(["--", "setpriv", "--reuid=65534", "--clear-groups"]);
+    tracer.args(["sh", "-c", "echo READY; read line"]).stderr(Stdio::null());
+    let mut victim = Victim::launch(&mut tracer);
+    victim.expect_ready();
+    let pid = until("the command's PID", || children(victim.pid()).first().copied());
+    let dump = dump_as(pid, &["--format", "json"]);
+    assert!(dump.stderr.contains("NOT known to be exact"), "{}", dump.stderr);
+    let dump: Value = serde_json::from_slice(&dump.stdout).expect("a line of JSON");
+    assert_eq!((&dump["exact"], &dump["doubt"]["kind"]), (&false.into(), &"no_picture".into()));
+    victim.go();
+    assert_eq!(victim.end().code(), Some(0));
 }
 
 /// PIDs that are not the kernel's would be looked for in vain.

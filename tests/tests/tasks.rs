@@ -79,6 +79,21 @@ fn a_child_of_vfork_is_left_alone_without_f() {
     assert!(processes.iter().all(|process| process["pid"] != child), "{processes:?}");
 }
 
+/// It was found at work in the space of one that is followed, and is not followed itself.
+#[test]
+fn who_is_not_followed_and_leaves_a_space_is_not_told_to_be_there() {
+    needs_root!("who_is_not_followed_and_leaves_a_space_is_not_told_to_be_there");
+    let mut victim = victim!("clone_vm_and_leave");
+    victim.work();
+    let tracer = Tracer::attach(victim.children[0], &[]);
+    victim.work();
+    let child = victim.children[1];
+    let dump = dump_as(child, &[]);
+    let is_none = dump.code() == Some(42);
+    assert!(is_none || dump.stderr.contains("NOT known to be exact"), "{}", dump.stderr);
+    tracer.finish();
+}
+
 /// The thread that calls becomes the leader: one process before and after, by its PID.
 #[test]
 fn exec_from_a_thread_keeps_the_pid() {

@@ -113,7 +113,8 @@ impl Space {
                 self.raise(time, why, out);
             }
         }
-        let proven = self.verify(commit, whole, out) && whole;
+        // What was lost after it was read it does not show: who told of that may have overtaken it.
+        let proven = self.verify(commit, whole, out) && whole && !self.lost_since(&commit.header);
         let healed = if proven { self.doubt.take() } else { None };
         self.unlocked = flags & flag::UNLOCKED != 0 || (self.unlocked && !whole);
         let exact = self.doubt().is_none() && !to_be_checked;

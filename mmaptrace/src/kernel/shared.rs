@@ -54,6 +54,18 @@ impl Shared {
         self.update(|control| control.idle = u32::from(idle))
     }
 
+    /// Whether a process is followed.
+    ///
+    /// # Errors
+    /// The map cannot be accessed.
+    pub fn follows(&self, pid: u32) -> Result<bool, MapError> {
+        match self.processes.get(&pid, 0) {
+            Ok(_) => Ok(true),
+            Err(MapError::KeyNotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The processes that are followed.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use mmaptrace_model::Space;
 use mmaptrace_recording::{End, Item};
 
 use super::{
@@ -344,10 +345,10 @@ impl Engine {
         Ok(true)
     }
 
-    /// Asks for a picture. Where there is none to be had the process has ended, and the records of
-    /// it are on their way.
-    fn picture(&mut self, pid: u32) {
-        let _ = self.source.seed(pid);
+    /// Asks for a picture. `false`: there is none to be had, though the process has not ended, of which
+    /// the records would be on their way.
+    pub(super) fn picture(&mut self, pid: u32) -> bool {
+        matches!(self.source.seed(pid), Ok(()) | Err(SeedError::NoProcess | SeedError::NoSpace))
     }
 
     /// Whether all is over: no process left, and nothing that tells of them on its way.
@@ -374,28 +375,40 @@ impl Engine {
 
     /// Brings the model of a process up to this moment: what is in the ring, and a picture if it is
     /// in doubt or has reason to be, or if files were renamed since the last, or if there is no other
-    /// way to be sure.
+    /// way to be sure. Where that is not to be had it is in doubt.
     pub(super) fn refresh(&mut self, pid: u32) -> Result<()> {
         self.catch_up()?;
         self.look_for_gaps()?;
         self.look_for_losses()?;
         // Where there are only readings without the lock, the source itself tries more than once.
-        let (mut looked, attempts) = match self.source.tier() {
-            Tier::Exact => (self.source.names_are_certain().context(MAPS)?, ATTEMPTS),
+        let (mut sure, attempts) = match self.source.tier() {
+            Tier::Exact => (self.is_certain(pid)?, ATTEMPTS),
             Tier::Degraded => (false, 1),
         };
         for _ in 0..attempts {
             let Some(space) = self.intake.model().space_of(pid) else { break };
-            let renames = self.source.renames().context(MAPS)?;
             let told = space.doubt().is_none() && !self.is_behind(space);
-            if looked && told && space.renames() >= renames {
+            if sure && told && self.has_names(space)? {
                 break;
             }
-            self.picture(pid);
-            self.catch_up()?;
-            looked = true;
+            sure = self.is_pictured(pid)?;
         }
-        self.tell_of_losses(pid)
+        self.tell_of_losses(pid)?;
+        let Some(space) = self.intake.model().space_of(pid) else { return Ok(()) };
+        if sure && self.has_names(space)? { Ok(()) } else { self.tell_of_no_picture(pid) }
+    }
+
+    /// Whether what is known of a process needs no picture to be sure of, if nothing is in doubt.
+    fn is_certain(&self, pid: u32) -> Result<bool> {
+        let names = self.source.names_are_certain().context(MAPS)?;
+        // What one does that is not followed itself nobody tells, once it leaves the space of one that is.
+        let follows = self.source.shared().follows(pid).context(MAPS)?;
+        Ok(names && follows && self.is_placed(pid)?)
+    }
+
+    /// Whether no file got another name since those of a space were looked for.
+    fn has_names(&self, space: &Space) -> Result<bool> {
+        Ok(space.renames() >= self.source.renames().context(MAPS)?)
     }
 
     /// Takes what was written until now, and waits for what is being written, which keeps back all

@@ -38,7 +38,7 @@ impl Engine {
     /// is asked for, whose record tells the model of them.
     pub(super) fn look_for_losses(&mut self) -> Result<()> {
         let began = now();
-        let count = self.source.shared().faults().context(MAPS)?.lost + self.losses.left_out;
+        let count = self.missing()?;
         let is_new = count != self.losses.seen_to;
         if !is_new && began < self.losses.look_at {
             return Ok(());
@@ -60,6 +60,35 @@ impl Engine {
         }
         self.losses.look_at = now() + MAX_PATIENCE.max(SHARE * (now() - began));
         Ok(())
+    }
+
+    /// Records that were lost so far, and runs that the kernel left out.
+    fn missing(&self) -> Result<u64> {
+        Ok(self.source.shared().faults().context(MAPS)?.lost + self.losses.left_out)
+    }
+
+    /// Whether it is sure that a process is where it is known to be: it cannot have left a space that it
+    /// shares by an exec of which nothing came.
+    pub(super) fn is_placed(&self, pid: u32) -> Result<bool> {
+        let faults = self.source.shared().faults().context(MAPS)?;
+        let all_seen_to = self.missing()? == self.losses.seen_to && faults.unfollowed == 0;
+        Ok(all_seen_to || !self.shares(pid))
+    }
+
+    /// Whether others are in the space of this process, as far as is known.
+    fn shares(&self, pid: u32) -> bool {
+        let model = self.intake.model();
+        let space = model.process(pid).and_then(|process| process.space);
+        model.processes().filter(|it| it.space == space).nth(1).is_some()
+    }
+
+    /// Asks for a picture of a process and takes it. Whether it came, as far as can be told, or none is
+    /// needed: where it was lost, a space that is known tells of it, but it may be of one that is not.
+    pub(super) fn is_pictured(&mut self, pid: u32) -> Result<bool> {
+        let missing = self.missing()?;
+        let is_taken = self.picture(pid);
+        self.catch_up()?;
+        Ok(is_taken && (self.missing()? == missing || !self.shares(pid)))
     }
 
     /// Looks for losses, if that is due; it need not be while more comes.
@@ -176,6 +205,21 @@ impl Engine {
         let loss = self.intake.model().space_of(pid).and_then(|space| self.loss_of(space));
         let Some(header) = loss else { return Ok(()) };
         self.intake.record(Header { pid, tid: pid, ..header }.as_bytes())
+    }
+
+    /// Tells the model that no picture of a process was to be had, though one was needed.
+    pub(super) fn tell_of_no_picture(&mut self, pid: u32) -> Result<()> {
+        let Some(space) = self.intake.model().space_of(pid) else { return Ok(()) };
+        let (lost, generation) = (space.lost() as u32, space.generation());
+        let header = Header {
+            flags: flag::NO_PICTURE,
+            pid,
+            tid: pid,
+            lost,
+            generation,
+            ..bare(kind::LOSS, space.mm())
+        };
+        self.intake.record(header.as_bytes())
     }
 
     /// Makes the records of ends that were lost: of processes that are not there any more, however

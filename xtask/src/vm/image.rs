@@ -169,7 +169,7 @@ const DEGRADED: &[LeftOut] = &[
     without("recording", IN_RECORDINGS, 3, UNSEEN),
     without("report", ALL, 8, UNSEEN),
     without("stacks", ALL, 7, "stacks and durations"),
-    without("tasks", ALL, 30, UNSEEN),
+    without("tasks", ALL, 31, UNSEEN),
     without("text", &["a_crowd_of_regions"], 1, UNSEEN),
     without("torture", &["torture_by_", "torture_with_", "regressions_"], 6, UNSEEN),
     without("verify", ALL, 3, "comparisons with the kernel"),

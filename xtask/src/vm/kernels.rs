@@ -109,6 +109,7 @@ pub(crate) const ROOTLESS: &[Skip] = &[
     ("ls_works_as_without_and_is_traced", "no ls"),
     ("no_call_of_the_command_is_missed", "no strace"),
     ("no_capability_for_ebpf", "no setpriv"),
+    ("no_capability_to_look", "no setpriv"),
     ("pmap_prints_the_same", "no pmap"),
     ("pmap_x_prints_the_same", "no pmap"),
     ("processes_that_come_and_go_for_long_leave_nothing", "emulated"),

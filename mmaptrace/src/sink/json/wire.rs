@@ -327,6 +327,7 @@ tagged! {
         Pages = "pages" { kernel: u64, model: u64 },
         Malformed = "malformed",
         Unlocked = "unlocked",
+        NoPicture = "no_picture",
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     ("vfork", vfork),
     ("vfork_shares", vfork_shares),
     ("vfork_and_leave", vfork_and_leave),
+    ("clone_vm_and_leave", clone_vm_and_leave),
     ("after_vfork", after_vfork),
     ("clone_vm", clone_vm),
     ("clone3", clone3),
@@ -200,6 +201,47 @@ fn vfork_and_leave() -> Outcome {
         must(munmap(must(mmap(0, PAGE, RW, ANON, -1, 0)), PAGE));
     }
     sharing(libc::CLONE_VFORK, work, 0);
+    sleep_forever();
+}
+
+/// A process makes two others in its address space, and ends. One stays there; the other works in it, and
+/// leaves for an image of its own.
+fn clone_vm_and_leave() -> Outcome {
+    fn until_adopted(parent: *mut libc::c_void) {
+        while must(call(libc::SYS_getppid, [])) == parent.expose_provenance() {
+            std::thread::yield_now();
+        }
+        child_of_the_test();
+    }
+    extern "C" fn stay(parent: *mut libc::c_void) -> i32 {
+        until_adopted(parent);
+        sleep_forever();
+    }
+    extern "C" fn leave(parent: *mut libc::c_void) -> i32 {
+        until_adopted(parent);
+        must(mmap(0, PAGE, RW, ANON, -1, 0));
+        must(exec(SELF, c"after_vfork"));
+        0
+    }
+    must(call(libc::SYS_prctl, [libc::PR_SET_CHILD_SUBREAPER as usize, 1]));
+    ready();
+    let mut pipe = [0_i32; 2];
+    must(call(libc::SYS_pipe, [pipe.as_mut_ptr().expose_provenance()]));
+    let mut byte = 0_u8;
+    let at = std::ptr::from_mut(&mut byte).expose_provenance();
+    let parent = clone(libc::SIGCHLD);
+    if parent == 0 {
+        child_of_the_test();
+        must(call(libc::SYS_read, [pipe[0] as usize, at, 1]));
+        let own = must(call(libc::SYS_getpid, []));
+        sharing(0, stay, own);
+        sharing(0, leave, own);
+        crate::sys::exit(0);
+    }
+    say(&format!("CHILD {parent}"));
+    say("DONE");
+    crate::sys::wait();
+    must(call(libc::SYS_write, [pipe[1] as usize, at, 1]));
     sleep_forever();
 }
 
