@@ -36,7 +36,10 @@ impl Clone for Output {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    changed: Condvar,
+    /// Something waits to be written; for the thread, where it is not in the middle of writing.
+    more: Condvar,
+    /// What waited was written, or nothing more will be; for all others.
+    done: Condvar,
     /// What errors call it.
     name: String,
 }
@@ -75,7 +78,8 @@ impl Output {
     fn start(sink: Sink, name: &str) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
-            changed: Condvar::new(),
+            more: Condvar::new(),
+            done: Condvar::new(),
             name: name.to_owned(),
         });
         let writer = Arc::clone(&shared);
@@ -91,7 +95,7 @@ impl Output {
     /// Waits for the reader while [`Output::is_congested`].
     pub fn make_room(&self) {
         let full = |state: &mut State| state.error.is_none() && state.waiting.len() > QUEUE;
-        drop(self.shared.changed.wait_while(self.shared.lock(), full));
+        drop(self.shared.done.wait_while(self.shared.lock(), full));
     }
 
     /// Hands on the first so many bytes of what was gathered.
@@ -106,7 +110,12 @@ impl Output {
         } else {
             state.waiting.extend(self.gathered.drain(..length));
         }
-        self.shared.changed.notify_all();
+        let writing = state.writing;
+        // The thread is to find it free.
+        drop(state);
+        if !writing {
+            self.shared.more.notify_one();
+        }
         Ok(())
     }
 
@@ -119,7 +128,7 @@ impl Output {
         let busy = |state: &mut State| {
             state.error.is_none() && (state.writing || !state.waiting.is_empty())
         };
-        let waited = self.shared.changed.wait_timeout_while(state, patience, busy);
+        let waited = self.shared.done.wait_timeout_while(state, patience, busy);
         let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         if timeout.timed_out() {
             let why = format!("{}: its reader does not read", self.shared.name);
@@ -166,9 +175,9 @@ impl Shared {
         loop {
             let mut state = self.lock();
             state.writing = false;
-            self.changed.notify_all();
+            self.done.notify_all();
             let idle = |state: &mut State| state.waiting.is_empty();
-            let waited = self.changed.wait_while(state, idle);
+            let waited = self.more.wait_while(state, idle);
             state = waited.unwrap_or_else(PoisonError::into_inner);
             state.writing = true;
             lines.clear();
@@ -178,7 +187,7 @@ impl Shared {
                 let mut state = self.lock();
                 state.error = Some((error.kind(), format!("{}: {error}", self.name)));
                 state.waiting.clear();
-                self.changed.notify_all();
+                self.done.notify_all();
                 return;
             }
         }

@@ -1,6 +1,6 @@
 //! Lines as they go out: what stands before them, and the column of results.
 
-use std::{fmt, iter};
+use std::fmt;
 
 use mmaptrace_model::event::{SpaceId, Task};
 
@@ -15,7 +15,8 @@ use crate::sink::{
 };
 
 /// The column of a result's `=`, the time and the task before the call included.
-const RESULT_COLUMN: usize = 40;
+const RESULT_COLUMN: usize = SPACES.len();
+const SPACES: &str = "                                        ";
 
 /// Lines that are to be written.
 #[derive(Debug)]
@@ -102,7 +103,7 @@ impl Page {
             let line = &self.lines[from..];
             let width = if line.is_ascii() { line.len() } else { line.chars().count() };
             let padding = RESULT_COLUMN.saturating_sub(width).max(1);
-            self.lines.extend(iter::repeat_n(' ', padding));
+            self.lines.push_str(&SPACES[..padding]);
             self.lines.push_str("= ");
             push(&mut self.lines, result);
         }
