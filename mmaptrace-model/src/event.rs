@@ -88,8 +88,8 @@ pub enum Doubt {
     /// Its regions are read without the kernel's lock, after the calls. It is no event, and a
     /// reading heals it only until the next.
     Unlocked,
-    /// A reading was needed and not to be had: files may have new names, or the process that was asked
-    /// for another address space.
+    /// A reading was needed for a dump and not to be had: files may have new names, or the process
+    /// another address space. It is no event either, and goes with the next commit.
     NoPicture,
 }
 

@@ -182,7 +182,7 @@ impl Model {
             // What was lost is noted above.
             Record::Loss(header) => {
                 if let Some(space) = self.spaces.get_mut(&header.mm) {
-                    space.miss_picture(header, out);
+                    space.miss_picture(header);
                 }
             }
         }

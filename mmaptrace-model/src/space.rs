@@ -38,6 +38,17 @@ enum Read {
     Empty,
 }
 
+/// How far the last reading goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Reading {
+    /// To the last commit.
+    Locked,
+    /// Nobody knows how far: it was done without the lock.
+    Unlocked,
+    /// Not as far as was needed since that commit: there was none to be had.
+    Missing,
+}
+
 /// One address space.
 ///
 /// It is *exact* while every commit has come, in order, fits what was there before, and leaves as
@@ -60,8 +71,7 @@ pub struct Space {
     /// The last commit after which there was no doubt.
     sure: u64,
     doubt: Option<Doubt>,
-    /// Whether the last reading was without the lock.
-    unlocked: bool,
+    reading: Reading,
     read: Read,
     renames: u64,
     /// What a picture has shown of a call that is not counted yet.
@@ -106,7 +116,7 @@ impl Space {
             image: None,
             sure: 0,
             doubt: Some(Doubt::Unseeded),
-            unlocked: false,
+            reading: Reading::Locked,
             read: Read::Never,
             renames: 0,
             renaming: None,
@@ -164,9 +174,10 @@ impl Space {
 
     /// Why it is not known to be exact, if it is not: the first cause since it last was.
     pub const fn doubt(&self) -> Option<Doubt> {
-        match self.doubt {
-            None if self.unlocked => Some(Doubt::Unlocked),
-            doubt => doubt,
+        match (self.doubt, self.reading) {
+            (None, Reading::Unlocked) => Some(Doubt::Unlocked),
+            (None, Reading::Missing) => Some(Doubt::NoPicture),
+            (doubt, _) => doubt,
         }
     }
 
@@ -243,10 +254,10 @@ impl Space {
         new
     }
 
-    /// Doubts, if a record tells that there is no picture.
-    pub(crate) fn miss_picture(&mut self, header: &Header, out: &mut Vec<Event>) {
-        if header.flags & flag::NO_PICTURE != 0 {
-            self.raise(header.time, Doubt::NoPicture, out);
+    /// Takes what a record may tell: that there is no picture.
+    pub(crate) const fn miss_picture(&mut self, header: &Header) {
+        if header.flags & flag::NO_PICTURE != 0 && matches!(self.reading, Reading::Locked) {
+            self.reading = Reading::Missing;
         }
     }
 

@@ -380,6 +380,19 @@ fn a_loss_is_told_by_a_record_of_its_own() {
     assert_eq!(model.totals().lost, 2);
 }
 
+/// A dump that needs a picture and gets none is in doubt; what comes after it is not.
+#[test]
+fn a_picture_that_is_missing_is_no_doubt_of_commits() {
+    let mut model = seeded();
+    let missing = record::Header { flags: flag::NO_PICTURE, ..header(kind::LOSS, 0) };
+    assert_eq!(apply(&mut model, &words(&missing, &[])), [], "it is no event");
+    assert_eq!(model.space_of(100).and_then(Space::doubt), Some(Doubt::NoPicture));
+    assert_eq!(model.in_doubt().count(), 0, "nothing is asked for again");
+    let events = apply(&mut model, &commit_words(&counted(12, 2), &regions(2)));
+    assert!(matches!(events[..], [Event::Commit { exact: true, .. }]), "{events:?}");
+    assert_eq!(model.space_of(100).and_then(Space::doubt), None);
+}
+
 /// User space tells of losses when it knows of them, before it has read what was written earlier.
 #[test]
 fn a_loss_is_not_healed_by_what_was_read_before_it() {

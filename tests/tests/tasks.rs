@@ -85,7 +85,9 @@ fn who_is_not_followed_and_leaves_a_space_is_not_told_to_be_there() {
     needs_root!("who_is_not_followed_and_leaves_a_space_is_not_told_to_be_there");
     let mut victim = victim!("clone_vm_and_leave");
     victim.work();
-    let tracer = Tracer::attach(victim.children[0], &[]);
+    // The tracer goes on for another.
+    let other = victim!("stand_still");
+    let tracer = Tracer::attach_all(&[victim.children[0], other.pid()], &[]);
     victim.work();
     let child = victim.children[1];
     let dump = dump_as(child, &[]);

@@ -10,7 +10,7 @@ use crate::{
     region::{Backing, Flags, PAGE, Region},
 };
 
-use super::{Layout, Read, Renaming, Space};
+use super::{Layout, Read, Reading, Renaming, Space};
 
 /// The end of all addresses: the start of the last page, which is never mapped.
 const ADDRESSES: u64 = u64::MAX - PAGE + 1;
@@ -116,7 +116,12 @@ impl Space {
         // What was lost after it was read it does not show: who told of that may have overtaken it.
         let proven = self.verify(commit, whole, out) && whole && !self.lost_since(&commit.header);
         let healed = if proven { self.doubt.take() } else { None };
-        self.unlocked = flags & flag::UNLOCKED != 0 || (self.unlocked && !whole);
+        let unlocked = self.reading == Reading::Unlocked && !whole;
+        self.reading = if unlocked || flags & flag::UNLOCKED != 0 {
+            Reading::Unlocked
+        } else {
+            Reading::Locked
+        };
         let exact = self.doubt().is_none() && !to_be_checked;
         if exact {
             self.sure = commit.id;

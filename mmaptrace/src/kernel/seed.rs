@@ -46,7 +46,11 @@ pub enum SeedError {
 impl Probe {
     /// See [`Source::seed`](super::Source::seed).
     pub(super) fn picture(&mut self, pid: u32) -> Result<(), SeedError> {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).map_err(|_| SeedError::NoProcess)?;
+        let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+        let tasks = tasks.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ESRCH) => SeedError::NoProcess,
+            _ => SeedError::Denied(error),
+        })?;
         let mut outcome = SeedError::NoProcess;
         // The main thread may have ended while others run: any of them will do.
         for task in tasks.flatten() {

@@ -36,7 +36,8 @@ impl Shared {
     /// # Errors
     /// The map is full.
     pub fn follow(&mut self, pid: u32) -> Result<(), MapError> {
-        self.processes.insert(pid, Process::default(), 0)
+        // What is counted of one that the programs follow already goes on.
+        if self.follows(pid)? { Ok(()) } else { self.processes.insert(pid, Process::default(), 0) }
     }
 
     /// Ends what [`Shared::follow`] began.

@@ -9,7 +9,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use mmaptrace_model::Space;
 use mmaptrace_recording::{End, Item};
 
 use super::{
@@ -278,7 +277,8 @@ impl Engine {
                 // One at a time, in turn, lest doubt lasts as long as a flood does.
                 let next = doubtful.range(self.asked + 1..).next().or(doubtful.first());
                 self.asked = next.copied().unwrap_or_default();
-                self.picture(self.asked);
+                // If there is none it is asked for again.
+                let _ = self.source.seed(self.asked);
             }
         }
         Ok(())
@@ -321,34 +321,32 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks for pictures, one at a time: the ring may have room for no more.
-    pub(super) fn pictures(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<()> {
+    /// Asks for pictures, one at a time: the ring may have room for no more. Whether there are some of all,
+    /// but those that have ended.
+    pub(super) fn pictures(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<bool> {
+        let mut all = true;
         for pid in pids {
-            self.picture(pid);
+            let taken = self.source.seed(pid);
+            all &= matches!(taken, Ok(()) | Err(SeedError::NoProcess | SeedError::NoSpace));
             self.catch_up()?;
         }
-        Ok(())
+        Ok(all)
     }
 
     /// The same for as many as do not make too much wait to be written; the others are to be asked for
-    /// again. Whether it was all.
+    /// again.
     pub(super) fn pictures_while_there_is_room(
         &mut self,
         pids: impl IntoIterator<Item = u32>,
     ) -> Result<bool> {
+        let mut all = true;
         for pid in pids {
             if self.is_congested() {
                 return Ok(false);
             }
-            self.pictures([pid])?;
+            all &= self.pictures([pid])?;
         }
-        Ok(true)
-    }
-
-    /// Asks for a picture. `false`: there is none to be had, though the process has not ended, of which
-    /// the records would be on their way.
-    pub(super) fn picture(&mut self, pid: u32) -> bool {
-        matches!(self.source.seed(pid), Ok(()) | Err(SeedError::NoProcess | SeedError::NoSpace))
+        Ok(all)
     }
 
     /// Whether all is over: no process left, and nothing that tells of them on its way.
@@ -380,6 +378,8 @@ impl Engine {
         self.catch_up()?;
         self.look_for_gaps()?;
         self.look_for_losses()?;
+        // What changes names from here on is after what was asked for.
+        let renames = self.source.renames().context(MAPS)?;
         // Where there are only readings without the lock, the source itself tries more than once.
         let (mut sure, attempts) = match self.source.tier() {
             Tier::Exact => (self.is_certain(pid)?, ATTEMPTS),
@@ -388,14 +388,16 @@ impl Engine {
         for _ in 0..attempts {
             let Some(space) = self.intake.model().space_of(pid) else { break };
             let told = space.doubt().is_none() && !self.is_behind(space);
-            if sure && told && self.has_names(space)? {
+            if sure && told && space.renames() >= renames {
                 break;
             }
             sure = self.is_pictured(pid)?;
         }
         self.tell_of_losses(pid)?;
-        let Some(space) = self.intake.model().space_of(pid) else { return Ok(()) };
-        if sure && self.has_names(space)? { Ok(()) } else { self.tell_of_no_picture(pid) }
+        match self.intake.model().space_of(pid) {
+            Some(space) if !sure || space.renames() < renames => self.tell_of_no_picture(pid),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Whether what is known of a process needs no picture to be sure of, if nothing is in doubt.
@@ -404,11 +406,6 @@ impl Engine {
         // What one does that is not followed itself nobody tells, once it leaves the space of one that is.
         let follows = self.source.shared().follows(pid).context(MAPS)?;
         Ok(names && follows && self.is_placed(pid)?)
-    }
-
-    /// Whether no file got another name since those of a space were looked for.
-    fn has_names(&self, space: &Space) -> Result<bool> {
-        Ok(space.renames() >= self.source.renames().context(MAPS)?)
     }
 
     /// Takes what was written until now, and waits for what is being written, which keeps back all
@@ -484,7 +481,8 @@ impl Engine {
     /// The same after a picture, for which the kernel waits until writers are done: it is of a moment
     /// at which nobody was about to change it.
     pub(super) fn looked_at(&mut self, pid: u32) -> Result<Option<Known>> {
-        self.picture(pid);
+        // Where there is none the model stays in doubt, or differs.
+        let _ = self.source.seed(pid);
         self.known(pid)
     }
 

@@ -82,11 +82,11 @@ impl Engine {
         model.processes().filter(|it| it.space == space).nth(1).is_some()
     }
 
-    /// Asks for a picture of a process and takes it. Whether it came, as far as can be told, or none is
-    /// needed: where it was lost, a space that is known tells of it, but it may be of one that is not.
+    /// Asks for a picture of a process and takes it. Whether it came, as far as can be told: where it was
+    /// lost, a space that is known tells of it, but it may be of one that is not.
     pub(super) fn is_pictured(&mut self, pid: u32) -> Result<bool> {
         let missing = self.missing()?;
-        let is_taken = self.picture(pid);
+        let is_taken = self.source.seed(pid).is_ok();
         self.catch_up()?;
         Ok(is_taken && (self.missing()? == missing || !self.shares(pid)))
     }
