@@ -488,16 +488,57 @@ pub(crate) fn add_stacks() {
     commit.kernel_stack = stack::kernel(Buffer::Commit, commit.header.mm);
 }
 
-/// Sends the commit that [`released`] or [`whole`] has made ready: the parts, the last one without
-/// `MORE`.
-///
-/// These two do not call this themselves: before 6.13 a program has 512 bytes of stack, with all
-/// that it calls, and the way from here down to the components of a path needs most of them.
+/// Sends the commit that [`whole`] has made ready of a space that nobody else has yet.
 #[inline(always)]
 pub(crate) fn send() {
+    if let Some(walk) = WALK.get_ptr_mut(0) {
+        send_parts(walk);
+        walk::finish(walk);
+    }
+}
+
+/// Sends the commit that [`released`] or [`asked`] has made ready. A `PR_SET_MM` beside a reader may have
+/// moved the break or the stack since, and have told so before this was sent, which says what was: then
+/// sends that as it is.
+///
+/// # Safety
+/// `mm` is the BTF pointer the tracepoint was given.
+#[inline(always)]
+pub(crate) unsafe fn send_released(mm: *const c_void, write: bool) {
     let Some(walk) = WALK.get_ptr_mut(0) else {
         return;
     };
+    send_parts(walk);
+    if !write {
+        // SAFETY: the walk is this run's, until `finish`; `mm` as above.
+        unsafe {
+            let commit = &mut (*walk).part.commit;
+            let (start_brk, brk, start_stack) = (
+                load::<u64>(mm, layout!(mm_start_brk)),
+                load::<u64>(mm, layout!(mm_brk)),
+                load::<u64>(mm, layout!(mm_start_stack)),
+            );
+            let is_stale = commit.start_brk != start_brk
+                || commit.brk != brk
+                || commit.start_stack != start_stack;
+            if is_stale {
+                (commit.start_brk, commit.brk, commit.start_stack) = (start_brk, brk, start_stack);
+                (commit.user_stack, commit.kernel_stack) = (0, 0);
+                (*walk).flags &= u32::from(flag::SEQUENCED | flag::COMPAT | flag::VSYSCALL);
+                (*walk).expected = NOT_KNOWN as u64;
+                walk::send_nothing(walk);
+            }
+        }
+    }
+    walk::finish(walk);
+}
+
+/// Sends the parts of a commit, the last one without `MORE`.
+///
+/// Who makes it ready does not call this: before 6.13 a program has 512 bytes of stack, with all
+/// that it calls, and the way from here down to the components of a path needs most of them.
+#[inline(always)]
+fn send_parts(walk: *mut Walk) {
     // SAFETY: it is this run's, until `finish`.
     let ranges = unsafe { &(*walk).ranges };
     let given = |range: (u64, u64)| range.0 != range.1;
@@ -523,7 +564,6 @@ pub(crate) fn send() {
     if unsafe { (*walk).flags } & u32::from(flag::CHECKED) != 0 {
         send_check(walk);
     }
-    walk::finish(walk);
 }
 
 /// Sends all of the space after a commit with [`flag::CHECKED`].

@@ -86,7 +86,8 @@ fn release(ctx: &BtfTracePointContext, write: u64) -> i32 {
     };
     if is_ready {
         commit::add_stacks();
-        commit::send();
+        // SAFETY: as above.
+        unsafe { commit::send_released(mm as *const c_void, write) };
     }
     0
 }
