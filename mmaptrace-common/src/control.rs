@@ -124,7 +124,9 @@ pub struct Space {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Process {
-    /// Its records that found no room, in the degraded tier: the other counts them by [`Space`], and
-    /// being there is all that this tells.
+    /// Its records that found no room, in the degraded tier: the other counts them by [`Space`].
     pub lost: u64,
+    /// 1: it has ended and told so, but for threads that were about to. User space removes it then. Not in
+    /// the degraded tier.
+    pub ended: u64,
 }

@@ -46,6 +46,8 @@ layout! {
     task_status,
     /// `signal_struct.live.counter`
     signal_live,
+    /// `signal_struct.nr_threads`: threads that are not released yet.
+    signal_nr_threads,
     /// `mm_struct.mm_mt.ma_root`
     mm_root,
     /// `mm_struct.mm_users.counter`

@@ -348,10 +348,7 @@ pub(crate) unsafe fn asked(mm: *const c_void) -> bool {
     // It ends; or it is that of an image in the making, which has no stack yet (`setup_arg_pages`,
     // `fs/exec.c`); or its process has ended and has told so, and nobody follows it.
     let pid = control.seed_pid;
-    if users == 0
-        || start_stack == 0
-        || (space::find(mm as u64).is_none() && PROCESSES.get_ptr(pid).is_none())
-    {
+    if users == 0 || start_stack == 0 || (space::find(mm as u64).is_none() && !is_alive(pid)) {
         return false;
     }
     let mut flags = 0;
@@ -365,6 +362,13 @@ pub(crate) unsafe fn asked(mm: *const c_void) -> bool {
         control.seed_tid = 0;
     }
     is_ready
+}
+
+/// Whether a process is followed and has not told that it has ended.
+#[inline(always)]
+fn is_alive(pid: u32) -> bool {
+    // SAFETY: elements stay valid for the length of a run.
+    PROCESSES.get_ptr(pid).is_some_and(|process| unsafe { (*process).ended } == 0)
 }
 
 /// Follows an address space from here on. `true`: all of it is ready to [`send`].

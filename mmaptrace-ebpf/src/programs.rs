@@ -453,20 +453,24 @@ pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
     unsafe {
         let (pid, tid) = ids_of(task);
         let mm = load_address(task, layout!(task_mm));
-        let followed = PROCESSES.get_ptr(pid).is_some();
-        if !followed && space::find(mm).is_none() {
+        let process = PROCESSES.get_ptr_mut(pid);
+        if process.is_none() && space::find(mm).is_none() {
             return 0;
         }
+        let signal = load_address(task, layout!(task_signal));
+        let count = |offset: u32| read::<u32>(signal + u64::from(offset)).unwrap_or(0);
         let last = if layout!(exit_tells_last) != 0 {
             argument(&ctx, 1) & 1 != 0
         } else {
-            let signal = load_address(task, layout!(task_signal));
-            let live: u32 = read(signal + u64::from(layout!(signal_live))).unwrap_or(0);
-            live == 0
+            count(layout!(signal_live)) == 0
         };
-        if last && followed {
+        if last && let Some(process) = process {
             // First: no picture comes after what is sent now and says that it lives.
-            let _ = PROCESSES.remove(pid);
+            (*process).ended = 1;
+            // Threads that have counted themselves out before may come here later (`do_exit`).
+            if count(layout!(signal_nr_threads)) <= 1 {
+                let _ = PROCESSES.remove(pid);
+            }
         }
         let flags = if last { flag::GROUP } else { 0 };
         let size = size_of::<Exit>() as u32;

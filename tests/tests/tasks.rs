@@ -239,6 +239,10 @@ fn each_end_is_told_once() {
     }
     let trace = tracer.wait();
     trace.assert_clean();
+    if trace.left_out() > 0 {
+        // Ends may be among what nobody saw then; which the tracer has told.
+        return;
+    }
     let begun = trace.of_type("fork").map(|fork| &fork["child"]["tid"]);
     let mut begun: Vec<_> = begun.map(Value::as_u64).collect();
     begun.extend(pids.map(|pid| Some(pid.into())));

@@ -127,6 +127,7 @@ impl Types {
             task_signal: need("task_struct", "signal")?,
             task_status: need("task_struct", "thread_info.status")?,
             signal_live: need("signal_struct", "live.counter")?,
+            signal_nr_threads: need("signal_struct", "nr_threads")?,
             mm_root: need("mm_struct", "mm_mt.ma_root")?,
             mm_users: need("mm_struct", "mm_users.counter")?,
             mm_map_count: need("mm_struct", "map_count")?,

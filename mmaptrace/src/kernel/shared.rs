@@ -46,6 +46,14 @@ impl Shared {
         let _ = self.processes.remove(&pid);
     }
 
+    /// Ends what [`Shared::follow`] began, if the process has ended and told so, and its last threads had
+    /// the time to.
+    pub fn forget_ended(&mut self, pid: u32) {
+        if self.processes.get(&pid, 0).is_ok_and(|process| process.0.ended != 0) {
+            self.unfollow(pid);
+        }
+    }
+
     /// Tells the programs that the reader sleeps until it is woken (`true`), or comes by on its
     /// own.
     ///
@@ -72,7 +80,9 @@ impl Shared {
     /// # Errors
     /// The map cannot be accessed.
     pub fn followed(&self) -> Result<Vec<u32>, MapError> {
-        self.processes.keys().collect()
+        let processes =
+            self.processes.iter().filter(|it| !matches!(it, Ok((_, it)) if it.0.ended != 0));
+        processes.map(|it| it.map(|(pid, _)| pid)).collect()
     }
 
     /// What went wrong that no record tells.

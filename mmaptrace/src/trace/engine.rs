@@ -44,6 +44,8 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 const MIN_PATIENCE: u64 = 1_000_000;
 /// See [`MIN_PATIENCE`].
 pub(super) const MAX_PATIENCE: u64 = 500_000_000;
+/// How long the end of an address space or of a thread may take after the exit of its process, in ns.
+const GRACE: u64 = 200_000_000;
 /// How long a file's new name may go unseen while records come, in ns.
 const RENAMED: u64 = 10_000_000;
 /// Pictures for new names, and for runs that were left out, take no more than one part in so many of
@@ -173,6 +175,7 @@ impl Engine {
         }
         self.forget_names()?;
         self.forget_stacks()?;
+        self.forget_ended();
         // What else there is to do takes all that is in the ring at once, to which there is no bound
         // but the ring's size.
         self.up_to_date = records < BATCH && !self.is_congested();
@@ -311,6 +314,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Forgets, here and in the kernel, the processes that have ended, once their last threads have.
+    fn forget_ended(&mut self) {
+        while let Some(&(time, pid)) = self.intake.ended.front()
+            && now().saturating_sub(time) > GRACE
+        {
+            self.intake.ended.pop_front();
+            self.source.shared_mut().forget_ended(pid);
+        }
+    }
+
     /// Forgets, here and in the kernel, the stacks that no event has any more.
     fn forget_stacks(&mut self) -> Result<()> {
         if self.intake.model().stacks().len() > self.stacks {
@@ -351,9 +364,7 @@ impl Engine {
 
     /// Whether all is over: no process left, and nothing that tells of them on its way.
     pub(super) fn is_over(&self, closed: bool, command_runs: bool) -> bool {
-        /// How long the end of an address space may take after the exit of its process, in ns.
-        const GRACE: u64 = 200_000_000;
-        let left = self.intake.model().spaces().next().is_some();
+        let left = self.intake.model().spaces().next().is_some() || !self.intake.threads.is_empty();
         closed
             && !command_runs
             && self.intake.alive.is_empty()

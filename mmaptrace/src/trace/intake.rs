@@ -1,6 +1,6 @@
 //! The one way in: whatever comes is recorded, goes through the flow, and tells who lives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use anyhow::{Context as _, Result};
 use mmaptrace_model::{Event, Model};
@@ -19,8 +19,12 @@ pub(super) struct Intake {
     pub(super) recorder: Option<Recorder>,
     /// Processes that are traced and have not ended.
     pub(super) alive: BTreeSet<u32>,
+    /// Threads that have begun since and not ended. One may tell of its end after its process has.
+    pub(super) threads: HashSet<u32>,
     /// When the last process ended: ns of `CLOCK_MONOTONIC`.
     pub(super) last_exit: u64,
+    /// Processes that have ended, and when, likewise.
+    pub(super) ended: VecDeque<(u64, u32)>,
 }
 
 impl Intake {
@@ -49,12 +53,21 @@ impl Intake {
                 Event::Fork { task, child, .. } if child.pid != task.pid => {
                     self.alive.insert(child.pid);
                 }
-                Event::Exec { task, .. } => {
-                    self.alive.insert(task.pid);
+                Event::Fork { child, .. } => {
+                    self.threads.insert(child.tid);
                 }
-                Event::Exit { task, last: true, time, .. } => {
-                    self.alive.remove(&task.pid);
-                    self.last_exit = *time;
+                Event::Exec { task, old_tid, .. } => {
+                    self.alive.insert(task.pid);
+                    // It has the leader's from now on.
+                    old_tid.map(|tid| self.threads.remove(&tid));
+                }
+                Event::Exit { task, last, time, .. } => {
+                    self.threads.remove(&task.tid);
+                    if *last {
+                        self.alive.remove(&task.pid);
+                        self.last_exit = *time;
+                        self.ended.push_back((*time, task.pid));
+                    }
                 }
                 _ => {}
             }

@@ -14,7 +14,11 @@ mod pressure;
 mod recorder;
 mod verify;
 
-use std::{collections::BTreeSet, future, io, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet, VecDeque},
+    future, io,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::{
@@ -158,7 +162,9 @@ fn engine(config: &Trace, source: Box<dyn Source>) -> Result<Engine> {
     let view = config.viewing.as_ref().map(|viewing| view::open(viewing, stream, &start));
     let (sink, output) = view.transpose()?.unzip();
     let flow = Flow::new(sink, &start, true).context("cannot write the events")?;
-    let intake = Intake { flow, recorder, alive: BTreeSet::new(), last_exit: 0 };
+    let (alive, threads) = (BTreeSet::new(), HashSet::new());
+    let (last_exit, ended) = (0, VecDeque::new());
+    let intake = Intake { flow, recorder, alive, threads, last_exit, ended };
     let mut engine = Engine::new(source, intake, output, Clock::of(&start));
     if config.verify.is_some() {
         engine.count_differences();
