@@ -366,7 +366,7 @@ pub(crate) unsafe fn asked(mm: *const c_void) -> bool {
 
 /// Whether a process is followed and has not told that it has ended.
 #[inline(always)]
-fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     // SAFETY: elements stay valid for the length of a run.
     PROCESSES.get_ptr(pid).is_some_and(|process| unsafe { (*process).ended } == 0)
 }

@@ -319,7 +319,7 @@ unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
         let followed = if thread {
             space::find(parent_mm).is_some()
         } else {
-            (layout!(follow_children) != 0 && PROCESSES.get_ptr(pid).is_some()) || matches(child)
+            (layout!(follow_children) != 0 && commit::is_alive(pid)) || matches(child)
         };
         if !followed {
             return false;
@@ -369,7 +369,7 @@ unsafe fn executed(old_tid: u32, bprm: *const c_void) -> bool {
         if mm.is_null() {
             return false;
         }
-        if PROCESSES.get_ptr(pid).is_none() {
+        if !commit::is_alive(pid) {
             if !matches(task) {
                 return false;
             }
@@ -454,9 +454,11 @@ pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
         let (pid, tid) = ids_of(task);
         let mm = load_address(task, layout!(task_mm));
         let process = PROCESSES.get_ptr_mut(pid);
-        if process.is_none() && space::find(mm).is_none() {
+        let in_space = space::find(mm).is_some();
+        if process.is_none() && !in_space {
             return 0;
         }
+        let ended = process.is_some_and(|process| (*process).ended != 0);
         let signal = load_address(task, layout!(task_signal));
         let count = |offset: u32| read::<u32>(signal + u64::from(offset)).unwrap_or(0);
         let last = if layout!(exit_tells_last) != 0 {
@@ -464,6 +466,10 @@ pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
         } else {
             count(layout!(signal_live)) == 0
         };
+        // One that nobody follows, whose PID was that of one that is kept for its last threads.
+        if last && ended && !in_space {
+            return 0;
+        }
         if last && let Some(process) = process {
             // First: no picture comes after what is sent now and says that it lives.
             (*process).ended = 1;
