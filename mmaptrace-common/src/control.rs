@@ -126,7 +126,7 @@ pub struct Space {
 pub struct Process {
     /// Its records that found no room, in the degraded tier: the other counts them by [`Space`].
     pub lost: u64,
-    /// 1: it has ended and told so, but for threads that were about to. User space removes it then. Not in
-    /// the degraded tier.
+    /// Not 0: it has ended and told so, but for threads that were about to; it is the `signal_struct` that
+    /// they share. User space removes it then. Not in the degraded tier.
     pub ended: u64,
 }

@@ -458,21 +458,22 @@ pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
         if process.is_none() && !in_space {
             return 0;
         }
-        let ended = process.is_some_and(|process| (*process).ended != 0);
         let signal = load_address(task, layout!(task_signal));
-        let count = |offset: u32| read::<u32>(signal + u64::from(offset)).unwrap_or(0);
-        let last = if layout!(exit_tells_last) != 0 {
-            argument(&ctx, 1) & 1 != 0
-        } else {
-            count(layout!(signal_live)) == 0
-        };
+        let ended = process.map_or(0, |process| (*process).ended);
         // One that nobody follows, whose PID was that of one that is kept for its last threads.
-        if last && ended && !in_space {
+        if ended != 0 && ended != signal && !in_space {
             return 0;
         }
+        let count = |offset: u32| read::<u32>(signal + u64::from(offset)).unwrap_or(0);
+        let last = ended != signal
+            && if layout!(exit_tells_last) != 0 {
+                argument(&ctx, 1) & 1 != 0
+            } else {
+                count(layout!(signal_live)) == 0
+            };
         if last && let Some(process) = process {
             // First: no picture comes after what is sent now and says that it lives.
-            (*process).ended = 1;
+            (*process).ended = signal;
             // Threads that have counted themselves out before may come here later (`do_exit`).
             if count(layout!(signal_nr_threads)) <= 1 {
                 let _ = PROCESSES.remove(pid);
