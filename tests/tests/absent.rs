@@ -20,6 +20,15 @@ fn through(name: &str, program: &str, args: &[&str], tool: &[&str]) -> Option<Fi
     Some(run(&mut command))
 }
 
+/// Whether there is none that gives up capabilities; then says so of the test `name`.
+fn lacks_setpriv(name: &str) -> bool {
+    let lacks = !has("setpriv");
+    if lacks {
+        skip(name, "there is no setpriv but busybox's");
+    }
+    lacks
+}
+
 /// Whether this kernel has all that the exact tier takes.
 fn is_exact_here() -> bool {
     run(&mut mmaptrace(&["check"])).text().ends_with("tier     exact\n")
@@ -220,8 +229,8 @@ fn without_process_vm_readv(command: &mut Command) -> &mut Command {
 fn no_capability_for_ebpf() {
     const NAME: &str = "no_capability_for_ebpf";
     needs_root!("no_capability_for_ebpf");
-    if !has("setpriv") {
-        return skip(NAME, "there is no setpriv but busybox's");
+    if lacks_setpriv(NAME) {
+        return;
     }
     let pid = std::process::id().to_string();
     let Some(traced) = through(NAME, "setpriv", WITHOUT_CAPABILITIES, &["-p", &pid]) else {
@@ -239,8 +248,8 @@ fn no_capability_for_ebpf() {
 fn no_capability_to_look() {
     const NAME: &str = "no_capability_to_look";
     needs_root!("no_capability_to_look");
-    if !has("setpriv") {
-        return skip(NAME, "there is no setpriv but busybox's");
+    if lacks_setpriv(NAME) {
+        return;
     }
     if !is_exact_here() {
         return skip(NAME, "the degraded tier takes no pictures");

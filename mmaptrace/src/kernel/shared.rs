@@ -63,13 +63,13 @@ impl Shared {
         self.update(|control| control.idle = u32::from(idle))
     }
 
-    /// Whether a process is followed.
+    /// Whether a process is followed, and has not told that it has ended.
     ///
     /// # Errors
     /// The map cannot be accessed.
     pub fn follows(&self, pid: u32) -> Result<bool, MapError> {
         match self.processes.get(&pid, 0) {
-            Ok(_) => Ok(true),
+            Ok(process) => Ok(process.0.ended == 0),
             Err(MapError::KeyNotFound) => Ok(false),
             Err(error) => Err(error),
         }

@@ -402,7 +402,7 @@ impl Engine {
             if sure && told && space.renames() >= renames {
                 break;
             }
-            sure = self.is_pictured(pid)?;
+            sure = self.take_picture(pid)?;
         }
         self.tell_of_losses(pid)?;
         match self.intake.model().space_of(pid) {

@@ -84,7 +84,7 @@ impl Engine {
 
     /// Asks for a picture of a process and takes it. Whether it came, as far as can be told: where it was
     /// lost, a space that is known tells of it, but it may be of one that is not.
-    pub(super) fn is_pictured(&mut self, pid: u32) -> Result<bool> {
+    pub(super) fn take_picture(&mut self, pid: u32) -> Result<bool> {
         let missing = self.missing()?;
         let is_taken = self.source.seed(pid).is_ok();
         self.catch_up()?;
