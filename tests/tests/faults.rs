@@ -90,6 +90,28 @@ fn a_child_and_its_exec_that_are_lost_are_found() {
     }
 }
 
+/// Of a child there are records, but none of how it began. It outlives its parent.
+#[test]
+fn a_child_whose_fork_is_lost_is_traced_to_its_end() {
+    needs_root!("a_child_whose_fork_is_lost_is_traced_to_its_end");
+    let mut victim = victim!("fork_and_end");
+    victim.work();
+    let mut tracer = Tracer::attach(victim.children[0], &["-f", "--buffer", "16K"]);
+    tracer.process().signal(libc::SIGSTOP);
+    victim.work();
+    let child = victim.children[1];
+    tracer.process().signal(libc::SIGCONT);
+    victim.go();
+    // Longer than what is on its way when the last process has ended is waited for.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(tracer.process().ended(), None, "{}", tracer.stderr());
+    victim.end();
+    let trace = tracer.wait();
+    assert!(trace.total("lost") > 0, "{}", trace.end());
+    assert!(trace.of_type("fork").all(|fork| fork["child"]["pid"] != child), "it was not lost");
+    assert!(trace.of_type("exit").any(|exit| exit["pid"] == child), "{}", trace.end());
+}
+
 #[test]
 fn the_tracer_is_stopped_for_10_s() {
     needs_root!("the_tracer_is_stopped_for_10_s");

@@ -363,12 +363,12 @@ impl Engine {
     }
 
     /// Whether all is over: no process left, and nothing that tells of them on its way.
-    pub(super) fn is_over(&self, closed: bool, command_runs: bool) -> bool {
-        let left = self.intake.model().spaces().next().is_some() || !self.intake.threads.is_empty();
-        closed
-            && !command_runs
-            && self.intake.alive.is_empty()
-            && (!left || now().saturating_sub(self.intake.last_exit) > GRACE)
+    pub(super) fn is_over(&self, closed: bool, command_runs: bool) -> Result<bool> {
+        let Intake { alive, threads, ended, .. } = &self.intake;
+        let left = self.intake.model().spaces().next().is_some() || !threads.is_empty();
+        let is_over = closed && !command_runs && alive.is_empty() && (!left || ended.is_empty());
+        // The record that there is another may be one that was lost.
+        Ok(is_over && self.followed()?.is_empty())
     }
 
     /// Writes the maps of all processes into the stream.

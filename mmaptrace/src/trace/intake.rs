@@ -21,9 +21,7 @@ pub(super) struct Intake {
     pub(super) alive: BTreeSet<u32>,
     /// Threads that have begun since and not ended. One may tell of its end after its process has.
     pub(super) threads: HashSet<u32>,
-    /// When the last process ended: ns of `CLOCK_MONOTONIC`.
-    pub(super) last_exit: u64,
-    /// Processes that have ended, and when, likewise.
+    /// Processes that ended a short time ago, of which more may come, and when: ns of `CLOCK_MONOTONIC`.
     pub(super) ended: VecDeque<(u64, u32)>,
 }
 
@@ -65,7 +63,6 @@ impl Intake {
                     self.threads.remove(&task.tid);
                     if *last {
                         self.alive.remove(&task.pid);
-                        self.last_exit = *time;
                         self.ended.push_back((*time, task.pid));
                     }
                 }

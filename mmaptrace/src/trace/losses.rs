@@ -110,18 +110,21 @@ impl Engine {
         behind.filter_map(|space| Some(model.process_of(space.id())?.pid)).collect()
     }
 
-    /// The processes that the kernel's side follows and of which nothing was told. They are waited for from
-    /// now on.
-    fn unheard_of(&mut self) -> Result<Vec<u32>> {
+    /// The processes that the kernel's side follows.
+    pub(super) fn followed(&self) -> Result<Vec<u32>> {
         let followed = self.source.shared().followed().context(MAPS)?;
-        // What was on its way.
+        Ok(followed.into_iter().filter(|&pid| !is_gone(pid)).collect())
+    }
+
+    /// The processes that are followed and of which nothing was told.
+    fn unheard_of(&mut self) -> Result<Vec<u32>> {
+        let mut followed = self.followed()?;
+        // The record of how one began may be the one that was lost, whatever came since.
+        self.intake.alive.extend(&followed);
+        // What was on its way, as the end of one.
         self.catch_up()?;
-        let model = self.intake.model();
-        let unheard =
-            followed.into_iter().filter(|&pid| model.process(pid).is_none() && !is_gone(pid));
-        let unheard: Vec<_> = unheard.collect();
-        self.intake.alive.extend(&unheard);
-        Ok(unheard)
+        followed.retain(|&pid| self.intake.model().process(pid).is_none());
+        Ok(followed)
     }
 
     /// The processes that share a space, as far as is known: one may have left it by an exec.

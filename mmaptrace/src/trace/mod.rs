@@ -162,9 +162,8 @@ fn engine(config: &Trace, source: Box<dyn Source>) -> Result<Engine> {
     let view = config.viewing.as_ref().map(|viewing| view::open(viewing, stream, &start));
     let (sink, output) = view.transpose()?.unzip();
     let flow = Flow::new(sink, &start, true).context("cannot write the events")?;
-    let (alive, threads) = (BTreeSet::new(), HashSet::new());
-    let (last_exit, ended) = (0, VecDeque::new());
-    let intake = Intake { flow, recorder, alive, threads, last_exit, ended };
+    let (alive, threads, ended) = (BTreeSet::new(), HashSet::new(), VecDeque::new());
+    let intake = Intake { flow, recorder, alive, threads, ended };
     let mut engine = Engine::new(source, intake, output, Clock::of(&start));
     if config.verify.is_some() {
         engine.count_differences();
@@ -308,7 +307,7 @@ impl Loop<'_> {
         loop {
             let records = engine.work()?;
             quiet = if records > 0 || engine.is_busy() { 0 } else { quiet + 1 };
-            if engine.is_over(!self.config.target.is_open(), self.command.is_some()) {
+            if engine.is_over(!self.config.target.is_open(), self.command.is_some())? {
                 return Ok(Over::Done);
             }
             let idle = quiet >= PATIENCE && engine.doze()?;

@@ -1,6 +1,7 @@
 //! `fork`, `vfork`, `clone`, `clone3`, and how tasks end.
 
 use std::arch::asm;
+use std::time::Duration;
 
 use mmaptrace_tests::often;
 
@@ -21,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     ("vfork_shares", vfork_shares),
     ("vfork_and_leave", vfork_and_leave),
     ("clone_vm_and_leave", clone_vm_and_leave),
+    ("fork_and_end", fork_and_end),
     ("after_vfork", after_vfork),
     ("clone_vm", clone_vm),
     ("clone3", clone3),
@@ -243,6 +245,49 @@ fn clone_vm_and_leave() -> Outcome {
     crate::sys::wait();
     must(call(libc::SYS_write, [pipe[1] as usize, at, 1]));
     sleep_forever();
+}
+
+/// Amid much else a process makes a child that goes on and on, and ends when it is told to.
+fn fork_and_end() -> Outcome {
+    fn churn() {
+        must(munmap(must(mmap(0, PAGE, RW, ANON, -1, 0)), PAGE));
+    }
+    must(call(libc::SYS_prctl, [libc::PR_SET_CHILD_SUBREAPER as usize, 1]));
+    ready();
+    let mut pipe = [0_i32; 2];
+    must(call(libc::SYS_pipe, [pipe.as_mut_ptr().expose_provenance()]));
+    let mut byte = 0_u8;
+    let at = std::ptr::from_mut(&mut byte).expose_provenance();
+    let parent = clone(libc::SIGCHLD);
+    if parent == 0 {
+        child_of_the_test();
+        must(call(libc::SYS_read, [pipe[0] as usize, at, 1]));
+        for _ in 0..400 {
+            churn();
+        }
+        let own = must(call(libc::SYS_getpid, []));
+        let child = clone(libc::SIGCHLD);
+        if child == 0 {
+            while must(call(libc::SYS_getppid, [])) == own {
+                churn();
+            }
+            child_of_the_test();
+            loop {
+                churn();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        say(&format!("CHILD {child}"));
+        say("DONE");
+        must(call(libc::SYS_read, [pipe[0] as usize, at, 1]));
+        crate::sys::exit(0);
+    }
+    say(&format!("CHILD {parent}"));
+    say("DONE");
+    loop {
+        crate::sys::wait();
+        must(call(libc::SYS_write, [pipe[1] as usize, at, 1]));
+    }
 }
 
 /// What the new image does: it tells of itself.
