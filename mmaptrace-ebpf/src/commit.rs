@@ -26,6 +26,8 @@ use crate::{
 };
 
 const PAGE: u64 = 4096;
+/// How often a reader of the lock tells of a break that others go on moving.
+const LAYOUTS: u32 = 4;
 /// The name of a thread of the kernel (`mm/khugepaged.c`), in its two halves.
 const KHUGEPAGED: [u64; 2] =
     [u64::from_le_bytes(*b"khugepag"), u64::from_le_bytes(*b"ed\0\0\0\0\0\0")];
@@ -502,8 +504,8 @@ pub(crate) fn send() {
 }
 
 /// Sends the commit that [`released`] or [`asked`] has made ready. A `PR_SET_MM` beside a reader may have
-/// moved the break or the stack since, and have told so before this was sent, which says what was: then
-/// sends that as it is.
+/// moved the break or the stack since, and have noted and told so before this was, which says what was: then
+/// notes and sends that as it is, until it is as it was sent.
 ///
 /// # Safety
 /// `mm` is the BTF pointer the tracepoint was given.
@@ -514,27 +516,49 @@ pub(crate) unsafe fn send_released(mm: *const c_void, write: bool) {
     };
     send_parts(walk);
     if !write {
-        // SAFETY: the walk is this run's, until `finish`; `mm` as above.
-        unsafe {
-            let commit = &mut (*walk).part.commit;
-            let (start_brk, brk, start_stack) = (
-                load::<u64>(mm, layout!(mm_start_brk)),
-                load::<u64>(mm, layout!(mm_brk)),
-                load::<u64>(mm, layout!(mm_start_stack)),
-            );
-            let is_stale = commit.start_brk != start_brk
-                || commit.brk != brk
-                || commit.start_stack != start_stack;
-            if is_stale {
-                (commit.start_brk, commit.brk, commit.start_stack) = (start_brk, brk, start_stack);
-                (commit.user_stack, commit.kernel_stack) = (0, 0);
-                (*walk).flags &= u32::from(flag::SEQUENCED | flag::COMPAT | flag::VSYSCALL);
-                (*walk).expected = NOT_KNOWN as u64;
-                walk::send_nothing(walk);
+        let mut turns = 0;
+        // SAFETY: as above.
+        while unsafe { is_stale(mm, walk) } {
+            if turns == LAYOUTS {
+                emit::count_loss(mm as u64);
+                break;
             }
+            turns += 1;
+            walk::send_nothing(walk);
         }
     }
     walk::finish(walk);
+}
+
+/// Whether the break or the stack of `mm` is no more what the commit tells; then it is to tell that alone.
+///
+/// # Safety
+/// As [`send_released`]; the walk is this run's.
+#[inline(always)]
+unsafe fn is_stale(mm: *const c_void, walk: *mut Walk) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        let commit = &mut (*walk).part.commit;
+        let (start_brk, brk, start_stack) = (
+            load::<u64>(mm, layout!(mm_start_brk)),
+            load::<u64>(mm, layout!(mm_brk)),
+            load::<u64>(mm, layout!(mm_start_stack)),
+        );
+        let told = (commit.start_brk, commit.brk, commit.start_stack);
+        if told == (start_brk, brk, start_stack) {
+            return false;
+        }
+        (commit.start_brk, commit.brk, commit.start_stack) = (start_brk, brk, start_stack);
+        (commit.user_stack, commit.kernel_stack) = (0, 0);
+        (*walk).flags &= u32::from(flag::SEQUENCED | flag::COMPAT | flag::VSYSCALL);
+        (*walk).expected = NOT_KNOWN as u64;
+        // Elements stay valid for the length of a run.
+        if let Some(space) = space::find(mm as u64) {
+            ((*space).start_brk, (*space).brk, (*space).start_stack) =
+                (start_brk, brk, start_stack);
+        }
+    }
+    true
 }
 
 /// Sends the parts of a commit, the last one without `MORE`.

@@ -465,15 +465,16 @@ pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
             return 0;
         }
         let count = |offset: u32| read::<u32>(signal + u64::from(offset)).unwrap_or(0);
-        let last = ended != signal
+        let mut last = ended != signal
             && if layout!(exit_tells_last) != 0 {
                 argument(&ctx, 1) & 1 != 0
             } else {
                 count(layout!(signal_live)) == 0
             };
         if last && let Some(process) = process {
-            // First: no picture comes after what is sent now and says that it lives.
-            (*process).ended = signal;
+            // First: no picture comes after what is sent now and says that it lives. Before 6.16 more than
+            // one thread may find that all have counted themselves out: one of them is the last.
+            last = space::compare_exchange(&raw mut (*process).ended, ended, signal) == ended;
             // Threads that have counted themselves out before may come here later (`do_exit`).
             if count(layout!(signal_nr_threads)) <= 1 {
                 let _ = PROCESSES.remove(pid);

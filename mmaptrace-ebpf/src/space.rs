@@ -147,7 +147,7 @@ fn at(mm: u64) -> Option<*mut Place> {
 /// # Safety
 /// `word` is an aligned word in a map.
 #[inline(always)]
-unsafe fn compare_exchange(word: *mut u64, old: u64, new: u64) -> u64 {
+pub(crate) unsafe fn compare_exchange(word: *mut u64, old: u64, new: u64) -> u64 {
     let mut was = old;
     // SAFETY: the caller's pointer is to an aligned word in a map. The target has no atomic
     // read-modify-write in `core`, but an instruction for it.
