@@ -18,11 +18,12 @@ pub(crate) struct Pending(#[serde(serialize_with = "open")] Vec<Parts>);
 
 impl Pending {
     /// Closes what waits for parts that will not come, as `commit` is of another id. Whether there
-    /// was any.
+    /// was any, but for a picture that `commit` may overtake.
     pub(crate) fn close_others(&mut self, commit: &record::Commit) -> bool {
         let mut closed = false;
         for parts in &mut self.0 {
-            closed |= parts.open && parts.id != commit.id;
+            let may_come = parts.reader > PIDS && !is_numbered(commit);
+            closed |= parts.open && parts.id != commit.id && !may_come;
             parts.open &= parts.id == commit.id;
         }
         closed
@@ -75,6 +76,16 @@ struct Part {
 fn reader(commit: &record::Commit) -> u32 {
     let record::Header { pid, tid, .. } = commit.header;
     if commit.cause == cause::SEED { !pid } else { tid }
+}
+
+/// The most that is a PID (`include/linux/threads.h`: far less); see [`reader`].
+const PIDS: u32 = i32::MAX.cast_unsigned();
+
+/// Whether the kernel numbers commits, which readers of the lock have then in common; or there are none. Else
+/// the programs count those of writers and readers alike, and a reader may be overtaken by the next on its
+/// way.
+pub(crate) const fn is_numbered(commit: &record::Commit) -> bool {
+    commit.header.flags & (flag::SEQUENCED | flag::UNLOCKED) != 0
 }
 
 /// A part that no kernel writes.

@@ -165,6 +165,40 @@ fn ids_wrap_at_32_bits() {
     assert_eq!(space(&model).doubt(), Some(Doubt::Malformed), "it came before");
 }
 
+/// Where the kernel does not number commits, a picture has the number of the last one; another reader of the
+/// lock may tell of a stack that has grown before it is sent.
+#[test]
+fn a_picture_that_was_overtaken_is_not_taken() {
+    let (was, is) = ([region(3, 4, 3)], [region(2, 4, 3)]);
+    let mut model = seeded(10, &was);
+    apply(&mut model, &commit_words(&counted(12, &is), &is));
+    let mut picture = counted(10, &was);
+    picture.header.flags = flag::WHOLE;
+    assert_eq!(apply(&mut model, &seed_words(&picture, &was)), []);
+    let space_of = |model: &Model| {
+        let space = space(model);
+        (space.doubt(), space.commit(), space.map().pages())
+    };
+    assert_eq!(space_of(&model), (None, 12, 2));
+
+    // Between its parts.
+    let mut whole = commit(12);
+    (whole.cause, whole.header.flags) = (cause::SEED, flag::WHOLE);
+    (whole.total_vm, whole.map_count) = (2, 1);
+    let middle = PAGE << 20;
+    let first = record::Commit { hi: middle, ..whole };
+    let last = record::Commit { lo: middle, hi: u64::MAX, ..whole };
+    let mut more = first;
+    more.header.flags |= flag::MORE;
+    assert_eq!(apply(&mut model, &commit_words(&more, &is)), []);
+    let mut next = counted(14, &was);
+    next.header.flags = flag::WRITE | flag::COUNTED;
+    let events = apply(&mut model, &commit_words(&next, &was));
+    assert!(matches!(events[..], [Event::Commit { .. }]), "{events:?}");
+    assert_eq!(apply(&mut model, &commit_words(&last, &[])), []);
+    assert_eq!(space_of(&model), (None, 14, 1));
+}
+
 #[test]
 fn the_counters_are_held_against_the_map() {
     let all = [region(1, 3, 3)];

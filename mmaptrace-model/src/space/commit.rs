@@ -6,7 +6,7 @@ use crate::{
     effect::{self, Effect},
     event::{Cause, Doubt, Effects, Event, Stacks, Syscall, Task},
     map::Disordered,
-    parts::Parts,
+    parts::{Parts, is_numbered},
     region::{Backing, Flags, PAGE, Region},
 };
 
@@ -75,6 +75,11 @@ impl Space {
         let (time, flags) = (commit.header.time, commit.header.flags);
         let claims_whole = flags & flag::WHOLE != 0;
         let (cause, order) = (cause_of(commit), self.order(commit.id));
+        if cause == Some(Cause::Seed) && order == Order::Wrong && !is_numbered(commit) {
+            // It has the number of the commit before it, and another has overtaken it: it may not show what
+            // that one told. Who needs it asks again.
+            return None;
+        }
         // What is older than what is known is refused; but a whole space is taken as what it was.
         let Some(cause) = cause.filter(|_| order != Order::Wrong || claims_whole) else {
             self.raise(time, Doubt::Malformed, out);
