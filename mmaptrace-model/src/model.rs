@@ -348,7 +348,8 @@ impl Model {
         let header = &exit.header;
         let (pid, tid) = (header.pid, header.tid);
         self.count(pid);
-        let known = self.processes.get(pid).map(|process| process.comm);
+        // A thread may end after its process, and the space before both.
+        let known = self.processes.get_or_ended(pid).map(|process| process.comm);
         let (comm, commits) =
             self.threads.end(tid).unwrap_or_else(|| (known.unwrap_or_default(), Commits::new()));
         let last = header.flags & flag::GROUP != 0;

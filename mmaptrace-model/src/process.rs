@@ -55,6 +55,11 @@ impl Processes {
         self.live.get(&pid)
     }
 
+    /// The one that has this id, or the last one that had.
+    pub(crate) fn get_or_ended(&self, pid: u32) -> Option<&Process> {
+        self.get(pid).or_else(|| self.ended.iter().rev().find(|process| process.pid == pid))
+    }
+
     pub(crate) fn live(&self) -> impl Iterator<Item = &Process> {
         self.live.values()
     }

@@ -176,6 +176,13 @@ impl Space {
     pub const fn doubt(&self) -> Option<Doubt> {
         match (self.doubt, self.reading) {
             (None, Reading::Unlocked) => Some(Doubt::Unlocked),
+            (doubt, _) => doubt,
+        }
+    }
+
+    /// The same of what is shown at a moment, for which a picture may have been needed and not been had.
+    pub const fn doubt_of_dump(&self) -> Option<Doubt> {
+        match (self.doubt(), self.reading) {
             (None, Reading::Missing) => Some(Doubt::NoPicture),
             (doubt, _) => doubt,
         }

@@ -59,7 +59,7 @@ impl Mirror {
             pid,
             time,
             commit: space.commit(),
-            doubt: space.doubt(),
+            doubt: space.doubt_of_dump(),
             vsyscall: space.layout().vsyscall,
             regions,
         }

@@ -146,7 +146,7 @@ fn side(labels: &mut Labels, of: &When) -> Result<Side> {
             living => bail!("there was no process {pid} then, but these: {}", list(living)),
         }
     };
-    if let Some(doubt) = space.doubt() {
+    if let Some(doubt) = space.doubt_of_dump() {
         let (time, why) = (past.clock().of_day(then.time), Why(doubt));
         note(format_args!("{pid}: NOT known to be exact at {time}: {why}"));
     }

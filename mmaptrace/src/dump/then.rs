@@ -26,7 +26,7 @@ pub(super) fn print(config: &Dump) -> Result<Printed> {
     let (clock, residence) = (past.clock(), &Residence::default());
     let subject = Subject { pid, space, time, clock, command, residence };
     let body = super::print(&mirror, &subject, format)?;
-    let doubt = space.doubt();
+    let doubt = space.doubt_of_dump();
     Ok(Printed {
         body,
         commit: space.commit(),
