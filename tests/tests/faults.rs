@@ -112,6 +112,25 @@ fn a_child_whose_fork_is_lost_is_traced_to_its_end() {
     assert!(trace.of_type("exit").any(|exit| exit["pid"] == child), "{}", trace.end());
 }
 
+/// All records of an exec are lost, and the old address space, of which none is, goes on: another is in it
+/// whom nobody follows.
+#[test]
+fn an_exec_that_is_lost_and_leaves_another_behind_is_found() {
+    needs_root!("an_exec_that_is_lost_and_leaves_another_behind_is_found");
+    let (mut other, mut victim) = (victim!("torrent"), victim!("leave_behind"));
+    let pids = [other.pid(), victim.pid()];
+    let mut tracer = Tracer::attach_all(&pids, &["--buffer", "16K"]);
+    tracer.process().signal(libc::SIGSTOP);
+    other.work();
+    victim.work();
+    tracer.process().signal(libc::SIGCONT);
+    assert_heals(other.pid());
+    assert_heals(victim.pid());
+    let trace = tracer.finish();
+    assert!(trace.total("lost") > 0, "{}", trace.end());
+    assert!(trace.of_type("exec").all(|exec| exec["pid"] != victim.pid()), "it was not lost");
+}
+
 #[test]
 fn the_tracer_is_stopped_for_10_s() {
     needs_root!("the_tracer_is_stopped_for_10_s");

@@ -46,14 +46,6 @@ impl Shared {
         let _ = self.processes.remove(&pid);
     }
 
-    /// Ends what [`Shared::follow`] began, if the process has ended and told so, and its last threads had
-    /// the time to.
-    pub fn forget_ended(&mut self, pid: u32) {
-        if self.processes.get(&pid, 0).is_ok_and(|process| process.0.ended != 0) {
-            self.unfollow(pid);
-        }
-    }
-
     /// Tells the programs that the reader sleeps until it is woken (`true`), or comes by on its
     /// own.
     ///
@@ -75,14 +67,17 @@ impl Shared {
         }
     }
 
-    /// The processes that are followed.
+    /// The processes that are followed, and those that have ended and are kept for their last threads.
     ///
     /// # Errors
     /// The map cannot be accessed.
-    pub fn followed(&self) -> Result<Vec<u32>, MapError> {
-        let processes =
-            self.processes.iter().filter(|it| !matches!(it, Ok((_, it)) if it.0.ended != 0));
-        processes.map(|it| it.map(|(pid, _)| pid)).collect()
+    pub fn followed(&self) -> Result<(Vec<u32>, Vec<u32>), MapError> {
+        let (mut followed, mut ended) = (Vec::new(), Vec::new());
+        for process in &self.processes {
+            let (pid, process) = process?;
+            if process.0.ended == 0 { followed.push(pid) } else { ended.push(pid) }
+        }
+        Ok((followed, ended))
     }
 
     /// What went wrong that no record tells.

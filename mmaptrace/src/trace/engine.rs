@@ -175,7 +175,7 @@ impl Engine {
         }
         self.forget_names()?;
         self.forget_stacks()?;
-        self.forget_ended();
+        self.forget_ended()?;
         // What else there is to do takes all that is in the ring at once, to which there is no bound
         // but the ring's size.
         self.up_to_date = records < BATCH && !self.is_congested();
@@ -314,14 +314,21 @@ impl Engine {
         Ok(())
     }
 
-    /// Forgets, here and in the kernel, the processes that have ended, once their last threads have.
-    fn forget_ended(&mut self) {
+    /// Forgets, here and in the kernel, the processes that have ended, once their last threads had the time
+    /// to.
+    fn forget_ended(&mut self) -> Result<()> {
         while let Some(&(time, pid)) = self.intake.ended.front()
             && now().saturating_sub(time) > GRACE
         {
             self.intake.ended.pop_front();
-            self.source.shared_mut().forget_ended(pid);
+            self.tell_of_end(pid)?;
+            self.intake.forget_threads(pid);
+            // Another has its PID, maybe.
+            if !self.source.shared().follows(pid).context(MAPS)? {
+                self.source.shared_mut().unfollow(pid);
+            }
         }
+        Ok(())
     }
 
     /// Forgets, here and in the kernel, the stacks that no event has any more.
@@ -368,7 +375,7 @@ impl Engine {
         let left = self.intake.model().spaces().next().is_some() || !threads.is_empty();
         let is_over = closed && !command_runs && alive.is_empty() && (!left || ended.is_empty());
         // The record that there is another may be one that was lost.
-        Ok(is_over && self.followed()?.is_empty())
+        Ok(is_over && self.followed()?.0.is_empty())
     }
 
     /// Writes the maps of all processes into the stream.
@@ -398,7 +405,7 @@ impl Engine {
         };
         for _ in 0..attempts {
             let Some(space) = self.intake.model().space_of(pid) else { break };
-            let told = space.doubt().is_none() && !self.is_behind(space);
+            let told = space.doubt_of_dump().is_none() && !self.is_behind(space);
             if sure && told && space.renames() >= renames {
                 break;
             }
@@ -416,7 +423,7 @@ impl Engine {
         let names = self.source.names_are_certain().context(MAPS)?;
         // What one does that is not followed itself nobody tells, once it leaves the space of one that is.
         let follows = self.source.shared().follows(pid).context(MAPS)?;
-        Ok(names && follows && self.is_placed(pid)?)
+        Ok(names && follows && self.all_are_placed()?)
     }
 
     /// Takes what was written until now, and waits for what is being written, which keeps back all

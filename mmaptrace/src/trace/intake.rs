@@ -1,9 +1,9 @@
 //! The one way in: whatever comes is recorded, goes through the flow, and tells who lives.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use anyhow::{Context as _, Result};
-use mmaptrace_model::{Event, Model};
+use mmaptrace_model::{Event, Model, event::Cause};
 use mmaptrace_recording::{End, Item};
 use zerocopy::IntoBytes as _;
 
@@ -19,10 +19,13 @@ pub(super) struct Intake {
     pub(super) recorder: Option<Recorder>,
     /// Processes that are traced and have not ended.
     pub(super) alive: BTreeSet<u32>,
-    /// Threads that have begun since and not ended. One may tell of its end after its process has.
-    pub(super) threads: HashSet<u32>,
+    /// Threads of processes that have begun since and not ended. One may tell of its end after its process
+    /// has.
+    pub(super) threads: BTreeSet<(u32, u32)>,
     /// Processes that ended a short time ago, of which more may come, and when: ns of `CLOCK_MONOTONIC`.
     pub(super) ended: VecDeque<(u64, u32)>,
+    /// The process of which the last picture came.
+    pub(super) pictured: Option<u32>,
 }
 
 impl Intake {
@@ -52,24 +55,35 @@ impl Intake {
                     self.alive.insert(child.pid);
                 }
                 Event::Fork { child, .. } => {
-                    self.threads.insert(child.tid);
+                    self.threads.insert((child.pid, child.tid));
                 }
                 Event::Exec { task, old_tid, .. } => {
                     self.alive.insert(task.pid);
                     // It has the leader's from now on.
-                    old_tid.map(|tid| self.threads.remove(&tid));
+                    old_tid.map(|tid| self.threads.remove(&(task.pid, tid)));
                 }
                 Event::Exit { task, last, time, .. } => {
-                    self.threads.remove(&task.tid);
+                    self.threads.remove(&(task.pid, task.tid));
                     if *last {
                         self.alive.remove(&task.pid);
                         self.ended.push_back((*time, task.pid));
                     }
                 }
+                // Of nobody is what the programs read again by themselves.
+                Event::Commit { cause: Cause::Seed, task, .. } if task.pid != 0 => {
+                    self.pictured = Some(task.pid);
+                }
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Nothing more comes of the threads of a process.
+    pub(super) fn forget_threads(&mut self, pid: u32) {
+        while let Some(&thread) = self.threads.range((pid, 0)..=(pid, u32::MAX)).next() {
+            self.threads.remove(&thread);
+        }
     }
 
     /// Forgets the names that no region has any more, and tells their keys.

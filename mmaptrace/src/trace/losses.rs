@@ -1,15 +1,18 @@
 //! What nobody tells after a loss: that something was lost, where nothing more is sent, and that
 //! something has begun or ended, where the record of that was lost.
 
-use std::{collections::HashMap, fs, process};
+use std::{collections::BTreeSet, fs, process};
 
 use anyhow::{Context as _, Result};
 use aya::maps::MapError;
 use mmaptrace_common::record::{Exit, Header, flag, kind};
-use mmaptrace_model::{Space, event::SpaceId};
+use mmaptrace_model::Space;
 use zerocopy::IntoBytes as _;
 
-use super::engine::{Engine, MAPS, MAX_PATIENCE, SHARE};
+use super::{
+    engine::{Engine, MAPS, MAX_PATIENCE, SHARE},
+    intake::Intake,
+};
 use crate::{kernel::Tally, machine::now};
 
 /// How long a run that the kernel left out may go unseen while nothing comes, in ns.
@@ -21,6 +24,8 @@ pub(super) struct Losses {
     /// Of which it was looked for what has ended: records of all, as the kernel's side counts them, and
     /// runs of programs that it left out.
     seen_to: u64,
+    /// The same when it was last looked.
+    looked_at: u64,
     /// When to look again, for what was about to end when it was last looked for: ns of
     /// `CLOCK_MONOTONIC`.
     look_at: u64,
@@ -39,25 +44,28 @@ impl Engine {
     pub(super) fn look_for_losses(&mut self) -> Result<()> {
         let began = now();
         let count = self.missing()?;
-        let is_new = count != self.losses.seen_to;
-        if !is_new && began < self.losses.look_at {
+        if count == self.losses.looked_at && began < self.losses.look_at {
             return Ok(());
         }
-        let mut pids = self.without_a_space();
-        if count > 0 || !pids.is_empty() {
+        if count > 0 || self.intake.model().processes().any(|process| process.space.is_none()) {
             self.end_what_has_ended()?;
-            // Of what has not ended something else is missing.
-            pids = self.without_a_space();
-            pids.extend(self.behind());
-            if is_new {
-                pids.extend(self.sharing());
-                pids.extend(self.unheard_of()?);
+            for pid in self.behind() {
+                self.tell_of_losses(pid)?;
             }
+            // Of what has not ended something else is missing.
+            let pids = if count == self.losses.seen_to {
+                self.without_a_space()
+            } else {
+                // What was lost may be of a space that nobody knows, which one of them has entered.
+                let unheard = self.unheard_of()?;
+                self.intake.model().processes().map(|process| process.pid).chain(unheard).collect()
+            };
             if self.pictures_while_there_is_room(pids)? {
                 self.losses.seen_to = count;
             }
             self.intake.alive.retain(|&pid| !is_gone(pid));
         }
+        self.losses.looked_at = self.missing()?;
         self.losses.look_at = now() + MAX_PATIENCE.max(SHARE * (now() - began));
         Ok(())
     }
@@ -67,28 +75,20 @@ impl Engine {
         Ok(self.source.shared().faults().context(MAPS)?.lost + self.losses.left_out)
     }
 
-    /// Whether it is sure that a process is where it is known to be: it cannot have left a space that it
-    /// shares by an exec of which nothing came.
-    pub(super) fn is_placed(&self, pid: u32) -> Result<bool> {
+    /// Whether it is sure that all processes are where they are known to be: none can have left its space
+    /// by an exec of which nothing came. That space may go on, for others are in it that nobody follows.
+    pub(super) fn all_are_placed(&self) -> Result<bool> {
         let faults = self.source.shared().faults().context(MAPS)?;
-        let all_seen_to = self.missing()? == self.losses.seen_to && faults.unfollowed == 0;
-        Ok(all_seen_to || !self.shares(pid))
+        Ok(self.missing()? == self.losses.seen_to && faults.unfollowed == 0)
     }
 
-    /// Whether others are in the space of this process, as far as is known.
-    fn shares(&self, pid: u32) -> bool {
-        let model = self.intake.model();
-        let space = model.process(pid).and_then(|process| process.space);
-        model.processes().filter(|it| it.space == space).nth(1).is_some()
-    }
-
-    /// Asks for a picture of a process and takes it. Whether it came, as far as can be told: where it was
-    /// lost, a space that is known tells of it, but it may be of one that is not.
+    /// Asks for a picture of a process and takes it. Whether it came.
     pub(super) fn take_picture(&mut self, pid: u32) -> Result<bool> {
-        let missing = self.missing()?;
-        let is_taken = self.source.seed(pid).is_ok();
+        self.intake.pictured = None;
+        // Where it was refused none comes.
+        let _ = self.source.seed(pid);
         self.catch_up()?;
-        Ok(is_taken && (self.missing()? == missing || !self.shares(pid)))
+        Ok(self.intake.pictured == Some(pid))
     }
 
     /// Looks for losses, if that is due; it need not be while more comes.
@@ -110,34 +110,25 @@ impl Engine {
         behind.filter_map(|space| Some(model.process_of(space.id())?.pid)).collect()
     }
 
-    /// The processes that the kernel's side follows.
-    pub(super) fn followed(&self) -> Result<Vec<u32>> {
-        let followed = self.source.shared().followed().context(MAPS)?;
-        Ok(followed.into_iter().filter(|&pid| !is_gone(pid)).collect())
+    /// The processes that the kernel's side follows, and those that it keeps for their last threads.
+    pub(super) fn followed(&self) -> Result<(BTreeSet<u32>, Vec<u32>)> {
+        let (followed, ended) = self.source.shared().followed().context(MAPS)?;
+        Ok((followed.into_iter().filter(|&pid| !is_gone(pid)).collect(), ended))
     }
 
     /// The processes that are followed and of which nothing was told.
-    fn unheard_of(&mut self) -> Result<Vec<u32>> {
-        let mut followed = self.followed()?;
-        // The record of how one began may be the one that was lost, whatever came since.
-        self.intake.alive.extend(&followed);
-        // What was on its way, as the end of one.
+    fn unheard_of(&mut self) -> Result<BTreeSet<u32>> {
+        let (mut followed, mut ended) = self.followed()?;
+        // The record of how one began may be the one that was lost, whatever came since; or that of its end.
+        let Intake { alive, ended: known, .. } = &mut self.intake;
+        ended.extend(alive.iter().filter(|pid| !followed.contains(pid)));
+        ended.retain(|pid| known.iter().all(|(_, known)| known != pid));
+        known.extend(ended.into_iter().map(|pid| (now(), pid)));
+        alive.extend(&followed);
+        // What was on its way.
         self.catch_up()?;
         followed.retain(|&pid| self.intake.model().process(pid).is_none());
         Ok(followed)
-    }
-
-    /// The processes that share a space, as far as is known: one may have left it by an exec.
-    fn sharing(&self) -> Vec<u32> {
-        let model = self.intake.model();
-        let mut shares: HashMap<SpaceId, Vec<u32>> = HashMap::new();
-        for process in model.processes() {
-            process
-                .space
-                .into_iter()
-                .for_each(|id| shares.entry(id).or_default().push(process.pid));
-        }
-        shares.into_values().filter(|pids| pids.len() > 1).flatten().collect()
     }
 
     /// Looks for gaps, if it was not just done.
@@ -157,9 +148,6 @@ impl Engine {
         if left_out != self.losses.left_out {
             self.losses.left_out = left_out;
             self.source.doubt_names().context(MAPS)?;
-            // Also of those that share a space, as far as is known: one may have left it by an exec.
-            let pids: Vec<_> = self.intake.model().processes().map(|it| it.pid).collect();
-            self.pictures(pids)?;
             if let Some(since) = self.losses.children_since {
                 self.follow_untold(since)?;
             }
@@ -255,15 +243,8 @@ impl Engine {
             }
         }
         for (pid, space) in processes {
-            let model = self.intake.model();
-            if model.process(pid).is_some_and(|process| process.space == space) {
-                let mm = space.and_then(|id| model.space(id)).map_or(0, Space::mm);
-                let (kind, flags) = (kind::EXIT, flag::GROUP | flag::UNTOLD);
-                let size = size_of::<Exit>() as u32;
-                let tid = pid;
-                let header =
-                    Header { kind, flags, size, time: now(), mm, pid, tid, ..Header::default() };
-                self.intake.record(Exit { header, ..Exit::default() }.as_bytes())?;
+            if self.intake.model().process(pid).is_some_and(|process| process.space == space) {
+                self.make_exit(pid)?;
                 // The hook that would have was left out, maybe. The next process of this id is another.
                 if is_gone(pid) {
                     self.source.shared_mut().unfollow(pid);
@@ -277,12 +258,38 @@ impl Engine {
         }
         Ok(())
     }
+
+    /// Makes the record of the end of a process that the kernel's side has seen some time ago, if it was
+    /// lost.
+    pub(super) fn tell_of_end(&mut self, pid: u32) -> Result<()> {
+        let is_told = !self.intake.alive.contains(&pid);
+        if is_told || self.source.shared().follows(pid).context(MAPS)? || !has_ended(pid) {
+            return Ok(());
+        }
+        self.make_exit(pid)
+    }
+
+    /// Makes the record of the end of a process.
+    fn make_exit(&mut self, pid: u32) -> Result<()> {
+        let model = self.intake.model();
+        let space = model.process(pid).and_then(|process| model.space(process.space?));
+        let (mm, size, tid) = (space.map_or(0, Space::mm), size_of::<Exit>() as u32, pid);
+        let (kind, flags) = (kind::EXIT, flag::GROUP | flag::UNTOLD);
+        let header = Header { kind, flags, size, time: now(), mm, pid, tid, ..Header::default() };
+        self.intake.record(Exit { header, ..Exit::default() }.as_bytes())
+    }
 }
 
 /// A record that is a header and nothing more.
 fn bare(kind: u16, mm: u64) -> Header {
     let size = size_of::<Header>() as u32;
     Header { kind, size, time: now(), mm, ..Header::default() }
+}
+
+/// Whether a process has ended, and was or is to be waited for; also if threads of it run on.
+fn has_ended(pid: u32) -> bool {
+    let stat = procfs::process::Process::new(pid.cast_signed()).and_then(|it| it.stat());
+    stat.map_or_else(|_| is_gone(pid), |stat| matches!(stat.state, 'Z' | 'X'))
 }
 
 /// Whether there is no such process.

@@ -15,7 +15,7 @@ mod recorder;
 mod verify;
 
 use std::{
-    collections::{BTreeSet, HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     future, io,
     time::Duration,
 };
@@ -162,8 +162,8 @@ fn engine(config: &Trace, source: Box<dyn Source>) -> Result<Engine> {
     let view = config.viewing.as_ref().map(|viewing| view::open(viewing, stream, &start));
     let (sink, output) = view.transpose()?.unzip();
     let flow = Flow::new(sink, &start, true).context("cannot write the events")?;
-    let (alive, threads, ended) = (BTreeSet::new(), HashSet::new(), VecDeque::new());
-    let intake = Intake { flow, recorder, alive, threads, ended };
+    let (alive, threads, ended) = (BTreeSet::new(), BTreeSet::new(), VecDeque::new());
+    let intake = Intake { flow, recorder, alive, threads, ended, pictured: None };
     let mut engine = Engine::new(source, intake, output, Clock::of(&start));
     if config.verify.is_some() {
         engine.count_differences();

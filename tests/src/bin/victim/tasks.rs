@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     ("vfork_and_leave", vfork_and_leave),
     ("clone_vm_and_leave", clone_vm_and_leave),
     ("fork_and_end", fork_and_end),
+    ("leave_behind", leave_behind),
     ("after_vfork", after_vfork),
     ("clone_vm", clone_vm),
     ("clone3", clone3),
@@ -204,6 +205,18 @@ fn vfork_and_leave() -> Outcome {
     }
     sharing(libc::CLONE_VFORK, work, 0);
     sleep_forever();
+}
+
+/// A process leaves its address space, in which another stays, for an image of its own.
+fn leave_behind() -> Outcome {
+    extern "C" fn stay(_: *mut libc::c_void) -> i32 {
+        child_of_the_test();
+        sleep_forever();
+    }
+    sharing(0, stay, 0);
+    ready();
+    must(exec(SELF, c"after_vfork"));
+    Ok(())
 }
 
 /// A process makes two others in its address space, and ends. One stays there; the other works in it, and
