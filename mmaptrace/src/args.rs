@@ -20,8 +20,9 @@ use export::ExportArgs;
 
 const AFTER_HELP: &str = "\
 Exit status:
-    0  done        1  cannot trace, or dump finds no tracer        2  usage
-    3  --verify found a difference        42  dump: tracers run, none has that PID
+    0  done        1  failed: cannot trace, no tracer to ask, a recording that is cut
+    2  usage       3  --verify found a difference
+    42 tracers run, and none has that PID: dump, who, report, diff, export
     With -- CMD: CMD's status or signal, also where -d ends the tracing or nobody
     reads the events any more; 125 mmaptrace failed, 126 CMD cannot be executed,
     127 CMD not found.

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done: the traced processes ended, the time was up, or the user said so.
     Success,
-    /// It could not trace, or `dump` found no tracer.
+    /// It could not trace, found no tracer to ask, or a recording is cut or damaged.
     Failure,
     /// The command line is wrong.
     Usage,
     /// `--verify` found a difference between the model and /proc.
     Difference,
-    /// `dump`: tracers run, and none has that PID.
+    /// Of those who ask a tracer: some run, and none has that PID.
     NoSuchProcess,
     /// `-- CMD`: the tracer itself failed.
     LaunchFailure,

@@ -44,6 +44,14 @@ pub fn start(tier: Tier, calls: bool) -> Start {
     }
 }
 
+/// The PID of the process that a thread is of; of a main thread its own. `None`: there is no such thread.
+pub fn process_of(tid: u32) -> Option<u32> {
+    let status = fs::read(format!("/proc/{tid}/status")).ok()?;
+    // Its name stands there too, and may be any bytes.
+    let status = String::from_utf8_lossy(&status);
+    status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
+}
+
 /// A thread of a process by which `/proc` tells of its memory: the main one, unless that has ended while
 /// others run; itself if there is none.
 pub fn thread_with_memory(pid: u32) -> u32 {

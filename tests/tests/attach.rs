@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use mmaptrace_tests::{
-    Outcome, Process, Tracer, Victim, assert_exact, has, needs_root, often, settled, skip, until,
-    victim,
+    Outcome, Process, Tracer, Victim, assert_exact, has, mmaptrace, needs_root, often, run,
+    settled, skip, until, victim,
 };
 
 #[test]
@@ -26,6 +26,31 @@ fn a_sleeping_program_is_seeded_and_silent() {
     let lines = regions.split_inclusive(|&byte| byte == b'\n');
     let lines = lines.filter(|line| !line.ends_with(b"[vsyscall]\n")).count();
     assert_eq!(trace.total("regions"), lines as u64);
+}
+
+/// To trace one is to trace its process; who asks for one is told which that is.
+#[test]
+fn a_thread_is_told_to_be_one() {
+    needs_root!("a_thread_is_told_to_be_one");
+    let mut victim = victim!("flood");
+    victim.go();
+    assert_eq!(victim.line().as_deref(), Some("FLOOD"));
+    let threads = std::fs::read_dir(format!("/proc/{}/task", victim.pid())).expect("its threads");
+    let mut names =
+        threads.map(|it| it.expect("a thread").file_name().into_string().expect("a number"));
+    let main = victim.pid().to_string();
+    let tid = names.find(|name| *name != main).expect("a thread that is not the main one");
+    let traced = run(&mut mmaptrace(&["-d", "0.1", "-o", "/dev/null", "-p", &tid]));
+    let told = format!("{tid} is a thread of process {}, which is traced", victim.pid());
+    assert!(traced.code() == Some(0) && traced.stderr.contains(&told), "{}", traced.stderr);
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    for question in [&["dump"][..], &["who", "0x1000", "-p"]] {
+        let answer = run(mmaptrace(question).arg(&tid));
+        let told = format!("it is a thread of process {}; ask for that", victim.pid());
+        assert!(answer.code() == Some(42) && answer.stderr.contains(&told), "{}", answer.stderr);
+    }
+    victim.work();
+    tracer.finish().assert_clean();
 }
 
 const PYTHON: &str = "

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{Reply, Request, directory};
-use crate::{config::DumpFormat, dump::Printed};
+use crate::{config::DumpFormat, dump::Printed, machine::process_of};
 
 /// How long a tracer may take to answer: it may be taking a picture of a large process.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,8 +53,28 @@ pub fn remembered(pid: Option<u32>, socket: Option<&Path>) -> Result<Remembered>
 
 /// No running tracer has a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no running tracer has PID {0}; trace it with: mmaptrace -p {0}")]
-pub struct NotTraced(pub u32);
+pub enum NotTraced {
+    /// There is no process, or none of this PID.
+    #[error("no running tracer has PID {0}; trace it with: mmaptrace -p {0}")]
+    Process(u32),
+    /// It is a thread of another.
+    #[error("no running tracer has PID {tid}: it is a thread of process {pid}; ask for that")]
+    Thread {
+        /// What was asked for.
+        tid: u32,
+        /// What it is part of.
+        pid: u32,
+    },
+}
+
+impl NotTraced {
+    fn of(pid: u32) -> Self {
+        match process_of(pid) {
+            Some(process) if process != pid => Self::Thread { tid: pid, pid: process },
+            Some(_) | None => Self::Process(pid),
+        }
+    }
+}
 
 /// The answer of the first tracer that has the process, the newest first; without a process, that
 /// of the only one there is.
@@ -77,7 +97,10 @@ fn first_answer(
             Ok((Reply::Error { why }, _)) => {
                 bail!("the tracer at {} says: {why}", socket.display())
             }
-            Ok(_) if answer.is_some() => bail!("several tracers run; say whose past by a PID"),
+            Ok(_) if answer.is_some() => {
+                let all: Vec<_> = sockets.iter().map(|it| it.display().to_string()).collect();
+                bail!("several tracers run; say which by -p PID or --socket: {}", all.join(", "))
+            }
             Ok(said) if pid.is_some() => return Ok(said),
             Ok(said) => answer = Some(said),
             Err(e) if is_gone(&e) => {}
@@ -92,7 +115,7 @@ fn first_answer(
     }
     match (answer, pid) {
         (Some(answer), _) => Ok(answer),
-        (None, Some(pid)) if strangers => Err(NotTraced(pid).into()),
+        (None, Some(pid)) if strangers => Err(NotTraced::of(pid).into()),
         (None, _) => Err(nobody(pid, socket, &directory, denied)),
     }
 }
@@ -114,7 +137,7 @@ fn nobody(
         anyhow!("no tracer is running; start one with: mmaptrace -p {pid}")
     } else {
         anyhow!(
-            "no tracer is running in {}; root's are asked by root: sudo mmaptrace dump {pid}",
+            "no tracer is running in {}; root's are asked by root: the same with sudo",
             directory.display()
         )
     }

@@ -207,11 +207,13 @@ impl Past {
             let clock = self.clock();
             let told = u64::try_from(time + i128::from(offset)).unwrap_or(0);
             bail!(
-                "that is {}.{:09}, and {} is from {} to {}",
+                "that is {}.{:09}, and {} is from {} ({}) to {} ({})",
                 told / SECOND,
                 told % SECOND,
                 self.name,
+                clock.of_day(start),
                 clock.epoch(start),
+                clock.of_day(end),
                 clock.epoch(end)
             );
         }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Result, anyhow, bail};
 
 use super::engine::Engine;
-use crate::{config::Target, kernel::SeedError, note};
+use crate::{config::Target, kernel::SeedError, machine::process_of, note};
 
 /// Sees that what the target names is there, before anything is done about it. Returns the PIDs of
 /// the processes it names by one: it may be that of any of their threads.
@@ -26,12 +26,7 @@ pub(super) fn check(target: &Target) -> Result<Vec<u32>> {
 
 /// The PID of the process that a thread is of.
 fn leader(tid: u32) -> Result<u32> {
-    let status =
-        fs::read(format!("/proc/{tid}/status")).map_err(|_| refused(tid, &SeedError::NoProcess))?;
-    // Its name stands there too, and may be any bytes.
-    let status = String::from_utf8_lossy(&status);
-    let pid = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
-    let pid = pid.ok_or_else(|| refused(tid, &SeedError::NoProcess))?;
+    let pid = process_of(tid).ok_or_else(|| refused(tid, &SeedError::NoProcess))?;
     if pid != tid {
         note(format_args!("{tid} is a thread of process {pid}, which is traced as a whole"));
     }

@@ -1,8 +1,8 @@
 //! Tracing: from the ring to the sink, and what comes in between.
 //!
-//! One thread does it all. While records come it looks at the ring every millisecond, for waking
-//! the reader is what a ring buffer costs most; when none came for a while it asks to be woken by
-//! the next and sleeps.
+//! One thread takes records and answers clients; others write the lines and the recording. While
+//! records come it looks at the ring every millisecond, for waking the reader is what a ring buffer
+//! costs most; when none came for a while it asks to be woken by the next and sleeps.
 
 mod answer;
 mod engine;

@@ -153,14 +153,14 @@ const fn without(
 /// What holds the tool to what only the other tier promises; of a file that is not named here, all is
 /// run.
 const DEGRADED: &[LeftOut] = &[
-    without("attach", ALL, 13, UNSEEN),
+    without("attach", ALL, 14, UNSEEN),
     without("blame", ALL, 7, UNSEEN),
     without("calls", &["madvise_", "process_madvise"], 13, "flags that maps does not print"),
     without("dump", &["a_flooded_process"], 1, UNSEEN),
     without("effects_without_calls", ALL, 28, UNSEEN),
     without("errors", &["a_kernel_thread", "a_tracer_that_fails_waits", "a_zombie"], 3, THE_TIER),
     without("export", ALL, 11, UNSEEN),
-    without("faults", ALL, 15, UNSEEN),
+    without("faults", ALL, 17, UNSEEN),
     without("history", ALL, 8, UNSEEN),
     without("launch", ALL, 14, UNSEEN),
     without("memory", ALL, 5, "what the exact tier keeps"),
