@@ -26,8 +26,6 @@ use crate::{
 };
 
 const PAGE: u64 = 4096;
-/// How often a reader of the lock tells of a break that others go on moving.
-const LAYOUTS: u32 = 4;
 /// The name of a thread of the kernel (`mm/khugepaged.c`), in its two halves.
 const KHUGEPAGED: [u64; 2] =
     [u64::from_le_bytes(*b"khugepag"), u64::from_le_bytes(*b"ed\0\0\0\0\0\0")];
@@ -505,7 +503,7 @@ pub(crate) fn send() {
 
 /// Sends the commit that [`released`] or [`asked`] has made ready. A `PR_SET_MM` beside a reader may have
 /// moved the break or the stack since, and have noted and told so before this was, which says what was: then
-/// notes and sends that as it is, until it is as it was sent.
+/// notes and sends that as it is.
 ///
 /// # Safety
 /// `mm` is the BTF pointer the tracepoint was given.
@@ -515,16 +513,13 @@ pub(crate) unsafe fn send_released(mm: *const c_void, write: bool) {
         return;
     };
     send_parts(walk);
-    if !write {
-        let mut turns = 0;
+    // SAFETY: as above.
+    if !write && unsafe { is_stale(mm, walk) } {
+        walk::send_nothing(walk);
+        // Of a break that goes on moving a picture is to tell.
         // SAFETY: as above.
-        while unsafe { is_stale(mm, walk) } {
-            if turns == LAYOUTS {
-                emit::count_loss(mm as u64);
-                break;
-            }
-            turns += 1;
-            walk::send_nothing(walk);
+        if unsafe { is_stale(mm, walk) } {
+            emit::count_loss(mm as u64);
         }
     }
     walk::finish(walk);

@@ -18,6 +18,9 @@ use crate::{kernel::Tally, machine::now};
 /// How long a run that the kernel left out may go unseen while nothing comes, in ns.
 const LEFT_OUT: u64 = 100_000_000;
 
+/// To look for what new losses have left undone takes no more than one part in so many of the time.
+const NEW_SHARE: u64 = 10;
+
 /// What was lost so far, and seen to.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
@@ -26,9 +29,9 @@ pub(super) struct Losses {
     seen_to: u64,
     /// The same when it was last looked.
     looked_at: u64,
-    /// When to look again, for what was about to end when it was last looked for: ns of
-    /// `CLOCK_MONOTONIC`.
-    look_at: u64,
+    /// When to look again if more is lost by then, and if not, for what was about to end when it was last
+    /// looked for: ns of `CLOCK_MONOTONIC`.
+    look_at: (u64, u64),
     /// Runs that the kernel left out.
     pub(super) left_out: u64,
     /// When to count them again, likewise.
@@ -44,7 +47,8 @@ impl Engine {
     pub(super) fn look_for_losses(&mut self) -> Result<()> {
         let began = now();
         let count = self.missing()?;
-        if count == self.losses.looked_at && began < self.losses.look_at {
+        let (if_more, else_at) = self.losses.look_at;
+        if began < if count == self.losses.looked_at { else_at } else { if_more } {
             return Ok(());
         }
         if count > 0 || self.intake.model().processes().any(|process| process.space.is_none()) {
@@ -66,7 +70,8 @@ impl Engine {
             self.intake.alive.retain(|&pid| !is_gone(pid));
         }
         self.losses.looked_at = self.missing()?;
-        self.losses.look_at = now() + MAX_PATIENCE.max(SHARE * (now() - began));
+        let (ended, took) = (now(), now() - began);
+        self.losses.look_at = (ended + NEW_SHARE * took, ended + MAX_PATIENCE.max(SHARE * took));
         Ok(())
     }
 
@@ -93,7 +98,7 @@ impl Engine {
 
     /// Looks for losses, if that is due; it need not be while more comes.
     pub(super) fn look_for_losses_at_times(&mut self) -> Result<()> {
-        if now() < self.losses.look_at { Ok(()) } else { self.look_for_losses() }
+        if now() < self.losses.look_at.1 { Ok(()) } else { self.look_for_losses() }
     }
 
     /// The processes of which it is not known where they run: they are about to end, or their end or an
