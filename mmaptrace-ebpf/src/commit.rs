@@ -89,7 +89,10 @@ impl Counters {
     /// another reader may have noted meanwhile that there is less of them than was seen here.
     #[inline(always)]
     fn note(&self, space: &mut Space, tid: u32, grows: bool) {
-        space.id = self.id;
+        // What another reader has noted meanwhile is the later one, where the programs count.
+        if layout!(mm_lock_seq) != ABSENT || self.id > space.id {
+            space.id = self.id;
+        }
         // In this order: who finds its unmapping noted finds by whom.
         // SAFETY: both are fields of a reference.
         unsafe {
@@ -551,6 +554,10 @@ unsafe fn is_stale(mm: *const c_void, walk: *mut Walk) -> bool {
         if let Some(space) = space::find(mm as u64) {
             ((*space).start_brk, (*space).brk, (*space).start_stack) =
                 (start_brk, brk, start_stack);
+            // Another reader may have counted on, and come before this.
+            if layout!(mm_lock_seq) == ABSENT {
+                commit.id = (*space).id;
+            }
         }
     }
     true

@@ -197,6 +197,12 @@ fn a_picture_that_was_overtaken_is_not_taken() {
     assert!(matches!(events[..], [Event::Commit { .. }]), "{events:?}");
     assert_eq!(apply(&mut model, &commit_words(&last, &[])), []);
     assert_eq!(space_of(&model), (None, 14, 1));
+
+    // What is no picture is told once: one is to show what both did.
+    (whole.cause, whole.hi) = (cause::GROWTH, u64::MAX);
+    let events = apply(&mut model, &commit_words(&whole, &is));
+    assert!(matches!(events[..], [Event::Doubt { why: Doubt::Malformed, .. }]), "{events:?}");
+    assert_eq!(space_of(&model), (Some(Doubt::Malformed), 14, 1));
 }
 
 #[test]

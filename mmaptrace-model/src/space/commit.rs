@@ -75,13 +75,16 @@ impl Space {
         let (time, flags) = (commit.header.time, commit.header.flags);
         let claims_whole = flags & flag::WHOLE != 0;
         let (cause, order) = (cause_of(commit), self.order(commit.id));
-        if cause == Some(Cause::Seed) && order == Order::Wrong && !is_numbered(commit) {
-            // It has the number of the commit before it, and another has overtaken it: it may not show what
-            // that one told. Who needs it asks again.
+        let is_overtaken = order == Order::Wrong && !is_numbered(commit);
+        if is_overtaken && claims_whole && cause == Some(Cause::Seed) {
+            // It has the number of the commit before it, and may not show what another told that has overtaken
+            // it. Who needs it asks again.
             return None;
         }
-        // What is older than what is known is refused; but a whole space is taken as what it was.
-        let Some(cause) = cause.filter(|_| order != Order::Wrong || claims_whole) else {
+        // What is older than what is known is refused; but a whole space is taken as what it was, unless one
+        // that is known may have been overtaken.
+        let is_refused = order == Order::Wrong && (is_overtaken || !claims_whole);
+        let Some(cause) = cause.filter(|_| !is_refused) else {
             self.raise(time, Doubt::Malformed, out);
             return None;
         };

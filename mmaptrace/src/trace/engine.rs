@@ -40,6 +40,8 @@ const NAMES: usize = 4096;
 const STACKS: usize = 4096;
 /// How long the last lines wait for their reader.
 const LAST_WRITE: Duration = Duration::from_secs(2);
+/// How long pictures of all are taken at the end, if something was lost, in ns.
+const LAST_LOOK: u64 = 1_000_000_000;
 /// How long a model in doubt waits for its next picture, in ns: at first, and at most.
 const MIN_PATIENCE: u64 = 1_000_000;
 /// See [`MIN_PATIENCE`].
@@ -186,6 +188,7 @@ impl Engine {
                 self.look_for_losses_at_times()?;
             }
             self.look_for_gaps_at_times()?;
+            self.place_at_times()?;
         }
         self.heal()?;
         if self.up_to_date {
@@ -223,6 +226,7 @@ impl Engine {
         self.intake.flow.awaits_time()
             || self.is_congested()
             || !self.awaited.is_empty()
+            || self.losses.are_being_placed()
             || self.intake.model().in_doubt().next().is_some()
     }
 
@@ -321,7 +325,10 @@ impl Engine {
             && now().saturating_sub(time) > GRACE
         {
             self.intake.ended.pop_front();
-            self.tell_of_end(pid)?;
+            if !self.tell_of_end(pid)? {
+                self.intake.ended.push_back((now(), pid));
+                continue;
+            }
             self.intake.forget_threads(pid);
             // Another has its PID, maybe.
             if !self.source.shared().follows(pid).context(MAPS)? {
@@ -341,32 +348,26 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks for pictures, one at a time: the ring may have room for no more. Whether there are some of all,
-    /// but those that have ended.
-    pub(super) fn pictures(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<bool> {
-        let mut all = true;
-        for pid in pids {
-            let taken = self.source.seed(pid);
-            all &= matches!(taken, Ok(()) | Err(SeedError::NoProcess | SeedError::NoSpace));
-            self.catch_up()?;
-        }
-        Ok(all)
+    /// Asks for a picture of a process and takes it. Whether it was to be had, or the process has ended.
+    pub(super) fn picture(&mut self, pid: u32) -> Result<bool> {
+        let taken = self.source.seed(pid);
+        self.catch_up()?;
+        Ok(matches!(taken, Ok(()) | Err(SeedError::NoProcess | SeedError::NoSpace)))
     }
 
-    /// The same for as many as do not make too much wait to be written; the others are to be asked for
-    /// again.
+    /// The same of several, one at a time, for the ring may have room for no more; but of no more than do
+    /// not make too much wait to be written. The others are to be asked for again.
     pub(super) fn pictures_while_there_is_room(
         &mut self,
         pids: impl IntoIterator<Item = u32>,
-    ) -> Result<bool> {
-        let mut all = true;
+    ) -> Result<()> {
         for pid in pids {
             if self.is_congested() {
-                return Ok(false);
+                break;
             }
-            all &= self.pictures([pid])?;
+            self.picture(pid)?;
         }
-        Ok(all)
+        Ok(())
     }
 
     /// Whether all is over: no process left, and nothing that tells of them on its way.
@@ -403,6 +404,9 @@ impl Engine {
             Tier::Exact => (self.is_certain(pid)?, ATTEMPTS),
             Tier::Degraded => (false, 1),
         };
+        if self.intake.alive.contains(&pid) && self.intake.model().space_of(pid).is_none() {
+            sure = self.take_picture(pid)?;
+        }
         for _ in 0..attempts {
             let Some(space) = self.intake.model().space_of(pid) else { break };
             let told = space.doubt_of_dump().is_none() && !self.is_behind(space);
@@ -512,6 +516,7 @@ impl Engine {
         self.losses = Losses::default();
         self.look_for_losses()?;
         self.look_for_gaps()?;
+        self.place(LAST_LOOK)?;
         self.heal_at = 0;
         self.heal()?;
         self.catch_up()?;
@@ -540,7 +545,7 @@ impl Engine {
             time: now(),
             lost: faults.lost,
             unfollowed: faults.unfollowed,
-            unseen: !self.awaited.is_empty(),
+            unseen: !self.awaited.is_empty() || !self.all_are_placed().unwrap_or_default(),
             differences: self.differences,
             command: status.map(|status| status as u32),
         }

@@ -20,18 +20,27 @@ const LEFT_OUT: u64 = 100_000_000;
 
 /// To look for what new losses have left undone takes no more than one part in so many of the time.
 const NEW_SHARE: u64 = 10;
+/// For so long pictures of all are taken at a time, in ns.
+const TURN: u64 = 1_000_000;
 
 /// What was lost so far, and seen to.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
-    /// Of which it was looked for what has ended: records of all, as the kernel's side counts them, and
-    /// runs of programs that it left out.
-    seen_to: u64,
-    /// The same when it was last looked.
+    /// Records that were lost when it was last looked for what has begun or ended, as the kernel's side
+    /// counts them, and runs of programs that it left out.
     looked_at: u64,
     /// When to look again if more is lost by then, and if not, for what was about to end when it was last
     /// looked for: ns of `CLOCK_MONOTONIC`.
     look_at: (u64, u64),
+    /// As many were missing when all that lived was last known to be where it was known to be.
+    placed: u64,
+    /// As many when it was begun to take pictures of all, of which these are left; and whether all others
+    /// were to be had.
+    placing: u64,
+    unplaced: BTreeSet<u32>,
+    had_all: bool,
+    /// When to go on with that, or to begin anew, likewise.
+    place_at: u64,
     /// Runs that the kernel left out.
     pub(super) left_out: u64,
     /// When to count them again, likewise.
@@ -41,9 +50,16 @@ pub(super) struct Losses {
     pub(super) children_since: Option<u64>,
 }
 
+impl Losses {
+    /// Whether pictures of all are being taken.
+    pub(super) fn are_being_placed(&self) -> bool {
+        !self.unplaced.is_empty()
+    }
+}
+
 impl Engine {
-    /// Sees to losses, if there are new ones or it is long since. Where nothing more is sent, a picture
-    /// is asked for, whose record tells the model of them.
+    /// Looks for what losses have left untold, if there are new ones or it is long since: losses, where
+    /// nothing more is sent, and what has begun or ended.
     pub(super) fn look_for_losses(&mut self) -> Result<()> {
         let began = now();
         let count = self.missing()?;
@@ -57,19 +73,14 @@ impl Engine {
                 self.tell_of_losses(pid)?;
             }
             // Of what has not ended something else is missing.
-            let pids = if count == self.losses.seen_to {
-                self.without_a_space()
-            } else {
-                // What was lost may be of a space that nobody knows, which one of them has entered.
-                let unheard = self.unheard_of()?;
-                self.intake.model().processes().map(|process| process.pid).chain(unheard).collect()
-            };
-            if self.pictures_while_there_is_room(pids)? {
-                self.losses.seen_to = count;
+            let mut pids = self.without_a_space();
+            if count != self.losses.looked_at {
+                pids.extend(self.unheard_of()?);
             }
+            self.pictures_while_there_is_room(pids)?;
             self.intake.alive.retain(|&pid| !is_gone(pid));
         }
-        self.losses.looked_at = self.missing()?;
+        self.losses.looked_at = count;
         let (ended, took) = (now(), now() - began);
         self.losses.look_at = (ended + NEW_SHARE * took, ended + MAX_PATIENCE.max(SHARE * took));
         Ok(())
@@ -84,7 +95,44 @@ impl Engine {
     /// by an exec of which nothing came. That space may go on, for others are in it that nobody follows.
     pub(super) fn all_are_placed(&self) -> Result<bool> {
         let faults = self.source.shared().faults().context(MAPS)?;
-        Ok(self.missing()? == self.losses.seen_to && faults.unfollowed == 0)
+        Ok(self.missing()? == self.losses.placed && faults.unfollowed == 0)
+    }
+
+    /// After losses takes pictures of all, some at a time, and not all the time: what was lost may be of a
+    /// space that nobody knows, which one of them has entered.
+    pub(super) fn place_at_times(&mut self) -> Result<()> {
+        let began = now();
+        if began < self.losses.place_at {
+            return Ok(());
+        }
+        self.place(TURN)?;
+        let (ended, took) = (now(), now() - began);
+        let pause = if self.losses.unplaced.is_empty() { MAX_PATIENCE } else { 0 };
+        self.losses.place_at = ended + pause.max(NEW_SHARE * took);
+        Ok(())
+    }
+
+    /// The same without a pause, for so many ns.
+    pub(super) fn place(&mut self, patience: u64) -> Result<()> {
+        let began = now();
+        if self.losses.unplaced.is_empty() {
+            let missing = self.missing()?;
+            if missing == self.losses.placed {
+                return Ok(());
+            }
+            self.losses.placing = missing;
+            self.losses.unplaced.clone_from(&self.intake.alive);
+            self.losses.had_all = true;
+        }
+        while now() - began < patience
+            && let Some(pid) = self.losses.unplaced.pop_first()
+        {
+            self.losses.had_all &= self.picture(pid)?;
+        }
+        if self.losses.unplaced.is_empty() && self.losses.had_all {
+            self.losses.placed = self.losses.placing;
+        }
+        Ok(())
     }
 
     /// Asks for a picture of a process and takes it. Whether it came.
@@ -265,13 +313,17 @@ impl Engine {
     }
 
     /// Makes the record of the end of a process that the kernel's side has seen some time ago, if it was
-    /// lost.
-    pub(super) fn tell_of_end(&mut self, pid: u32) -> Result<()> {
+    /// lost. `false`: it has not come to its end yet.
+    pub(super) fn tell_of_end(&mut self, pid: u32) -> Result<bool> {
         let is_told = !self.intake.alive.contains(&pid);
-        if is_told || self.source.shared().follows(pid).context(MAPS)? || !has_ended(pid) {
-            return Ok(());
+        if is_told || self.source.shared().follows(pid).context(MAPS)? {
+            return Ok(true);
         }
-        self.make_exit(pid)
+        let has_ended = has_ended(pid);
+        if has_ended {
+            self.make_exit(pid)?;
+        }
+        Ok(has_ended)
     }
 
     /// Makes the record of the end of a process.
