@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     mem,
     os::fd::AsFd,
     path::Path,
@@ -12,10 +12,33 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context as _, Result};
+
 /// How much is gathered before it is handed on without being asked, in bytes.
 const BATCH: usize = 1 << 16;
 /// How much may wait for the reader before [`Output::is_congested`], in bytes.
 const QUEUE: usize = 1 << 22;
+
+/// What fails where events are written.
+pub const WRITE: &str = "cannot write the events";
+
+/// Whether an error is that whoever read what was written has seen enough.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Lets `write` write to standard output, in one piece. A reader that has seen enough is no error.
+///
+/// # Errors
+/// What `write` says, or the writing.
+pub fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
+}
 
 /// A file, a pipe or a terminal that gets whole lines: where writing fails in the middle of one, a
 /// file is cut back to the last that is complete.

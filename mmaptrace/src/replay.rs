@@ -1,6 +1,6 @@
 //! `mmaptrace replay`: what was recorded, through the same flow as when it came.
 
-use std::{io, ops::ControlFlow, time::Duration};
+use std::{ops::ControlFlow, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 
@@ -10,6 +10,7 @@ use crate::{
     flow::Flow,
     history::{Past, Source, Step},
     note,
+    output::{WRITE, is_broken_pipe},
     view::{self, Stream},
 };
 
@@ -40,10 +41,9 @@ pub fn run(config: &Replay) -> Result<Exit> {
     };
     let written = end.as_ref().map_or(Ok(()), |end| flow.end(end));
     let written = written.and_then(|()| flow.flush()).and_then(|()| output.finish(PATIENCE));
-    match written {
-        // Whoever read the events has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Success),
-        written => written.context(WRITE)?,
+    match written.context(WRITE) {
+        Err(error) if is_broken_pipe(&error) => return Ok(Exit::Success),
+        written => written?,
     }
     if let Some(error) = short {
         return Err(anyhow!("{}: {error}", config.recording.display()));
@@ -53,10 +53,3 @@ pub fn run(config: &Replay) -> Result<Exit> {
     }
     Ok(Exit::Success)
 }
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let cause = error.root_cause().downcast_ref::<io::Error>();
-    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
-}
-
-const WRITE: &str = "cannot write the events";

@@ -18,7 +18,6 @@ use mmaptrace_model::{
 };
 
 use super::{
-    print::print,
     until,
     words::{About, Did, Span},
 };
@@ -26,6 +25,7 @@ use crate::{
     config::{Dump, DumpFormat},
     exit::Exit,
     history::Past,
+    output::print,
     sink::{
         Telling,
         escape::Escaped,

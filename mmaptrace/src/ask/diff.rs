@@ -22,17 +22,13 @@ use mmaptrace_model::{
     process::Process,
 };
 
-use super::{
-    list, only,
-    print::{palette, print},
-    turn,
-    words::About,
-};
+use super::{list, only, style::palette, turn, words::About};
 use crate::{
     config::{Diff, Format, Later, When},
     exit::Exit,
     history::{Moment, Past, Then},
     note,
+    output::print,
     sink::{
         Clock, Filter, View,
         escape::{Escaped, comm},

@@ -8,8 +8,8 @@
 mod blame;
 mod core;
 mod diff;
-mod print;
 mod report;
+mod style;
 mod who;
 mod words;
 

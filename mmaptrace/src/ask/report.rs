@@ -12,11 +12,12 @@ use mmaptrace_model::{
     history::{Exposure, Growth},
 };
 
-use super::{print::print, until};
+use super::until;
 use crate::{
     config::{Format, Report, Topic},
     exit::Exit,
     history::{Past, Scope},
+    output::print,
     sink::{Telling, json},
     symbols::Backtraces,
 };

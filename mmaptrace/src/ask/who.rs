@@ -32,12 +32,13 @@ use self::{
     answer::Answer,
     picture::{Picture, named},
 };
-use super::{core::Crash, print, until};
+use super::{core::Crash, style, until};
 use crate::{
     config::{self, Format},
     exit::Exit,
     history::Past,
     note,
+    output::print,
     sink::{Clock, Filter, Json, Lens, Sink, Telling, Text, text::Style},
     symbols::Backtraces,
     syscall::signal,
@@ -267,7 +268,7 @@ pub fn run(config: &config::Who) -> Result<Exit> {
     };
     let pid = config.pid.or(crash.map(|crash| crash.pid));
     let mut past = Past::open(&config.source)?;
-    let style = print::style(config.colour, past.start().calls);
+    let style = style::style(config.colour, past.start().calls);
     let (clock, heap) = (past.clock(), past.heap_rule());
     let manner = Manner { format: config.format, style, clock, heap };
     let mut teller = Teller::new(address, length, pid, manner);
@@ -278,7 +279,7 @@ pub fn run(config: &config::Who) -> Result<Exit> {
     })?;
     told.expect(pid)?;
     let mut spaces = 0;
-    print::print(|out| {
+    print(|out| {
         if let (Some(crash), Format::Text) = (crash, config.format) {
             let (signal, Crash { tid, address, .. }) = (signal::Name(crash.signal), crash);
             writeln!(out, "{signal} in thread {tid} at {address:x}")?;

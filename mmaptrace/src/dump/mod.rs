@@ -5,10 +5,10 @@ mod then;
 
 use std::{
     fs,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use mmaptrace_model::Space;
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     control::client,
     exit::Exit,
     flow::Mirror,
-    note,
+    note, output,
     sink::{Clock, escape, json, maps, pmap},
 };
 
@@ -60,21 +60,16 @@ pub fn run(config: &Dump) -> Result<Exit> {
 }
 
 fn write(body: &[u8]) -> Result<Exit> {
-    let mut stdout = io::stdout().lock();
     let escaped;
-    let body = if stdout.is_terminal() {
+    let body = if io::stdout().is_terminal() {
         // The names in it are the traced program's choice.
         escaped = escape::lines(body);
         escaped.as_bytes()
     } else {
         body
     };
-    match stdout.write_all(body).and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(Exit::Success),
-        // The reader has seen enough.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Success),
-        Err(e) => Err(e).context("cannot write to standard output"),
-    }
+    output::print(|out| out.write_all(body))?;
+    Ok(Exit::Success)
 }
 
 /// What a map is printed of.

@@ -15,6 +15,7 @@ use crate::{
     config::Export,
     exit::Exit,
     history::{Past, Source},
+    output::is_broken_pipe,
 };
 
 /// How much is gathered before it is written, in bytes.
@@ -70,9 +71,4 @@ fn is_source(path: &Path, source: &Source) -> bool {
     let inode = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
     let recording = inode(recording);
     recording.is_some() && inode(path) == recording
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let cause = error.root_cause().downcast_ref::<io::Error>();
-    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }

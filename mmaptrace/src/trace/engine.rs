@@ -12,19 +12,14 @@ use anyhow::{Context as _, Result};
 use mmaptrace_recording::{End, Item};
 
 use super::{
-    guard::Guard,
-    intake::{Intake, WRITE},
-    losses::Losses,
-    pressure::Pressure,
-    recorder::Recorder,
-    verify,
+    guard::Guard, intake::Intake, losses::Losses, pressure::Pressure, recorder::Recorder, verify,
 };
 use crate::{
     config::DumpFormat,
     dump::Residence,
     kernel::{SeedError, Source, Tier},
     machine::now,
-    output::Output,
+    output::{Output, WRITE},
     sink::{Clock, Summary},
 };
 
@@ -182,11 +177,7 @@ impl Engine {
         // but the ring's size.
         self.up_to_date = records < BATCH && !self.is_congested();
         if self.up_to_date {
-            if records == 0 {
-                self.look_for_losses()?;
-            } else {
-                self.look_for_losses_at_times()?;
-            }
+            self.look_for_losses()?;
             self.look_for_gaps_at_times()?;
             self.place_at_times()?;
         }

@@ -11,6 +11,7 @@ use super::recorder::{Past, Recorder};
 use crate::{
     flow::{Flow, Mirror},
     machine::now,
+    output::WRITE,
 };
 
 /// See the module.
@@ -133,7 +134,5 @@ impl Intake {
     }
 }
 
-/// What fails where events are shown.
-pub(super) const WRITE: &str = "cannot write the events";
 /// What fails where they are recorded.
 pub(super) const RECORD: &str = "cannot write the recording";

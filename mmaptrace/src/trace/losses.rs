@@ -117,7 +117,8 @@ impl Engine {
         let began = now();
         if self.losses.unplaced.is_empty() {
             let missing = self.missing()?;
-            if missing == self.losses.placed {
+            // Before it was looked for what has begun it is not known who lives.
+            if missing == self.losses.placed || missing != self.losses.looked_at {
                 return Ok(());
             }
             self.losses.placing = missing;
@@ -142,11 +143,6 @@ impl Engine {
         let _ = self.source.seed(pid);
         self.catch_up()?;
         Ok(self.intake.pictured == Some(pid))
-    }
-
-    /// Looks for losses, if that is due; it need not be while more comes.
-    pub(super) fn look_for_losses_at_times(&mut self) -> Result<()> {
-        if now() < self.losses.look_at.1 { Ok(()) } else { self.look_for_losses() }
     }
 
     /// The processes of which it is not known where they run: they are about to end, or their end or an

@@ -35,6 +35,7 @@ use crate::{
     kernel::{self, Follow, Settings, Source, source},
     launch::Launch,
     machine, note,
+    output::{WRITE, is_broken_pipe},
     sink::Clock,
     view::{self, Stream},
 };
@@ -161,7 +162,7 @@ fn engine(config: &Trace, source: Box<dyn Source>) -> Result<Engine> {
     let stream = if launching { Stream::Stderr } else { Stream::Stdout };
     let view = config.viewing.as_ref().map(|viewing| view::open(viewing, stream, &start));
     let (sink, output) = view.transpose()?.unzip();
-    let flow = Flow::new(sink, &start, true).context("cannot write the events")?;
+    let flow = Flow::new(sink, &start, true).context(WRITE)?;
     let (alive, threads, ended) = (BTreeSet::new(), BTreeSet::new(), VecDeque::new());
     let intake = Intake { flow, recorder, alive, threads, ended, pictured: None };
     let mut engine = Engine::new(source, intake, output, Clock::of(&start));
@@ -196,7 +197,6 @@ fn finish(
     // The programs go with it.
     drop(engine);
     let over = match outcome {
-        // Whoever read the events has seen enough.
         Err(error) if is_broken_pipe(&error) => Over::Done,
         outcome => {
             // How much had come tells how much is missing where it was to be written.
@@ -231,11 +231,6 @@ fn finish(
         Some(status) if libc::WIFSIGNALED(status) => Exit::Signal(libc::WTERMSIG(status)),
         Some(status) => Exit::Status(libc::WEXITSTATUS(status) as u8),
     })
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let cause = error.root_cause().downcast_ref::<io::Error>();
-    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// CMD never ran.
