@@ -77,6 +77,8 @@ pub(super) struct Engine {
     ends: bool,
     /// Whether the last round has taken all that was in the ring, and its lines find a reader.
     up_to_date: bool,
+    /// It was not known at the end that all processes are where they are known to be.
+    unplaced: bool,
     /// Processes wait for this, if they are to.
     pressure: Option<Pressure>,
 }
@@ -118,6 +120,7 @@ impl Engine {
             asked: 0,
             ends: false,
             up_to_date: true,
+            unplaced: false,
         }
     }
 
@@ -505,9 +508,10 @@ impl Engine {
         self.catch_up()?;
         // Of children that nobody told of, nobody would see what they do.
         self.losses = Losses::default();
-        self.look_for_losses()?;
         self.look_for_gaps()?;
+        self.look_for_losses()?;
         self.place(LAST_LOOK)?;
+        self.unplaced = !self.all_are_placed()?;
         self.heal_at = 0;
         self.heal()?;
         self.catch_up()?;
@@ -536,7 +540,7 @@ impl Engine {
             time: now(),
             lost: faults.lost,
             unfollowed: faults.unfollowed,
-            unseen: !self.awaited.is_empty() || !self.all_are_placed().unwrap_or_default(),
+            unseen: !self.awaited.is_empty() || self.unplaced,
             differences: self.differences,
             command: status.map(|status| status as u32),
         }
