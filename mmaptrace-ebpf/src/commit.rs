@@ -89,9 +89,12 @@ impl Counters {
     /// another reader may have noted meanwhile that there is less of them than was seen here.
     #[inline(always)]
     fn note(&self, space: &mut Space, tid: u32, grows: bool) {
-        // What another reader has noted meanwhile is the later one, where the programs count.
-        if layout!(mm_lock_seq) != ABSENT || self.id > space.id {
+        if layout!(mm_lock_seq) != ABSENT {
             space.id = self.id;
+        } else if self.id > space.id {
+            // If another reader counts on meanwhile, it is by this, or by more.
+            // SAFETY: it is a field of a reference.
+            unsafe { space::compare_exchange(&raw mut space.id, self.id - 2, self.id) };
         }
         // In this order: who finds its unmapping noted finds by whom.
         // SAFETY: both are fields of a reference.
@@ -550,6 +553,10 @@ unsafe fn is_stale(mm: *const c_void, walk: *mut Walk) -> bool {
         (commit.user_stack, commit.kernel_stack) = (0, 0);
         (*walk).flags &= u32::from(flag::SEQUENCED | flag::COMPAT | flag::VSYSCALL);
         (*walk).expected = NOT_KNOWN as u64;
+        // It is no picture, if it was sent after one.
+        if commit.cause == cause::SEED {
+            commit.header.pid = 0;
+        }
         // Elements stay valid for the length of a run.
         if let Some(space) = space::find(mm as u64) {
             ((*space).start_brk, (*space).brk, (*space).start_stack) =

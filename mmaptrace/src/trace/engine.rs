@@ -35,8 +35,10 @@ const NAMES: usize = 4096;
 const STACKS: usize = 4096;
 /// How long the last lines wait for their reader.
 const LAST_WRITE: Duration = Duration::from_secs(2);
-/// How long pictures of all are taken at the end, if something was lost, in ns.
+/// How long pictures of all are taken at the end, if something was lost, in ns; and how long is waited where
+/// one was refused, or more was lost.
 const LAST_LOOK: u64 = 1_000_000_000;
+const NEXT_LOOK: Duration = Duration::from_millis(1);
 /// How long a model in doubt waits for its next picture, in ns: at first, and at most.
 const MIN_PATIENCE: u64 = 1_000_000;
 /// See [`MIN_PATIENCE`].
@@ -398,7 +400,9 @@ impl Engine {
             Tier::Exact => (self.is_certain(pid)?, ATTEMPTS),
             Tier::Degraded => (false, 1),
         };
-        if self.intake.alive.contains(&pid) && self.intake.model().space_of(pid).is_none() {
+        // Its first records are lost, maybe.
+        let follows = self.source.shared().follows(pid).context(MAPS)?;
+        if follows && self.intake.model().space_of(pid).is_none() {
             sure = self.take_picture(pid)?;
         }
         for _ in 0..attempts {
@@ -508,10 +512,17 @@ impl Engine {
         self.catch_up()?;
         // Of children that nobody told of, nobody would see what they do.
         self.losses = Losses::default();
-        self.look_for_gaps()?;
-        self.look_for_losses()?;
-        self.place(LAST_LOOK)?;
-        self.unplaced = !self.all_are_placed()?;
+        let until = now() + LAST_LOOK;
+        loop {
+            self.look_for_gaps()?;
+            self.look_for_losses()?;
+            self.place(until.saturating_sub(now()))?;
+            self.unplaced = !self.all_are_placed()?;
+            if !self.unplaced || now() >= until {
+                break;
+            }
+            thread::sleep(NEXT_LOOK);
+        }
         self.heal_at = 0;
         self.heal()?;
         self.catch_up()?;

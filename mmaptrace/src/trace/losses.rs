@@ -1,7 +1,7 @@
 //! What nobody tells after a loss: that something was lost, where nothing more is sent, and that
 //! something has begun or ended, where the record of that was lost.
 
-use std::{collections::BTreeSet, fs, process};
+use std::{collections::BTreeSet, fs, mem, process};
 
 use anyhow::{Context as _, Result};
 use aya::maps::MapError;
@@ -34,11 +34,11 @@ pub(super) struct Losses {
     look_at: (u64, u64),
     /// As many were missing when all that lived was last known to be where it was known to be.
     placed: u64,
-    /// As many when it was begun to take pictures of all, of which these are left; and whether all others
-    /// were to be had.
+    /// As many when it was begun to take pictures of all, of which these are left, and these were not to be
+    /// had.
     placing: u64,
     unplaced: BTreeSet<u32>,
-    had_all: bool,
+    refused: BTreeSet<u32>,
     /// When to go on with that, or to begin anew, likewise.
     place_at: u64,
     /// Runs that the kernel left out.
@@ -121,16 +121,19 @@ impl Engine {
             if missing == self.losses.placed || missing != self.losses.looked_at {
                 return Ok(());
             }
+            let refused = mem::take(&mut self.losses.refused);
+            self.losses.unplaced =
+                if missing == self.losses.placing { refused } else { self.intake.alive.clone() };
             self.losses.placing = missing;
-            self.losses.unplaced.clone_from(&self.intake.alive);
-            self.losses.had_all = true;
         }
         while now() - began < patience
             && let Some(pid) = self.losses.unplaced.pop_first()
         {
-            self.losses.had_all &= self.picture(pid)?;
+            if !self.picture(pid)? {
+                self.losses.refused.insert(pid);
+            }
         }
-        if self.losses.unplaced.is_empty() && self.losses.had_all {
+        if self.losses.unplaced.is_empty() && self.losses.refused.is_empty() {
             self.losses.placed = self.losses.placing;
         }
         Ok(())
