@@ -520,23 +520,24 @@ pub(crate) unsafe fn send_released(mm: *const c_void, write: bool) {
     };
     send_parts(walk);
     // SAFETY: as above.
-    if !write && unsafe { is_stale(mm, walk) } {
+    if !write && unsafe { renew_layout(mm, walk) } {
         walk::send_nothing(walk);
         // Of a break that goes on moving a picture is to tell.
         // SAFETY: as above.
-        if unsafe { is_stale(mm, walk) } {
+        if unsafe { renew_layout(mm, walk) } {
             emit::count_loss(mm as u64);
         }
     }
     walk::finish(walk);
 }
 
-/// Whether the break or the stack of `mm` is no more what the commit tells; then it is to tell that alone.
+/// Makes the commit tell the break and the stack of `mm` as they are, and no more than that, if they are not
+/// what it tells. Whether they are not.
 ///
 /// # Safety
 /// As [`send_released`]; the walk is this run's.
 #[inline(always)]
-unsafe fn is_stale(mm: *const c_void, walk: *mut Walk) -> bool {
+unsafe fn renew_layout(mm: *const c_void, walk: *mut Walk) -> bool {
     // SAFETY: as above.
     unsafe {
         let commit = &mut (*walk).part.commit;

@@ -395,13 +395,14 @@ impl Engine {
         self.look_for_losses()?;
         // What changes names from here on is after what was asked for.
         let renames = self.source.renames().context(MAPS)?;
+        // What one does that is not followed itself nobody tells, once it leaves the space of one that is.
+        let follows = self.source.shared().follows(pid).context(MAPS)?;
         // Where there are only readings without the lock, the source itself tries more than once.
         let (mut sure, attempts) = match self.source.tier() {
-            Tier::Exact => (self.is_certain(pid)?, ATTEMPTS),
+            Tier::Exact => (follows && self.is_certain()?, ATTEMPTS),
             Tier::Degraded => (false, 1),
         };
         // Its first records are lost, maybe.
-        let follows = self.source.shared().follows(pid).context(MAPS)?;
         if follows && self.intake.model().space_of(pid).is_none() {
             sure = self.take_picture(pid)?;
         }
@@ -420,12 +421,9 @@ impl Engine {
         }
     }
 
-    /// Whether what is known of a process needs no picture to be sure of, if nothing is in doubt.
-    fn is_certain(&self, pid: u32) -> Result<bool> {
-        let names = self.source.names_are_certain().context(MAPS)?;
-        // What one does that is not followed itself nobody tells, once it leaves the space of one that is.
-        let follows = self.source.shared().follows(pid).context(MAPS)?;
-        Ok(names && follows && self.all_are_placed()?)
+    /// Whether what is known of those that are followed needs no picture to be sure of, if nothing is in doubt.
+    fn is_certain(&self) -> Result<bool> {
+        Ok(self.source.names_are_certain().context(MAPS)? && self.all_are_placed()?)
     }
 
     /// Takes what was written until now, and waits for what is being written, which keeps back all

@@ -142,9 +142,8 @@ impl Engine {
     /// Asks for a picture of a process and takes it. Whether it came.
     pub(super) fn take_picture(&mut self, pid: u32) -> Result<bool> {
         self.intake.pictured = None;
-        // Where it was refused none comes.
-        let _ = self.source.seed(pid);
-        self.catch_up()?;
+        // One that was to be had may be lost on its way.
+        self.picture(pid)?;
         Ok(self.intake.pictured == Some(pid))
     }
 

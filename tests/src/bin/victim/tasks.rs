@@ -226,49 +226,25 @@ fn leave_behind() -> Outcome {
 /// A process makes two others in its address space, and ends. One stays there; the other works in it, and
 /// leaves for an image of its own.
 fn clone_vm_and_leave() -> Outcome {
-    fn until_adopted(parent: *mut libc::c_void) {
-        while must(call(libc::SYS_getppid, [])) == parent.expose_provenance() {
-            std::thread::yield_now();
-        }
-        child_of_the_test();
-    }
     extern "C" fn stay(parent: *mut libc::c_void) -> i32 {
-        until_adopted(parent);
+        until_adopted(parent.expose_provenance(), std::thread::yield_now);
         sleep_forever();
     }
     extern "C" fn leave(parent: *mut libc::c_void) -> i32 {
-        until_adopted(parent);
+        until_adopted(parent.expose_provenance(), std::thread::yield_now);
         must(mmap(0, PAGE, RW, ANON, -1, 0));
         must(exec(SELF, c"after_vfork"));
         0
     }
-    must(call(libc::SYS_prctl, [libc::PR_SET_CHILD_SUBREAPER as usize, 1]));
-    ready();
-    let mut pipe = [0_i32; 2];
-    must(call(libc::SYS_pipe, [pipe.as_mut_ptr().expose_provenance()]));
-    let mut byte = 0_u8;
-    let at = std::ptr::from_mut(&mut byte).expose_provenance();
-    let parent = clone(libc::SIGCHLD);
-    if parent == 0 {
-        child_of_the_test();
-        must(call(libc::SYS_read, [pipe[0] as usize, at, 1]));
-        let own = must(call(libc::SYS_getpid, []));
+    in_between(|own, _| {
         sharing(0, stay, own);
         sharing(0, leave, own);
-        crate::sys::exit(0);
-    }
-    say(&format!("CHILD {parent}"));
-    say("DONE");
-    crate::sys::wait();
-    must(call(libc::SYS_write, [pipe[1] as usize, at, 1]));
-    sleep_forever();
+    })
 }
 
-/// Amid much else a process makes a child that goes on and on, and ends when it is told to.
-fn fork_and_end() -> Outcome {
-    fn churn() {
-        must(munmap(must(mmap(0, PAGE, RW, ANON, -1, 0)), PAGE));
-    }
+/// A process between this one and its children, which this one gets when it has done `work`, by its PID and
+/// with a way to wait: for the test, as it does at first.
+fn in_between(work: impl FnOnce(usize, &dyn Fn())) -> Outcome {
     must(call(libc::SYS_prctl, [libc::PR_SET_CHILD_SUBREAPER as usize, 1]));
     ready();
     let mut pipe = [0_i32; 2];
@@ -278,25 +254,11 @@ fn fork_and_end() -> Outcome {
     let parent = clone(libc::SIGCHLD);
     if parent == 0 {
         child_of_the_test();
-        must(call(libc::SYS_read, [pipe[0] as usize, at, 1]));
-        for _ in 0..400 {
-            churn();
-        }
-        let own = must(call(libc::SYS_getpid, []));
-        let child = clone(libc::SIGCHLD);
-        if child == 0 {
-            while must(call(libc::SYS_getppid, [])) == own {
-                churn();
-            }
-            child_of_the_test();
-            loop {
-                churn();
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        say(&format!("CHILD {child}"));
-        say("DONE");
-        must(call(libc::SYS_read, [pipe[0] as usize, at, 1]));
+        let wait = || {
+            must(call(libc::SYS_read, [pipe[0] as usize, at, 1]));
+        };
+        wait();
+        work(must(call(libc::SYS_getpid, [])), &wait);
         crate::sys::exit(0);
     }
     say(&format!("CHILD {parent}"));
@@ -305,6 +267,37 @@ fn fork_and_end() -> Outcome {
         crate::sys::wait();
         must(call(libc::SYS_write, [pipe[1] as usize, at, 1]));
     }
+}
+
+/// Does this until its parent has ended, and dies with who has got it then.
+fn until_adopted(parent: usize, meanwhile: fn()) {
+    while must(call(libc::SYS_getppid, [])) == parent {
+        meanwhile();
+    }
+    child_of_the_test();
+}
+
+/// Amid much else a process makes a child that goes on and on, and ends when it is told to.
+fn fork_and_end() -> Outcome {
+    fn churn() {
+        must(munmap(must(mmap(0, PAGE, RW, ANON, -1, 0)), PAGE));
+    }
+    in_between(|own, wait| {
+        for _ in 0..400 {
+            churn();
+        }
+        let child = clone(libc::SIGCHLD);
+        if child == 0 {
+            until_adopted(own, churn);
+            loop {
+                churn();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        say(&format!("CHILD {child}"));
+        say("DONE");
+        wait();
+    })
 }
 
 /// What the new image does: it tells of itself.
