@@ -9,7 +9,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use mmaptrace_common::syscalls::TABLE;
 
 use crate::{
-    config::{Command, Config, Dump, DumpFormat, Format, Replay, Target, Trace, Viewing},
+    config::{Command, Config, Dump, Format, Replay, Target, Trace, Viewing},
+    control::DumpFormat,
     history::Moment,
     kernel::Stacks,
     sink::{Filter, Hidden, clock::Times},

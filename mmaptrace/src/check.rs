@@ -5,13 +5,13 @@ use std::{fs, io::Write as _};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    control::directory,
     exit::Exit,
     kernel::{
         Follow, LoadError, Settings, Stacks, Tier,
         btf::Types,
         source::{self, DEGRADED, Why},
     },
+    machine,
 };
 
 /// The ring of the trial: as small as can be.
@@ -27,7 +27,7 @@ pub fn run() -> Result<Exit> {
     lines.push(format!("kernel   {}", release.trim()));
     lines.push(format!(
         "user     {}",
-        if directory::is_root() { "root" } else { "not root: run it with sudo" }
+        if machine::is_root() { "root" } else { "not root: run it with sudo" }
     ));
     match Types::of_running_kernel() {
         Ok(types) => {
@@ -89,7 +89,7 @@ fn explain(error: &LoadError) -> String {
 }
 
 fn in_initial_pid_namespace() -> String {
-    if crate::kernel::in_initial_pid_namespace() {
+    if machine::in_initial_pid_namespace() {
         "pids     this is the initial PID namespace".to_owned()
     } else {
         "pids     this is not the initial PID namespace: PIDs here are not those the kernel tells, \

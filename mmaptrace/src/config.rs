@@ -3,6 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use crate::{
+    control::DumpFormat,
     export,
     history::{Moment, Source},
     kernel::Stacks,
@@ -155,20 +156,6 @@ impl Dump {
             None => Source::Tracer { pid: Some(self.pid), socket: self.socket.clone() },
         }
     }
-}
-
-/// How a map is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DumpFormat {
-    /// As `/proc/PID/maps`.
-    Maps,
-    /// As `pmap`.
-    Pmap,
-    /// As `pmap -x`.
-    PmapX,
-    /// As JSON.
-    Json,
 }
 
 /// What to ask of an address.

@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod digits;
 pub mod dump;
+pub mod escape;
 pub mod exit;
 pub mod export;
 pub mod flow;

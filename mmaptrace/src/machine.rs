@@ -1,11 +1,6 @@
-//! What is to be known of this machine: its clocks, and what a recording says of it.
+//! What is to be known of this machine: its clocks, its limits, its processes, and who we are on it.
 
 use std::{fs, io::Read as _};
-
-use mmaptrace_model::HeapRule;
-use mmaptrace_recording::Start;
-
-use crate::kernel::{self, Tier};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 pub fn now() -> u64 {
@@ -19,29 +14,49 @@ pub fn ticks() -> u64 {
 
 fn time(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the result is a local; both clocks are there on every kernel.
+    // SAFETY: the result is a local; these clocks are there on every kernel.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// What a trace of this tier that begins now has to tell; `calls`: returns of calls are reported.
-pub fn start(tier: Tier, calls: bool) -> Start {
-    let heap = procfs::sys::kernel::Version::current()
-        .map_or(HeapRule::Exclusive, |v| HeapRule::of_kernel(v.major.into(), v.minor.into()));
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+/// What is to be added to `CLOCK_MONOTONIC` to get `CLOCK_REALTIME`, in ns.
+pub fn clock_offset() -> i64 {
     let wall = time(libc::CLOCK_REALTIME);
-    let time = now();
-    Start {
-        time,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: kernel.trim().to_owned(),
-        tier: tier.name().to_owned(),
-        clock_offset: wall.cast_signed() - time.cast_signed(),
-        utc_offset: utc_offset((wall / 1_000_000_000).cast_signed()),
-        heap_inclusive: heap == HeapRule::Inclusive,
-        max_map_count: kernel::max_map_count(),
-        calls,
+    wall.cast_signed() - now().cast_signed()
+}
+
+/// What local time is ahead of UTC now, in seconds.
+pub fn utc_offset() -> i32 {
+    let now = (time(libc::CLOCK_REALTIME) / 1_000_000_000).cast_signed();
+    // SAFETY: `tm` is plain data, and both are locals.
+    unsafe {
+        let mut local: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&raw const now, &raw mut local);
+        local.tm_gmtoff as i32
     }
+}
+
+/// The most regions that an address space may have: `vm.max_map_count`; the kernel's default where
+/// it cannot be read.
+pub fn max_map_count() -> u64 {
+    procfs::sys::vm::max_map_count().unwrap_or(65530)
+}
+
+/// Whether PIDs of this process's namespace are those the programs see. The number is the inode of
+/// the initial namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
+pub fn in_initial_pid_namespace() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}
+
+/// This process's user.
+pub fn user() -> u32 {
+    // SAFETY: it has no requirements.
+    unsafe { libc::geteuid() }
+}
+
+/// Whether that is root.
+pub fn is_root() -> bool {
+    user() == 0
 }
 
 /// The PID of the process that a thread is of; of a main thread its own. `None`: there is no such thread.
@@ -73,15 +88,5 @@ pub fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0);
-    }
-}
-
-/// What local time is ahead of UTC, in seconds, at a time in seconds since the epoch.
-pub fn utc_offset(seconds: i64) -> i32 {
-    // SAFETY: `tm` is plain data, and both are locals.
-    unsafe {
-        let mut local: libc::tm = std::mem::zeroed();
-        libc::localtime_r(&raw const seconds, &raw mut local);
-        local.tm_gmtoff as i32
     }
 }

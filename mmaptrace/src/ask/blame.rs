@@ -22,13 +22,14 @@ use super::{
     words::{About, Did, Span},
 };
 use crate::{
-    config::{Dump, DumpFormat},
+    config::Dump,
+    control::DumpFormat,
+    escape::Escaped,
     exit::Exit,
     history::Past,
     output::print,
     sink::{
         Telling,
-        escape::Escaped,
         json::{self, Blamed},
         maps,
     },

@@ -25,13 +25,13 @@ use mmaptrace_model::{
 use super::{list, only, style::palette, turn, words::About};
 use crate::{
     config::{Diff, Format, Later, When},
+    escape::{Escaped, comm},
     exit::Exit,
     history::{Moment, Past, Then},
     note,
     output::print,
     sink::{
         Clock, Filter, View,
-        escape::{Escaped, comm},
         json::{self, Compared},
         maps,
         text::{self, Palette, Why},

@@ -8,8 +8,8 @@ use std::{
 use mmaptrace_model::{Region, event::Task, history::Deed, stack::Place};
 
 use crate::{
+    escape::{Escaped, comm},
     sink::{
-        escape::{Escaped, comm},
         maps::permissions,
         text::{Function, base, why::Action, why_cut},
     },

@@ -10,11 +10,24 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use super::{Reply, Request, directory};
-use crate::{config::DumpFormat, dump::Printed, machine::process_of};
+use super::{DumpFormat, Reply, Request, directory};
+use crate::machine::{is_root, process_of};
 
 /// How long a tracer may take to answer: it may be taking a picture of a large process.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A map as it is to be printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Printed {
+    /// The text.
+    pub body: Vec<u8>,
+    /// The commit id it is of.
+    pub commit: u64,
+    /// Whether it is known to be exact.
+    pub exact: bool,
+    /// Why it is not.
+    pub why: Option<String>,
+}
 
 /// Asks for the map of a process: the newest tracer that has it.
 ///
@@ -133,7 +146,7 @@ fn nobody(
         return anyhow!("no tracer listens on {}", socket.display());
     }
     let pid = pid.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
-    if directory::is_root() {
+    if is_root() {
         anyhow!("no tracer is running; start one with: mmaptrace -p {pid}")
     } else {
         anyhow!(

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::machine::{is_root, user};
+
 /// Where the sockets of this user's tracers are: `/run/mmaptrace` for root, else
 /// `$XDG_RUNTIME_DIR/mmaptrace`.
 pub fn path() -> PathBuf {
@@ -49,17 +51,6 @@ pub fn sockets(path: &Path) -> Vec<PathBuf> {
         .collect();
     found.sort_by(|a, b| b.cmp(a));
     found.into_iter().map(|(_, path)| path).collect()
-}
-
-/// This process's user.
-pub fn user() -> u32 {
-    // SAFETY: it has no requirements.
-    unsafe { libc::geteuid() }
-}
-
-/// Whether that is root.
-pub fn is_root() -> bool {
-    user() == 0
 }
 
 #[cfg(test)]

@@ -15,8 +15,6 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::DumpFormat;
-
 /// The longest request, in bytes, its newline included.
 pub const REQUEST_MAX: u64 = 4096;
 /// The longest line of a reply, likewise: a path's bytes are written as numbers.
@@ -56,6 +54,20 @@ impl Request {
     pub fn to_line(self) -> serde_json::Result<Vec<u8>> {
         line(&self)
     }
+}
+
+/// How a map is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DumpFormat {
+    /// As `/proc/PID/maps`.
+    Maps,
+    /// As `pmap`.
+    Pmap,
+    /// As `pmap -x`.
+    PmapX,
+    /// As JSON.
+    Json,
 }
 
 /// What the tracer says.

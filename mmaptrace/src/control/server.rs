@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{REQUEST_MAX, Reply, Request, directory};
+use crate::machine;
 
 /// How long a client may take to ask, and to take its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -92,7 +93,7 @@ async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>) {
 /// One client. What fails here is the client's loss alone.
 async fn serve(stream: UnixStream, asks: mpsc::Sender<Ask>) -> io::Result<()> {
     let peer = stream.peer_cred()?.uid();
-    if peer != 0 && peer != directory::user() {
+    if peer != 0 && peer != machine::user() {
         return Ok(());
     }
     let (read, mut write) = stream.into_split();

@@ -13,28 +13,19 @@ use mmaptrace_model::Space;
 
 use crate::{
     ask,
-    config::{Dump, DumpFormat},
-    control::client,
+    config::Dump,
+    control::{
+        DumpFormat,
+        client::{self, Printed},
+    },
+    escape,
     exit::Exit,
     flow::Mirror,
     note, output,
-    sink::{Clock, escape, json, maps, pmap},
+    sink::{Clock, json, maps, pmap},
 };
 
 pub use residence::Residence;
-
-/// A map as it is to be printed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Printed {
-    /// The text.
-    pub body: Vec<u8>,
-    /// The commit id it is of.
-    pub commit: u64,
-    /// Whether it is known to be exact.
-    pub exact: bool,
-    /// Why it is not.
-    pub why: Option<String>,
-}
 
 /// Prints a map, of now or of a moment that is past.
 ///

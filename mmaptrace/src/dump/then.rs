@@ -3,9 +3,10 @@
 use anyhow::{Result, bail};
 use mmaptrace_model::Model;
 
-use super::{Printed, Residence, Subject};
+use super::{Residence, Subject};
 use crate::{
     config::Dump,
+    control::client::Printed,
     flow::Mirror,
     history::{Moment, Past, Then},
     sink::text::Why,

@@ -21,7 +21,8 @@ use super::{
     lives::{self, Lives},
 };
 use crate::{
-    sink::{Clock, escape::Escaped, summary::Ended, text::why::Why},
+    escape::Escaped,
+    sink::{Clock, summary::Ended, text::why::Why},
     syscall::{self, Call, Outcome},
 };
 

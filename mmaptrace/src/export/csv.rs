@@ -19,9 +19,9 @@ use mmaptrace_model::{
 use self::cells::{What, arguments, name, or_empty, text, what};
 use super::{About, Export};
 use crate::{
+    escape::comm,
     sink::{
         Clock,
-        escape::comm,
         summary::Ended,
         text::why::{Why, tag},
     },

@@ -14,7 +14,7 @@ use super::{
     words::names,
 };
 use crate::{
-    sink::escape::{Escaped, comm},
+    escape::{Escaped, comm},
     symbols::Backtraces,
 };
 

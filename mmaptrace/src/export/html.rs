@@ -26,9 +26,9 @@ use super::{
     words::names,
 };
 use crate::{
+    escape::{Escaped, comm},
     sink::{
         Clock,
-        escape::{Escaped, comm},
         summary::Ended,
         text::why::{Action, Why},
     },

@@ -4,7 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 use super::lives::Piece;
 use crate::{
-    sink::{escape::Escaped, maps::permissions, size::Size, text::Function},
+    escape::Escaped,
+    sink::{maps::permissions, size::Size, text::Function},
     symbols::{Backtrace, NamedFrame},
 };
 

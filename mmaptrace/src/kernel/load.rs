@@ -14,7 +14,7 @@ use aya::{
 use mmaptrace_common::layout::Layout;
 
 use super::btf::BtfError;
-use crate::control::directory::is_root;
+use crate::machine::is_root;
 
 /// Which processes are followed besides those named one by one.
 #[derive(Debug, Default)]

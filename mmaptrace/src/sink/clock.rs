@@ -5,7 +5,7 @@ use std::{
     iter,
 };
 
-use crate::digits::Digits;
+use crate::{digits::Digits, machine};
 
 use mmaptrace_recording::Start;
 
@@ -32,6 +32,11 @@ impl Clock {
     /// As it was when a trace began.
     pub const fn of(start: &Start) -> Self {
         Self { offset: start.clock_offset, utc_offset: start.utc_offset }
+    }
+
+    /// As it is now.
+    pub fn of_now() -> Self {
+        Self { offset: machine::clock_offset(), utc_offset: machine::utc_offset() }
     }
 
     /// A time of `CLOCK_MONOTONIC`, in ns, as one since the epoch.

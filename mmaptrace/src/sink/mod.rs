@@ -5,7 +5,6 @@
 //! right after the event.
 
 pub mod clock;
-pub mod escape;
 pub mod filter;
 pub mod json;
 pub mod lens;

@@ -146,7 +146,7 @@ fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.extend(
-            chunk.valid().chars().map(|c| if super::escape::is_harmful(c) { '?' } else { c }),
+            chunk.valid().chars().map(|c| if crate::escape::is_harmful(c) { '?' } else { c }),
         );
         text.extend(chunk.invalid().iter().map(|_| '?'));
     }

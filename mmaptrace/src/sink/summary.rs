@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use mmaptrace_model::Model;
 use mmaptrace_recording::End;
 
-use super::escape::{Escaped, comm};
+use crate::escape::{Escaped, comm};
 
 /// What a trace has come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

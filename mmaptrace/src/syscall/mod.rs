@@ -23,7 +23,7 @@ use std::{
 use mmaptrace_common::syscalls::{Arg, Syscall as Row, lookup};
 use mmaptrace_model::event::Syscall;
 
-use crate::{digits::Digits, sink::escape::Quoted};
+use crate::{digits::Digits, escape::Quoted};
 use bits::{Address, Bits, Hex, Value};
 use errno::Failure;
 

@@ -10,8 +10,7 @@ use super::{
     recorder::Past,
 };
 use crate::{
-    config::DumpFormat,
-    control::{Reply, Request},
+    control::{DumpFormat, Reply, Request},
     dump::{self, Residence, Subject},
     machine::now,
     sink::text::Why,

@@ -15,7 +15,7 @@ use super::{
     guard::Guard, intake::Intake, losses::Losses, pressure::Pressure, recorder::Recorder, verify,
 };
 use crate::{
-    config::DumpFormat,
+    control::DumpFormat,
     dump::Residence,
     kernel::{SeedError, Source, Tier},
     machine::now,

@@ -12,6 +12,7 @@ mod intake;
 mod losses;
 mod pressure;
 mod recorder;
+mod start;
 mod verify;
 
 use std::{
@@ -32,7 +33,7 @@ use crate::{
     control::{directory, server::Server},
     exit::Exit,
     flow::Flow,
-    kernel::{self, Follow, Settings, Source, source},
+    kernel::{Follow, Settings, Source, source},
     launch::Launch,
     machine, note,
     output::{WRITE, is_broken_pipe},
@@ -43,6 +44,7 @@ use engine::Engine;
 use guard::Guard;
 use intake::Intake;
 use recorder::Recorder;
+use start::start;
 
 /// How long the ring is left alone while records come.
 const TICK: Duration = Duration::from_millis(1);
@@ -73,7 +75,7 @@ pub fn run(config: Trace) -> Result<Exit> {
 async fn trace(mut config: Trace, guard: Option<Guard>, launch: Option<Launch>) -> Result<Exit> {
     // From here on no signal ends the process without the last line.
     let signals = Signals::new().context("cannot handle signals")?;
-    if !kernel::in_initial_pid_namespace() {
+    if !machine::in_initial_pid_namespace() {
         bail!("PIDs in this PID namespace are not the kernel's; run it outside the container");
     }
     config.target.pids = follow::check(&config.target)?;
@@ -146,7 +148,7 @@ async fn trace(mut config: Trace, guard: Option<Guard>, launch: Option<Launch>) 
 
 /// All that events go through, from the ring to where they are shown and recorded.
 fn engine(config: &Trace, source: Box<dyn Source>) -> Result<Engine> {
-    let start = machine::start(source.tier(), config.calls);
+    let start = start(source.tier(), config.calls);
     let recorder = match (&config.recording, config.history) {
         (Some(path), _) => {
             let recorder = Recorder::to_file(path, &start);

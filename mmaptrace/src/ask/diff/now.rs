@@ -7,7 +7,7 @@ use mmaptrace_model::{Backing, Flags, Region, event::Task, history::Labels};
 use procfs::{FromRead as _, process::Stat};
 
 use super::{Side, image};
-use crate::{kernel::Tier, machine, proc_maps::ProcMaps, sink::Clock};
+use crate::{machine, proc_maps::ProcMaps, sink::Clock};
 
 /// Of flags what maps has.
 const TOLD: u64 = Flags::READ.0 | Flags::WRITE.0 | Flags::EXEC.0 | Flags::MAYSHARE.0;
@@ -36,7 +36,7 @@ pub(super) fn side(labels: &mut Labels, pid: u32, old: &Side) -> Result<Side> {
     Ok(Side {
         owner: Task { pid, tid: pid, comm },
         time: machine::now(),
-        clock: Clock::of(&machine::start(Tier::Degraded, false)),
+        clock: Clock::of_now(),
         regions: maps.regions().map(take).collect(),
         // It does not tell where the break is within its page.
         brk: old.brk,

@@ -18,8 +18,8 @@ use mmaptrace_model::history::{Figures, Growth, Population, Site};
 
 use crate::{
     ask::words::{About, Span, Stack},
+    escape::{Escaped, comm},
     sink::{
-        escape::{Escaped, comm},
         maps::permissions,
         text::{Function, tag},
     },

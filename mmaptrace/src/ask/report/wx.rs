@@ -24,11 +24,8 @@ use mmaptrace_model::{
 
 use crate::{
     ask::words::{About, Did, Pages, Stack},
-    sink::{
-        Telling,
-        escape::{Escaped, comm},
-        text::tag,
-    },
+    escape::{Escaped, comm},
+    sink::{Telling, text::tag},
 };
 
 /// Writes all that was found, of each kind at most `top` regions.

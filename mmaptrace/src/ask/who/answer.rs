@@ -11,9 +11,9 @@ use mmaptrace_model::{
 use super::picture::Picture;
 use crate::{
     ask::words::{About, Did, Pages, Span, Stack, Who},
+    escape::Escaped,
     sink::{
         Telling,
-        escape::Escaped,
         json::{self, Known},
         summary::Ended,
     },

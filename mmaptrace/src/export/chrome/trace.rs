@@ -11,14 +11,12 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    escape::{Escaped, comm},
     export::{
         lives::{Fate, Past},
         words::{Pages, names},
     },
-    sink::{
-        escape::{Escaped, comm},
-        text::why::Action,
-    },
+    sink::text::why::Action,
     symbols::Backtraces,
 };
 

@@ -7,11 +7,7 @@ use mmaptrace_model::{
     event::{SpaceId, Syscall},
 };
 
-use crate::{
-    sink::maps::permissions,
-    sink::{escape::Escaped, maps},
-    syscall,
-};
+use crate::{escape::Escaped, sink::maps, sink::maps::permissions, syscall};
 
 /// The columns from `start` to `was_name`.
 pub(super) type What = [String; 7];

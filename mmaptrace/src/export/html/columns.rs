@@ -6,7 +6,7 @@ use mmaptrace_model::{Flags, region};
 use serde::{Serialize, Serializer};
 
 use super::super::kind::Kind;
-use crate::sink::escape::Escaped;
+use crate::escape::Escaped;
 
 /// All of it. Times are ns since the first event; rows are told by their place.
 #[derive(Debug, Default, Serialize)]

@@ -6,11 +6,9 @@ use mmaptrace_model::{region::PAGE, stack::Place};
 
 use super::proto::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
 use crate::{
+    escape::{Escaped, comm},
     export::sites::{Site, Totals},
-    sink::{
-        escape::{Escaped, comm},
-        text,
-    },
+    sink::text,
     symbols::NamedFrame,
 };
 

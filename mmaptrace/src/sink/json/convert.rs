@@ -10,10 +10,10 @@ use super::{
     wire::{self, Bytes, Decimal, Hex},
 };
 use crate::{
+    escape::comm,
     sink::{
         Summary, View,
         clock::Epoch,
-        escape::comm,
         maps,
         summary::{Ended, ProcessSummary},
     },

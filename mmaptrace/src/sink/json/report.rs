@@ -14,7 +14,10 @@ use super::{
     wire::{self, Bytes, Decimal, Hex},
     write_line,
 };
-use crate::sink::{Telling, escape::comm, maps};
+use crate::{
+    escape::comm,
+    sink::{Telling, maps},
+};
 
 tagged! {
     enum Line<'a> by "type" {

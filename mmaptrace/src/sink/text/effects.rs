@@ -21,7 +21,8 @@ use mmaptrace_model::{Effect, Region, RegionName, effect, event::SpaceId};
 use super::style::Palette;
 use crate::{
     digits::Digits,
-    sink::{Filter, View, escape::Escaped, size::Size, vmflags},
+    escape::Escaped,
+    sink::{Filter, View, size::Size, vmflags},
 };
 
 /// The effects of a commit, and what is needed to tell them.

@@ -25,13 +25,12 @@ use mmaptrace_model::{
 };
 
 use super::{
-    Clock, Dump, Filter, Sink, Start, Summary, View,
-    escape::{self, Quoted},
-    maps,
-    owners::Owners,
-    summary::Ended,
+    Clock, Dump, Filter, Sink, Start, Summary, View, maps, owners::Owners, summary::Ended,
 };
-use crate::syscall::{self, Call, Outcome};
+use crate::{
+    escape::{self, Quoted},
+    syscall::{self, Call, Outcome},
+};
 pub(crate) use effects::Effects;
 use effects::push;
 use page::Page;

@@ -8,10 +8,9 @@ use super::{
     effects::push,
     style::{Palette, Style},
 };
-use crate::sink::{
-    Clock,
-    clock::Stamp,
+use crate::{
     escape::{Escaped, comm},
+    sink::{Clock, clock::Stamp},
 };
 
 /// The column of a result's `=`, the time and the task before the call included.

@@ -20,7 +20,8 @@ use mmaptrace_model::{
 
 use super::{effects::push, style::Palette};
 use crate::{
-    sink::{View, escape::Escaped},
+    escape::Escaped,
+    sink::View,
     symbols::{Cut, NamedFrame},
 };
 

@@ -8,7 +8,7 @@ use mmaptrace_model::{
 };
 
 use crate::{
-    sink::escape::{Escaped, comm},
+    escape::{Escaped, comm},
     syscall,
 };
 
