@@ -4,13 +4,14 @@
 use std::{collections::BTreeSet, num::NonZeroU64, sync::Arc};
 
 use mmaptrace::{
-    sink::{Clock, Dump, Filter, Json, ProcessSummary, Sink, Start, Summary, View, json},
+    sink::{Clock, Dump, Filter, Json, Sink, Start, Summary, View, json},
     symbols::{Backtrace, Cut, NamedFrame, Symbol},
 };
 use mmaptrace_model::{
     Backing, Effect, Event, Flags, Region, RegionName,
     event::{Cause, Doubt, SpaceId, Stacks, Syscall, Task},
     history::Crowded,
+    process::Process,
     stack::{Frame, Place},
 };
 use schema::Line;
@@ -453,9 +454,10 @@ fn dump() -> Dump<'static> {
 }
 
 fn summary() -> Summary {
-    let process = ProcessSummary {
+    let process = Process {
         pid: 4711,
         comm: TASK.comm,
+        space: None,
         events: 12,
         lost: 0,
         healed: 0,
@@ -469,7 +471,7 @@ fn summary() -> Summary {
         exact: true,
         differences: Some(0),
         command: Some(0x300),
-        processes: vec![process.clone(), ProcessSummary { status: None, ..process }],
+        processes: vec![process.clone(), Process { status: None, ..process }],
         ..Summary::default()
     }
 }

@@ -29,7 +29,7 @@ pub use clock::Clock;
 pub use filter::{Filter, Hidden};
 pub use json::Json;
 pub use lens::Lens;
-pub use summary::{ProcessSummary, Summary};
+pub use summary::Summary;
 pub use text::Text;
 
 /// What sinks ask of the model.

@@ -2,10 +2,10 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use mmaptrace_model::Model;
+use mmaptrace_model::{Model, process::Process};
 use mmaptrace_recording::End;
 
-use crate::escape::{Escaped, comm};
+use crate::escape::{self, Escaped};
 
 /// What a trace has come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,47 +25,14 @@ pub struct Summary {
     /// How the launched command ended, as `wait` tells it; `None`: it runs, or none was launched.
     pub command: Option<u32>,
     /// Each process that was followed.
-    pub processes: Vec<ProcessSummary>,
-}
-
-/// The same of one process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessSummary {
-    /// Its id.
-    pub pid: u32,
-    /// Its name, NUL-padded, any bytes.
-    pub comm: [u8; 16],
-    /// Its events.
-    pub events: u64,
-    /// Records of its address spaces that found no room.
-    pub lost: u64,
-    /// How often its model was read again.
-    pub healed: u64,
-    /// Whether its model was exact at the end.
-    pub exact: bool,
-    /// How many regions it has, or had when it ended.
-    pub regions: u64,
-    /// How it ended, as `wait` tells it; `None`: it runs, or that is not known.
-    pub status: Option<u32>,
+    pub processes: Vec<Process>,
 }
 
 impl Summary {
     /// The totals of a model, and of what is known beside it at the end.
     pub fn new(model: &Model, end: &End) -> Self {
         let totals = model.totals();
-        let processes: Vec<_> = model
-            .process_totals()
-            .map(|process| ProcessSummary {
-                pid: process.pid,
-                comm: process.comm,
-                events: process.events,
-                lost: process.lost,
-                healed: process.healed,
-                exact: process.exact,
-                regions: process.regions,
-                status: process.status,
-            })
-            .collect();
+        let processes: Vec<_> = model.process_totals().collect();
         Self {
             time: end.time,
             events: totals.events,
@@ -107,17 +74,21 @@ impl Display for Summary {
         if named.is_empty() && !self.processes.is_empty() {
             write!(f, "; {} processes: {} regions", self.processes.len(), self.regions())?;
         }
-        named.iter().try_for_each(|process| write!(f, "; {process}"))
+        named.iter().try_for_each(|process| write!(f, "; {}", Line(process)))
     }
 }
 
-impl Display for ProcessSummary {
+/// A process in that line: `4711 sleep: 29 regions`
+struct Line<'a>(&'a Process);
+
+impl Display for Line<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: ", self.pid, Escaped(comm(&self.comm)))?;
-        match self.status {
-            Some(_) => Ended(self.status).fmt(f),
-            None if self.regions == 1 => f.write_str("1 region"),
-            None => write!(f, "{} regions", self.regions),
+        let &Process { pid, ref comm, status, regions, .. } = self.0;
+        write!(f, "{pid} {}: ", Escaped(escape::comm(comm)))?;
+        match status {
+            Some(_) => Ended(status).fmt(f),
+            None if regions == 1 => f.write_str("1 region"),
+            None => write!(f, "{regions} regions"),
         }
     }
 }
@@ -160,9 +131,10 @@ impl Display for Ended {
 mod tests {
     use super::*;
 
-    fn process(pid: u32, regions: u64, status: Option<u32>) -> ProcessSummary {
+    fn process(pid: u32, regions: u64, status: Option<u32>) -> Process {
         let comm = *b"sl\x1bep\0\0\0\0\0\0\0\0\0\0\0";
-        ProcessSummary { pid, comm, events: 7, lost: 0, healed: 0, exact: true, regions, status }
+        let (space, exact) = (None, true);
+        Process { pid, comm, space, status, events: 7, lost: 0, healed: 0, exact, regions }
     }
 
     #[test]

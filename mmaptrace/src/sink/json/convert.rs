@@ -3,7 +3,7 @@
 use std::{borrow::Cow, num::NonZeroU64, sync::Arc};
 
 use mmaptrace_common::syscalls::X32_BIT;
-use mmaptrace_model::{Effect, Region, RegionName, event, stack::Place};
+use mmaptrace_model::{Effect, Region, RegionName, event, process::Process, stack::Place};
 
 use super::{
     value::{Maybe, Plain},
@@ -11,12 +11,7 @@ use super::{
 };
 use crate::{
     escape::comm,
-    sink::{
-        Summary, View,
-        clock::Epoch,
-        maps,
-        summary::{Ended, ProcessSummary},
-    },
+    sink::{Summary, View, clock::Epoch, maps, summary::Ended},
     symbols::{Backtrace, Cut, NamedFrame},
     syscall,
 };
@@ -259,7 +254,7 @@ pub(super) fn end(summary: &Summary, time: Epoch) -> wire::End<'_> {
     }
 }
 
-fn process(of: &ProcessSummary) -> wire::Process<'_> {
+fn process(of: &Process) -> wire::Process<'_> {
     let (name, comm_bytes) = text(comm(&of.comm));
     wire::Process {
         pid: of.pid,
