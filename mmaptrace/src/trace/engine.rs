@@ -58,7 +58,7 @@ pub(super) struct Engine {
     /// Where the events are shown, if they are.
     output: Option<Output>,
     pub(super) clock: Clock,
-    /// Those of them of which a first picture was asked for, and has not come.
+    /// Processes of which a first picture was asked for, and has not come.
     awaited: BTreeSet<u32>,
     pub(super) losses: Losses,
     differences: Option<u64>,
