@@ -88,6 +88,9 @@ pub enum Doubt {
     /// Its regions are read without the kernel's lock, after the calls. It is no event, and a
     /// reading heals it only until the next.
     Unlocked,
+    /// The recording ends before what came next could have shown that something was missing. It is
+    /// no event.
+    Cut,
     /// A reading was needed for a dump and not to be had: files may have new names, or the process
     /// another address space. It is no event either, and goes with the next commit.
     NoPicture,
@@ -240,6 +243,8 @@ pub enum Event {
         id: u64,
         /// How many effects the reading had: 0 if the model was right after all.
         differences: u64,
+        /// How many of its records were lost since it was last exact.
+        lost: u64,
     },
     /// A record that could not be decoded.
     Malformed {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     decode::{Record, decode},
-    event::{Cause, Commits, Event, SpaceId, Stacks, Syscall, Task},
+    event::{Cause, Commits, Doubt, Event, SpaceId, Stacks, Syscall, Task},
     names::Names,
     process::{Process, Processes},
     region::Backing,
@@ -49,6 +49,8 @@ pub struct Totals {
     pub healed: u64,
     /// Records that could not be decoded.
     pub malformed: u64,
+    /// Doubts that have begun: [`Event::Doubt`].
+    pub doubts: u64,
 }
 
 impl Model {
@@ -56,7 +58,13 @@ impl Model {
     /// `out`: nothing for a name or for a part of a commit.
     pub fn apply(&mut self, bytes: &[u8], out: &mut Vec<Event>) {
         match decode(bytes) {
-            Ok(record) => self.record(&record, out),
+            Ok(record) => {
+                let before = out.len();
+                self.record(&record, out);
+                let new = out[before..].iter();
+                let doubts = new.filter(|event| matches!(event, Event::Doubt { .. })).count();
+                self.totals.doubts += doubts as u64;
+            }
             Err(error) => {
                 self.totals.malformed += 1;
                 out.push(Event::Malformed { kind: error.kind(), len: bytes.len() });
@@ -114,6 +122,20 @@ impl Model {
     /// Totals of all.
     pub const fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// Whether every process is exact, or was when it ended.
+    pub fn is_exact(&self) -> bool {
+        !self.processes.has_forgotten_a_doubt() && self.process_totals().all(|it| it.exact)
+    }
+
+    /// Doubts a space for a reason that no record tells: what is known of what came later. That is no
+    /// event.
+    pub fn suspect(&mut self, id: SpaceId, why: Doubt) {
+        let space = self.mms.get(&id).and_then(|mm| self.spaces.get_mut(mm));
+        if let Some(space) = space {
+            space.suspect(why);
+        }
     }
 
     /// Every process with its totals as of now, those that ended first.

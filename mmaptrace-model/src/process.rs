@@ -46,6 +46,8 @@ impl Process {
 pub(crate) struct Processes {
     live: BTreeMap<u32, Process>,
     ended: VecDeque<Process>,
+    /// Whether one that is remembered no more was not exact at its end.
+    forgotten_in_doubt: bool,
     /// The first process of each space, which its losses and heals count with.
     owners: BTreeMap<SpaceId, u32>,
 }
@@ -62,6 +64,11 @@ impl Processes {
 
     pub(crate) fn live(&self) -> impl Iterator<Item = &Process> {
         self.live.values()
+    }
+
+    /// Whether one that ended in doubt is not remembered any more.
+    pub(crate) const fn has_forgotten_a_doubt(&self) -> bool {
+        self.forgotten_in_doubt
     }
 
     /// A process that runs in a space.
@@ -109,8 +116,10 @@ impl Processes {
         if let Some(space) = space {
             process.look_at(space);
         }
-        if self.ended.len() == ENDED {
-            self.ended.pop_front();
+        if self.ended.len() == ENDED
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.forgotten_in_doubt |= !oldest.exact;
         }
         self.ended.push_back(process);
     }

@@ -77,6 +77,8 @@ pub struct Space {
     /// What a picture has shown of a call that is not counted yet.
     renaming: Option<Renaming>,
     lost: u64,
+    /// How many of those the last heal has told.
+    told: u64,
     healed: u64,
     doubts: u64,
     #[serde(skip)]
@@ -121,6 +123,7 @@ impl Space {
             renames: 0,
             renaming: None,
             lost: 0,
+            told: 0,
             healed: 0,
             doubts: 0,
             corrected: 0,
@@ -134,10 +137,11 @@ impl Space {
 
     /// It was made for a new image: all that is in it is new, whatever was seen of it.
     pub(crate) fn begin_image(&mut self) {
-        let Self { id, mm, generation, lost, healed, doubts, corrected, .. } = *self;
+        let Self { id, mm, generation, lost, told, healed, doubts, corrected, .. } = *self;
         let header = Header { mm, generation, ..Header::default() };
         let (doubt, code) = (self.doubt.or(Some(Doubt::Unseeded)), self.code + 1);
-        let new = Self { doubt, lost, healed, doubts, corrected, code, ..Self::new(id, &header) };
+        let new =
+            Self { doubt, lost, told, healed, doubts, corrected, code, ..Self::new(id, &header) };
         *self = Self { read: Read::Empty, ..new };
     }
 
@@ -268,10 +272,21 @@ impl Space {
         }
     }
 
-    /// Doubts. Only the first cause is an event; until it is healed, others are but counted.
+    /// See [`Model::suspect`](crate::Model::suspect).
+    pub(crate) fn suspect(&mut self, why: Doubt) {
+        self.doubt.get_or_insert(why);
+    }
+
+    /// Doubts. Only the first cause is an event; until it is healed, others are but counted. That it was
+    /// never read is none, and nothing fits what is not known; but a loss is told then, too.
     fn raise(&mut self, time: u64, why: Doubt, out: &mut Vec<Event>) {
         self.doubts += 1;
-        if self.doubt.is_none() {
+        let is_told = match self.doubt {
+            None => true,
+            Some(Doubt::Unseeded) => matches!(why, Doubt::Lost(_)),
+            Some(_) => false,
+        };
+        if is_told {
             self.doubt = Some(why);
             out.push(Event::Doubt { time, space: self.id, after: self.sure, why });
         }

@@ -71,7 +71,7 @@ fn a_hole_is_told_once_with_its_place_and_healed_once() {
     assert!(matches!(events[..], [Event::Commit { exact: false, .. }]), "{events:?}");
     assert_eq!((space(&model).doubt(), space(&model).doubts()), (Some(why), 2));
     let events = apply(&mut model, &seed_words(&counted(30, &all), &all));
-    assert_eq!(events[1], Event::Healed { time: 1, space: ONE, id: 30, differences: 0 });
+    assert_eq!(events[1], Event::Healed { time: 1, space: ONE, id: 30, differences: 0, lost: 0 });
     assert_eq!((space(&model).healed(), model.totals().healed), (1, 1));
 }
 
@@ -99,7 +99,7 @@ fn a_hole_in_which_something_changed_is_told_with_its_place() {
     let (_, check) = checked(&mut model, &[region(1, 3, 1)]);
     let why = Doubt::Contradiction { at: PAGE };
     assert_eq!(check[0], Event::Doubt { time: 1, space: ONE, after: 10, why });
-    assert_eq!(check[2], Event::Healed { time: 1, space: ONE, id: 14, differences: 1 });
+    assert_eq!(check[2], Event::Healed { time: 1, space: ONE, id: 14, differences: 1, lost: 0 });
 }
 
 /// A picture that is ahead of the commits told, of a kernel that counts them.
@@ -137,7 +137,10 @@ fn a_picture_that_shows_what_nobody_told_says_so() {
             let events = apply(&mut model, &seed_words(&ahead(id, &now), &now));
             let why = Doubt::Hole(missing);
             assert_eq!(events[0], Event::Doubt { time: 1, space: ONE, after: 10, why });
-            assert_eq!(events[2], Event::Healed { time: 1, space: ONE, id, differences: 1 });
+            assert_eq!(
+                events[2],
+                Event::Healed { time: 1, space: ONE, id, differences: 1, lost: 0 }
+            );
             assert_eq!(space(&model).corrected(), 1);
         }
     }
@@ -270,7 +273,7 @@ fn a_seed_that_differs_from_what_was_exact_tells_an_error() {
     let why = Doubt::Contradiction { at: PAGE };
     assert_eq!(events[0], Event::Doubt { time: 1, space: ONE, after: 10, why });
     assert!(matches!(&events[1], Event::Commit { effects, .. } if effects.len() == 1));
-    assert_eq!(events[2], Event::Healed { time: 1, space: ONE, id: 10, differences: 1 });
+    assert_eq!(events[2], Event::Healed { time: 1, space: ONE, id: 10, differences: 1, lost: 0 });
 }
 
 #[test]

@@ -112,6 +112,7 @@ mod schema {
             process: Option<u32>,
             id: u64,
             differences: u64,
+            lost: u64,
         },
         Crowded {
             time: String,
@@ -274,6 +275,7 @@ mod schema {
         Pages { kernel: u64, model: u64 },
         Malformed,
         Unlocked,
+        Cut,
         NoPicture,
     }
 
@@ -394,6 +396,7 @@ fn events() -> Vec<Event> {
         Doubt::Pages { kernel: 300, model: 299 },
         Doubt::Malformed,
         Doubt::Unlocked,
+        Doubt::Cut,
         Doubt::NoPicture,
     ];
     let argv = [b"ls".as_slice(), b"\xff\xfe", b"\n\"", b""];
@@ -439,7 +442,7 @@ fn events() -> Vec<Event> {
         },
         Event::Fork { time, space, task, child: TASK, shared: true },
         Event::Exit { time, task, status: Some(0x8b), last: true, commits: [2][..].into() },
-        Event::Healed { time, space, id: 1240, differences: 2 },
+        Event::Healed { time, space, id: 1240, differences: 2, lost: 3 },
         Event::Malformed { kind: 77, len: 3 },
         Event::End { time, space },
     ]);

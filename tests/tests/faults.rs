@@ -44,6 +44,8 @@ fn a_picture_larger_than_the_ring_is_waited_for_in_doubt() {
     let trace = tracer.finish();
     assert!(trace.total("lost") > 0, "{}", trace.end());
     assert_eq!(trace.end()["exact"], false, "{}", trace.end());
+    let mut doubts = trace.of_type("doubt");
+    assert!(doubts.any(|line| line["why"]["kind"] == "lost"), "no loss is told of");
 }
 
 /// Of what lives for a moment the end is lost as well: nobody tells of it, and it is no more.

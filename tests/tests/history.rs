@@ -77,6 +77,66 @@ fn a_tracer_remembers_every_moment() {
     tracer.finish().assert_clean();
 }
 
+/// What is lost is told when the next thing comes: until then nobody knows of it, and later it is known
+/// that nobody did.
+#[test]
+fn a_moment_before_a_loss_was_told_is_in_doubt() {
+    needs_root!("a_moment_before_a_loss_was_told_is_in_doubt");
+    for recorded in [true, false] {
+        let mut victim = victim!("torrent");
+        let options = ["--buffer", "16K"];
+        let mut tracer = if recorded {
+            Tracer::record(&[victim.pid()], &options)
+        } else {
+            Tracer::attach(victim.pid(), &options)
+        };
+        let pid = victim.pid();
+        let (before, was) = (now(), maps(pid));
+        tracer.process().signal(libc::SIGSTOP);
+        victim.work();
+        let within = now();
+        tracer.process().signal(libc::SIGCONT);
+        until("a model that is exact again", || {
+            let dump = dump_as(pid, &["-v"]);
+            (!dump.stderr.contains("NOT known")).then_some(())
+        });
+        let after = now();
+        let file = recorded.then(|| tracer.recording());
+        let at = |moment: &str| match &file {
+            Some(file) => recorded_as(file, pid, moment, &[]),
+            None => dump_as(pid, &["--at", moment]),
+        };
+        if recorded {
+            tracer.process().signal(libc::SIGINT);
+            assert_eq!(tracer.process().wait().code(), Some(0), "{}", tracer.stderr());
+        }
+        assert_was(&was, &at(&before), &before);
+        let lost = at(&within);
+        assert_eq!(lost.code(), Some(0), "{}", lost.stderr);
+        assert!(lost.stderr.contains("NOT known to be exact"), "exact: {}", lost.stderr);
+        assert_was(&maps(pid), &at(&after), &after);
+    }
+}
+
+/// Of a recording that was cut nobody knows what its tracer had yet to tell.
+#[test]
+fn the_last_moment_of_a_recording_that_was_cut_is_in_doubt() {
+    needs_root!("the_last_moment_of_a_recording_that_was_cut_is_in_doubt");
+    let mut victim = victim!("wander");
+    let mut tracer = Tracer::record(&[victim.pid()], &[]);
+    let pid = victim.pid();
+    let halts = walk(&mut victim);
+    // What it has is written within a second.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    tracer.process().signal(libc::SIGKILL);
+    tracer.process().wait();
+    let (first, last) = (&halts[0], &halts[HALTS - 1]);
+    assert_was(&first.1, &recorded(&tracer.recording(), pid, &first.0), &first.0);
+    let cut = recorded(&tracer.recording(), pid, "-0s");
+    assert_eq!((cut.code(), difference(&last.1, &cut.stdout)), (Some(0), None), "{}", cut.stderr);
+    assert!(cut.stderr.contains("the recording ends"), "exact: {}", cut.stderr);
+}
+
 /// By a tracer that records while it runs: the file is read as far as it is written.
 #[test]
 fn a_tracer_that_records_tells_of_the_past_as_well() {

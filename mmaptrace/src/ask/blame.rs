@@ -18,7 +18,7 @@ use mmaptrace_model::{
 };
 
 use super::{
-    until,
+    note_doubt, until,
     words::{About, Did, Span},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     control::DumpFormat,
     escape::Escaped,
     exit::Exit,
-    history::Past,
+    history::{Moment, Past},
     output::print,
     sink::{
         Telling,
@@ -72,6 +72,9 @@ pub fn run(config: &Dump) -> Result<Exit> {
         }
         Ok(ControlFlow::Continue(()))
     })?;
+    let mut then = past.at(&config.at.unwrap_or(Moment::END), config.pid)?;
+    past.confirm(&mut then, config.pid)?;
+    note_doubt(&past, &then, config.pid);
     let Some(space) = told.model.space_of(config.pid) else {
         bail!("there was no process {} then; --at exit is the end of one", config.pid);
     };

@@ -22,19 +22,18 @@ use mmaptrace_model::{
     process::Process,
 };
 
-use super::{list, only, style::palette, turn, words::About};
+use super::{list, note_doubt, only, style::palette, turn, words::About};
 use crate::{
     config::{Diff, Format, Later, When},
     escape::{Escaped, comm},
     exit::Exit,
     history::{Moment, Past, Then},
-    note,
     output::print,
     sink::{
         Clock, Filter, View,
         json::{self, Compared},
         maps,
-        text::{self, Palette, Why},
+        text::{self, Palette},
     },
     symbols::Backtrace,
 };
@@ -132,7 +131,8 @@ pub fn run(config: &Diff) -> Result<Exit> {
 /// The map of a process at a moment, or the last that it had.
 fn side(labels: &mut Labels, of: &When) -> Result<Side> {
     let mut past = Past::open(&of.source)?;
-    let (then, pid) = moment(&mut past, of)?;
+    let (mut then, pid) = moment(&mut past, of)?;
+    past.confirm(&mut then, pid)?;
     let (Some(space), Some(&Process { comm, .. })) =
         (then.model.space_of(pid), then.model.process(pid))
     else {
@@ -142,10 +142,7 @@ fn side(labels: &mut Labels, of: &When) -> Result<Side> {
             living => bail!("there was no process {pid} then, but these: {}", list(living)),
         }
     };
-    if let Some(doubt) = space.doubt_of_dump() {
-        let (time, why) = (past.clock().of_day(then.time), Why(doubt));
-        note(format_args!("{pid}: NOT known to be exact at {time}: {why}"));
-    }
+    note_doubt(&past, &then, pid);
     let (names, heap) = (then.model.names(), past.heap_rule());
     let take = |region| labels.take(region, space.name(region, names, heap));
     Ok(Side {

@@ -14,9 +14,13 @@ mod who;
 mod words;
 
 use anyhow::{Result, bail};
-use mmaptrace_model::Model;
+use mmaptrace_model::{Model, Space};
 
-use crate::history::{Moment, Past, Then};
+use crate::{
+    history::{Moment, Past, Then},
+    note,
+    sink::text::Why,
+};
 
 pub use self::{blame::run as blame, diff::run as diff, report::run as report, who::run as who};
 
@@ -41,6 +45,14 @@ fn until(past: &mut Past, at: Option<&Moment>, pid: Option<u32>) -> Result<Optio
 fn turn(past: &mut Past, at: &Moment, pid: Option<u32>) -> Result<(Then, u32)> {
     let pid = pid.map_or_else(|| only(&past.at(&Moment::END, 0)?.model), Ok)?;
     Ok((past.at(at, pid)?, pid))
+}
+
+/// Says why the map of a process is not known to be exact at a moment, if it is not.
+fn note_doubt(past: &Past, then: &Then, pid: u32) {
+    if let Some(doubt) = then.model.space_of(pid).and_then(Space::doubt_of_dump) {
+        let (time, why) = (past.clock().of_day(then.time), Why(doubt));
+        note(format_args!("{pid}: NOT known to be exact at {time}: {why}"));
+    }
 }
 
 /// The only process that there is, or if none is left, that there was.

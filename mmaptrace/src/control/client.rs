@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use mmaptrace_recording::End;
 
 use super::{DumpFormat, Reply, Request, directory};
 use crate::machine::{is_root, process_of};
@@ -49,14 +50,16 @@ pub enum Remembered {
     Bytes(Vec<u8>),
 }
 
-/// Asks for what a tracer remembers: the one that traces `pid`, or did; else there must be only one.
+/// Asks for what a tracer remembers, and what it knows beside it: the one that traces `pid`, or did; else there must be only one.
 ///
 /// # Errors
 /// No tracer answers, or one fails to; or it remembers nothing.
-pub fn remembered(pid: Option<u32>, socket: Option<&Path>) -> Result<Remembered> {
+pub fn remembered(pid: Option<u32>, socket: Option<&Path>) -> Result<(Remembered, End)> {
     match first_answer(Request::History { pid }, pid, socket)? {
-        (Reply::History { .. }, bytes) => Ok(Remembered::Bytes(bytes)),
-        (Reply::Recording { path }, _) => Ok(Remembered::File(OsString::from_vec(path).into())),
+        (Reply::History { known, .. }, bytes) => Ok((Remembered::Bytes(bytes), known)),
+        (Reply::Recording { path, known }, _) => {
+            Ok((Remembered::File(OsString::from_vec(path).into()), known))
+        }
         (Reply::NoHistory, _) => {
             bail!("the tracer remembers nothing: it was started with --history 0")
         }

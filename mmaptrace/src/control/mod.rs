@@ -13,6 +13,7 @@ use std::{
     io::{self, BufRead, Read as _},
 };
 
+use mmaptrace_recording::End;
 use serde::{Deserialize, Serialize};
 
 /// The longest request, in bytes, its newline included.
@@ -89,11 +90,15 @@ pub enum Reply {
     History {
         /// Its length, in bytes.
         length: u64,
+        /// What is known beside it.
+        known: End,
     },
     /// What the tracer remembers is in this file.
     Recording {
         /// Where: a path of any bytes, which no text of JSON's holds.
         path: Vec<u8>,
+        /// What is known beside it.
+        known: End,
     },
     /// It remembers nothing.
     NoHistory,
@@ -119,7 +124,7 @@ impl Reply {
         }
         let reply: Self = serde_json::from_slice(&head)?;
         let length = match reply {
-            Self::Dump { length, .. } | Self::History { length } => length,
+            Self::Dump { length, .. } | Self::History { length, .. } => length,
             Self::Recording { .. } | Self::NoHistory | Self::NoSuchProcess | Self::Error { .. } => {
                 0
             }
@@ -154,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_reply_has_the_bytes_it_says() {
-        let reply = Reply::History { length: 3 };
+        let reply = Reply::History { length: 3, known: End::default() };
         let sent = |body: &[u8]| [&reply.to_line().expect("a line"), body].concat();
         let read = |body: &[u8]| Reply::read(&mut &sent(body)[..]).map_err(|error| error.kind());
         assert_eq!(read(b"abc"), Ok((reply.clone(), b"abc".to_vec())));

@@ -19,7 +19,9 @@ use crate::{
 pub(super) fn print(config: &Dump) -> Result<Printed> {
     let &Dump { pid, format, .. } = config;
     let mut past = Past::open(&config.source())?;
-    let Then { model, time } = past.at(&config.at.unwrap_or(Moment::END), pid)?;
+    let mut then = past.at(&config.at.unwrap_or(Moment::END), pid)?;
+    past.confirm(&mut then, pid)?;
+    let Then { model, time, .. } = then;
     let mut mirror = Mirror::new(past.start(), false);
     mirror.model = model;
     let Some(space) = mirror.model.space_of(pid) else { bail!(absence(&mirror.model, pid)) };

@@ -24,9 +24,23 @@ pub struct Then {
     pub model: Model,
     /// When: ns of `CLOCK_MONOTONIC`.
     pub time: u64,
+    point: Point,
 }
 
 impl Past {
+    /// Sees what came later of a process, and doubts its map where that says that it may not have been
+    /// exact.
+    ///
+    /// # Errors
+    /// The past cannot be read.
+    pub fn confirm(&mut self, then: &mut Then, pid: u32) -> Result<()> {
+        let why = self.doubt_at(then.point, &then.model, pid)?;
+        if let (Some(why), Some(space)) = (why, then.model.space_of(pid)) {
+            then.model.suspect(space.id(), why);
+        }
+        Ok(())
+    }
+
     /// The model of a moment; `pid` is whose, where it is one of a process.
     ///
     /// # Errors
@@ -48,7 +62,7 @@ impl Past {
 
     fn at_point(&mut self, point: Point) -> Result<Then> {
         self.go_to(&point)?;
-        let mut then = Then { model: Model::default(), time: self.start().time };
+        let mut then = Then { model: Model::default(), time: self.start().time, point };
         let mut events = Vec::new();
         let short = self.steps(|step| {
             match step {
@@ -97,7 +111,8 @@ impl Past {
         pid: u32,
     ) -> Result<Option<Then>> {
         self.reader.go_to_segment(from);
-        let mut now = Then { model: Model::default(), time: self.start().time };
+        let (time, point) = (self.start().time, Point::Events(0));
+        let mut now = Then { model: Model::default(), time, point };
         let mut found = None;
         let mut events = Vec::new();
         self.steps(|step| {
@@ -121,7 +136,9 @@ impl Past {
             Ok(ControlFlow::Continue(()))
         })?;
         let then = |(model, time): (Vec<u8>, u64)| -> Result<Then> {
-            Ok(Then { model: Model::from_keyframe(&model)?, time })
+            let model = Model::from_keyframe(&model)?;
+            let point = Point::Events(model.totals().events);
+            Ok(Then { model, time, point })
         };
         found.map(then).transpose()
     }

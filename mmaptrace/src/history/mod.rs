@@ -2,6 +2,7 @@
 //! what a tracer remembers is a recording too.
 
 mod at;
+mod later;
 mod moment;
 mod scope;
 
@@ -48,8 +49,16 @@ pub struct Past {
     reader: Reader<Box<dyn Input>>,
     /// What errors call it.
     name: String,
-    /// What is now where it goes on: ns of `CLOCK_MONOTONIC`.
-    now: Option<u64>,
+    /// What is now where it goes on, and what its tracer knows beside it.
+    now: Option<Now>,
+}
+
+/// What a running tracer says of the past that it has.
+#[derive(Debug)]
+struct Now {
+    /// When: ns of `CLOCK_MONOTONIC`.
+    time: u64,
+    known: End,
 }
 
 trait Input: Read + Seek {}
@@ -68,6 +77,10 @@ pub struct Told {
     pub clock: Clock,
     /// Whether regions were read after the calls, and not at each change.
     pub degraded: bool,
+    /// What was known beside the model at the end, if it was told up to that.
+    pub end: Option<End>,
+    /// Why it is not known to be exact, in words, if it was told up to a moment before.
+    pub suspicion: Option<String>,
     /// Why the past is shorter than it was, if it is: a recorder was killed, or its file is damaged.
     /// What precedes that was told.
     pub short: Option<Error>,
@@ -91,12 +104,19 @@ impl Told {
         let degraded = "not exact: the tracer was in its degraded tier";
         let degraded = self.degraded.then(|| degraded.to_owned());
         let totals = self.model.totals();
-        let lost = totals.lost + totals.malformed;
+        let (beside, unfollowed, unseen) = match &self.end {
+            Some(end) => (end.lost, end.unfollowed, end.unseen),
+            None => (0, 0, false),
+        };
+        let lost = totals.lost.max(beside) + totals.malformed + unfollowed;
         let lost = (lost > 0).then(|| format!("not exact: {lost} records were lost"));
+        let unseen =
+            unseen.then(|| "not exact: it is not known where all processes are".to_owned());
         let since = self.since.map(|since| self.clock.of_day(since));
         let since = since.map(|since| format!("what was before {since} is forgotten (--history)"));
         let short = self.short.as_ref().map(|error| format!("the events end early: {error}"));
-        [degraded, lost, since, short].into_iter().flatten()
+        let suspicion = self.suspicion.clone();
+        [degraded, lost, unseen, suspicion, since, short].into_iter().flatten()
     }
 
     /// How a question ends that was answered by what there is; says what is wrong with that.
@@ -123,24 +143,28 @@ impl Past {
     pub fn open(source: &Source) -> Result<Self> {
         match source {
             Source::File(path) => Self::open_file(path, None),
-            Source::Tracer { pid, socket } => match client::remembered(*pid, socket.as_deref())? {
-                // It writes on, and what it writes is cut wherever it is just now.
-                Remembered::File(path) => Self::open_file(&path, Some(machine::now())),
-                Remembered::Bytes(bytes) => {
-                    let name = "what the tracer remembers".to_owned();
-                    Self::new(Box::new(Cursor::new(bytes)), name, Some(machine::now()))
+            Source::Tracer { pid, socket } => {
+                let (remembered, known) = client::remembered(*pid, socket.as_deref())?;
+                let now = Some(Now { time: machine::now(), known });
+                match remembered {
+                    // It writes on, and what it writes is cut wherever it is just now.
+                    Remembered::File(path) => Self::open_file(&path, now),
+                    Remembered::Bytes(bytes) => {
+                        let name = "what the tracer remembers".to_owned();
+                        Self::new(Box::new(Cursor::new(bytes)), name, now)
+                    }
                 }
-            },
+            }
         }
     }
 
-    fn open_file(path: &Path, now: Option<u64>) -> Result<Self> {
+    fn open_file(path: &Path, now: Option<Now>) -> Result<Self> {
         let name = path.display().to_string();
         let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
         Self::new(Box::new(file), name, now)
     }
 
-    fn new(input: Box<dyn Input>, name: String, now: Option<u64>) -> Result<Self> {
+    fn new(input: Box<dyn Input>, name: String, now: Option<Now>) -> Result<Self> {
         let reader = Reader::open(input).map_err(|error| anyhow!("{name}: {error}"))?;
         Ok(Self { reader, name, now })
     }
@@ -150,9 +174,12 @@ impl Past {
         self.reader.start()
     }
 
-    /// What was known when it ended, once it was replayed to its end.
+    /// What was known beside it when it ended, once it was replayed to its end; or is known now.
     pub const fn end(&self) -> Option<&End> {
-        self.reader.end()
+        match &self.now {
+            Some(now) => Some(&now.known),
+            None => self.reader.end(),
+        }
     }
 
     /// How its times are told.
@@ -217,8 +244,12 @@ impl Past {
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        let (end, suspicion) = match to {
+            None => (self.end().cloned(), None),
+            Some(_) => (None, self.last()?.fault_at(&model.totals())),
+        };
         let degraded = self.start().tier != Tier::Exact.name();
-        Ok(Told { model, until, since, clock: self.clock(), degraded, short })
+        Ok(Told { model, until, since, clock: self.clock(), degraded, end, suspicion, short })
     }
 
     /// All from the beginning on, for a flow of its own.

@@ -166,7 +166,7 @@ impl Past {
     pub(super) fn until(&mut self) -> Result<u64> {
         let last = self.reader.last_where(|_| true)?;
         let last = last.map_or(self.start().time, |place| place.until);
-        Ok(self.now.map_or(last, |now| now.max(last)))
+        Ok(self.now.as_ref().map_or(last, |now| now.time.max(last)))
     }
 
     /// Where a moment is.

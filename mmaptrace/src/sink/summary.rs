@@ -39,7 +39,7 @@ impl Summary {
             // The kernel counts what no record of an mm told of as well.
             lost: totals.lost.max(end.lost) + totals.malformed + end.unfollowed,
             healed: totals.healed,
-            exact: processes.iter().all(|process| process.exact)
+            exact: model.is_exact()
                 && !end.unseen
                 && end.unfollowed == 0
                 // Those of which nobody knows whose they were.

@@ -58,18 +58,26 @@ impl Engine {
 
     fn answer_history(&mut self, pid: Option<u32>) -> Result<(Reply, Vec<u8>)> {
         self.catch_up()?;
-        let mut known = self.intake.model().process_totals();
-        if pid.is_some_and(|pid| !known.any(|process| process.pid == pid)) {
+        let mut processes = self.intake.model().process_totals();
+        if pid.is_some_and(|pid| !processes.any(|process| process.pid == pid)) {
             return Ok((Reply::NoSuchProcess, Vec::new()));
         }
-        drop(known);
+        drop(processes);
+        // What no record tells is to be known there as it is here.
+        match pid.filter(|&pid| self.intake.model().space_of(pid).is_some()) {
+            Some(pid) => self.refresh(pid)?,
+            None => self.look_for_gaps()?,
+        }
+        let known = self.totals_now()?;
         Ok(match self.intake.past()? {
             None => (Reply::NoHistory, Vec::new()),
             Some(Past::File(path)) => {
                 let path = path.into_os_string().into_vec();
-                (Reply::Recording { path }, Vec::new())
+                (Reply::Recording { path, known }, Vec::new())
             }
-            Some(Past::Bytes(bytes)) => (Reply::History { length: bytes.len() as u64 }, bytes),
+            Some(Past::Bytes(bytes)) => {
+                (Reply::History { length: bytes.len() as u64, known }, bytes)
+            }
         })
     }
 

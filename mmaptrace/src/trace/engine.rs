@@ -534,12 +534,23 @@ impl Engine {
             self.verify()?;
         }
         // Where the ring was full to the last, no record tells of what was lost.
-        for pid in self.intake.alive.clone() {
-            self.tell_of_losses(pid)?;
-        }
+        self.tell_of_all_losses()?;
         let end = self.totals(status);
         self.intake.end(&end)?;
         self.output.as_ref().map_or(Ok(()), |output| output.finish(LAST_WRITE)).context(WRITE)
+    }
+
+    /// What is known beside the model, which is told of all losses that are known.
+    pub(super) fn totals_now(&mut self) -> Result<End> {
+        self.look_for_losses()?;
+        self.tell_of_all_losses()?;
+        let unplaced = !self.all_are_placed()?;
+        let totals = self.totals(None);
+        Ok(End { unseen: totals.unseen || unplaced, ..totals })
+    }
+
+    fn tell_of_all_losses(&mut self) -> Result<()> {
+        self.intake.alive.clone().into_iter().try_for_each(|pid| self.tell_of_losses(pid))
     }
 
     /// What is known beside the model.

@@ -230,6 +230,7 @@ pub(super) const fn doubt(doubt: event::Doubt) -> wire::Doubt {
         Doubt::Pages { kernel, model } => wire::Doubt::Pages { kernel, model },
         Doubt::Malformed => wire::Doubt::Malformed,
         Doubt::Unlocked => wire::Doubt::Unlocked,
+        Doubt::Cut => wire::Doubt::Cut,
         Doubt::NoPicture => wire::Doubt::NoPicture,
     }
 }

@@ -181,12 +181,13 @@ impl<W: Write> Json<W> {
                 after: *after,
                 why: convert::doubt(*why),
             },
-            Event::Healed { time, space, id, differences } => Line::Healed {
+            Event::Healed { time, space, id, differences, lost } => Line::Healed {
                 time: self.time(*time),
                 space: space.0,
                 process: self.process(*space, view),
                 id: *id,
                 differences: *differences,
+                lost: *lost,
             },
             Event::Malformed { kind, len } => Line::Malformed { kind: *kind, len: *len },
         })

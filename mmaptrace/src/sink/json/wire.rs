@@ -161,7 +161,7 @@ tagged! {
         Exit = "exit" (it: Exit<'a>),
         EndSpace = "end_space" { time: Epoch, space: u64, process: Option<u32> },
         Doubt = "doubt" { time: Epoch, space: u64, process: Option<u32>, after: u64, why: Doubt },
-        Healed = "healed" { time: Epoch, space: u64, process: Option<u32>, id: u64, differences: u64 },
+        Healed = "healed" { time: Epoch, space: u64, process: Option<u32>, id: u64, differences: u64, lost: u64 },
         Crowded = "crowded" { time: Epoch, space: u64, process: Option<u32>, regions: u64, limit: u64 },
         Malformed = "malformed" { kind: u16, len: usize },
         Dump = "dump" (it: Dump<'a>),
@@ -327,6 +327,7 @@ tagged! {
         Pages = "pages" { kernel: u64, model: u64 },
         Malformed = "malformed",
         Unlocked = "unlocked",
+        Cut = "cut",
         NoPicture = "no_picture",
     }
 }

@@ -357,13 +357,18 @@ impl<W: Write> Sink for Text<W> {
                     format_args!("model in doubt after commit {after}: {why}; reading again"),
                 );
             }
-            Event::Healed { time, space, id, differences } => {
+            Event::Healed { time, space, id, differences, lost } => {
                 let owner = self.owners.of(*space, view);
-                let plural = if *differences == 1 { "" } else { "s" };
+                let plural = |count: u64| if count == 1 { "" } else { "s" };
+                let found = format!("{differences} difference{}", plural(*differences));
+                let lost = match lost {
+                    0 => String::new(),
+                    lost => format!(", {lost} record{} lost", plural(*lost)),
+                };
                 self.page.alarm(
                     Some(*time),
                     owner,
-                    format_args!("exact again from commit {id} ({differences} difference{plural})"),
+                    format_args!("exact again from commit {id} ({found}{lost})"),
                 );
             }
             Event::Malformed { kind, len } => self.page.alarm(

@@ -292,8 +292,8 @@ fn doubt_is_hard_to_miss() {
         "!!! 4711 worker: model in doubt after commit 1234: 3 records lost; reading again\n"
     );
     assert_eq!(
-        text.show(&Event::Healed { time: 9, space: SPACE, id: 1240, differences: 2 }),
-        "!!! 4711 worker: exact again from commit 1240 (2 differences)\n"
+        text.show(&Event::Healed { time: 9, space: SPACE, id: 1240, differences: 2, lost: 3 }),
+        "!!! 4711 worker: exact again from commit 1240 (2 differences, 3 records lost)\n"
     );
     assert_eq!(
         text.show(&Event::Malformed { kind: 77, len: 3 }),

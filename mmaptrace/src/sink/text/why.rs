@@ -32,6 +32,7 @@ impl Display for Why {
                 write!(f, "the kernel counts {kernel} page{}, the model {model}", plural(kernel))
             }
             Doubt::Malformed => f.write_str("a malformed record"),
+            Doubt::Cut => f.write_str("what came next is not known: the recording ends"),
             Doubt::NoPicture => f.write_str(
                 "a picture of it was needed and not to be had: files may have new names, or it may \
                  have another address space",
