@@ -105,6 +105,11 @@ impl Counters {
         if grows || self.stack_vm < space.stack_vm {
             space.stack_vm = self.stack_vm;
         }
+    }
+
+    /// Notes where break and stack were told to be.
+    #[inline(always)]
+    fn note_layout(&self, space: &mut Space) {
         space.brk = self.brk;
         space.start_brk = self.start_brk;
         space.start_stack = self.start_stack;
@@ -205,6 +210,7 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
     let rule = actor.entry.rule();
     let mut flags = if write { flag::WRITE | flag::COUNTED } else { 0 };
     let grew = now.stack_vm > space.stack_vm;
+    let unmaps = actor.cause == cause::CALL && downgrades(rule, &actor.entry);
     let ranges = if write {
         match actor.cause {
             // What is done once it has set what it returns is none of its work.
@@ -230,10 +236,7 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
             actor.cause = cause::GROWTH;
         }
         Ranges::ALL
-    } else if actor.cause == cause::CALL
-        && downgrades(rule, &actor.entry)
-        && now.are_untold(space, actor.ids.1)
-    {
+    } else if unmaps && actor.entry.at_work && now.are_untold(space, actor.ids.1) {
         // The end of an unmapping whose write lock was downgraded, which has made the space
         // smaller. If it is no smaller than was noted, another reader has been here meanwhile.
         let is_brk = rule & 15 == Range::Brk as u8;
@@ -263,6 +266,10 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
         // It changes the layout under the read lock. If it is no such call that lets go, the break
         // has moved in a shrinking brk of another thread, which is about to tell of it.
         Ranges::default()
+    } else if unmaps && now.total_vm < space.total_vm {
+        // A fault at a signal's frame, beside another's unmapping. Or a debugger had set what the call
+        // returns before it was made: nobody else tells of it.
+        Ranges::ALL
     } else {
         return false;
     };
@@ -270,6 +277,7 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
         flags |= flag::CHECKED;
     }
     now.note(space, actor.ids.1, write || grew);
+    now.note_layout(space);
     space.nr = actor.entry.nr;
     space.result = actor.result;
     if write {
@@ -282,19 +290,18 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
 }
 
 /// Whether this call, which lets go of a lock for reading, may have downgraded it: munmap, and a brk or
-/// an mremap that shrinks. Once it has set what it returns, a signal's frame may be what faults.
+/// an mremap that shrinks. Once what it returns is set, a signal's frame may be what faults.
 #[inline(always)]
 fn downgrades(rule: u8, call: &Entry) -> bool {
     const UNMAP: u8 = Range::Unmap as u8;
     const BRK: u8 = Range::Brk as u8;
     const MREMAP: u8 = Range::Mremap as u8;
     let [_, old, new, ..] = call.args;
-    call.at_work
-        && match rule & 15 {
-            UNMAP | BRK => true,
-            MREMAP => new < old,
-            _ => false,
-        }
+    match rule & 15 {
+        UNMAP | BRK => true,
+        MREMAP => new < old,
+        _ => false,
+    }
 }
 
 /// Whether a brk to `brk` that lets go of a lock for reading has certainly downgraded it. One that grew
@@ -400,11 +407,13 @@ pub(crate) unsafe fn whole(
     }
     // SAFETY: as above. A picture is no commit: without ids of the kernel's own it takes the last.
     let now = unsafe { Counters::of(mm, space.id.wrapping_sub(2)) };
-    // At a seed, a fault of another thread that has grown a stack may be about to tell of it. And whose
-    // unmapping it is that was noted here has yet to tell of it, and corrects that.
-    now.note(space, 0, cause != cause::SEED || space.settled_brk == 0);
-    // At a seed, a brk of another thread may be about to tell that it has moved it.
-    if cause != cause::SEED || space.settled_brk == 0 {
+    // At a seed of a space that is known, a fault of another thread that has grown a stack may be about to
+    // tell of it, and a call that it has moved the break or the stack. And whose unmapping it is that was
+    // noted here has yet to tell of it, and corrects that.
+    let is_first = cause != cause::SEED || space.settled_brk == 0;
+    now.note(space, 0, is_first);
+    if is_first {
+        now.note_layout(space);
         space.settled_brk = now.brk;
     }
     // At a seed, an unmapping of another thread may be half accounted.
@@ -507,6 +516,23 @@ pub(crate) fn send() {
     }
 }
 
+/// Counts a loss if a stack of `mm` has grown since that was told: while an address space begins, a fault of
+/// another process in it is told by nobody.
+///
+/// # Safety
+/// `mm` is a BTF pointer to an `mm_struct`.
+#[inline(always)]
+pub(crate) unsafe fn see_growth(mm: *const c_void) {
+    if let Some(space) = space::find(mm as u64) {
+        // SAFETY: as above; elements stay valid for the length of a run.
+        unsafe {
+            if load::<u64>(mm, layout!(mm_stack_vm)) != (*space).stack_vm {
+                emit::count_loss(mm as u64);
+            }
+        }
+    }
+}
+
 /// Sends the commit that [`released`] or [`asked`] has made ready. A `PR_SET_MM` beside a reader may have
 /// moved the break or the stack since, and have noted and told so before this was, which says what was: then
 /// notes and sends that as it is.
@@ -554,14 +580,18 @@ unsafe fn renew_layout(mm: *const c_void, walk: *mut Walk) -> bool {
         (commit.user_stack, commit.kernel_stack) = (0, 0);
         (*walk).flags &= u32::from(flag::SEQUENCED | flag::COMPAT | flag::VSYSCALL);
         (*walk).expected = NOT_KNOWN as u64;
-        // It is no picture, if it was sent after one.
-        if commit.cause == cause::SEED {
+        let follows_picture = commit.cause == cause::SEED;
+        // It is none itself.
+        if follows_picture {
             commit.header.pid = 0;
         }
         // Elements stay valid for the length of a run.
         if let Some(space) = space::find(mm as u64) {
-            ((*space).start_brk, (*space).brk, (*space).start_stack) =
-                (start_brk, brk, start_stack);
+            // As at a picture: who has moved them is about to tell.
+            if !follows_picture {
+                ((*space).start_brk, (*space).brk, (*space).start_stack) =
+                    (start_brk, brk, start_stack);
+            }
             // Another reader may have counted on, and come before this.
             if layout!(mm_lock_seq) == ABSENT {
                 commit.id = (*space).id;

@@ -346,12 +346,20 @@ unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
 pub(crate) fn task_exec(ctx: BtfTracePointContext) -> i32 {
     let _alone = Alone::begin();
     // SAFETY: argument 2 is the current task's `linux_binprm`.
-    if unsafe { executed(argument(&ctx, 1) as u32, argument(&ctx, 2) as *const c_void) } {
+    let is_ready =
+        unsafe { executed(argument(&ctx, 1) as u32, argument(&ctx, 2) as *const c_void) };
+    if is_ready {
         commit::send();
     }
     let task: *const c_void = current().cast();
-    // SAFETY: it is the current task.
-    space::has_begun(unsafe { load_address(task, layout!(task_mm)) });
+    // SAFETY: it is the current task, and has an address space.
+    unsafe {
+        let mm: *const c_void = load(task, layout!(task_mm));
+        space::has_begun(mm as u64);
+        if is_ready {
+            commit::see_growth(mm);
+        }
+    }
     0
 }
 

@@ -260,6 +260,8 @@ impl Space {
         if new > 0 {
             self.lost += new;
             self.pending.miss();
+            // What was lost may have come after that one.
+            self.image = None;
             self.raise(header.time, Doubt::Lost(new), out);
         }
         new

@@ -288,6 +288,44 @@ fn a_late_picture_of_an_image_knows_less_of_its_break() {
     assert_eq!(brk(&model), Some(0xb000), "a prctl moves it without the lock for writing");
 }
 
+/// The move of a break right after an image was made takes no id, and may be what was lost.
+#[test]
+fn a_picture_after_a_loss_tells_of_the_break_of_an_image() {
+    let mut model = seeded();
+    let exec =
+        record::Exec { header: header(kind::EXEC, 0), path_len: 1, ..record::Exec::default() };
+    apply(&mut model, &words(&exec, b"\0"));
+    let mut image = record::Commit { cause: cause::EXEC, brk: 0x9000, ..counted(22, 3) };
+    image.header.flags = flag::WHOLE | flag::SEQUENCED;
+    apply(&mut model, &commit_words(&image, &regions(3)));
+    let mut picture = record::Commit { cause: cause::SEED, brk: 0xa000, ..image };
+    picture.header.lost = 1;
+    let events = apply(&mut model, &commit_words(&picture, &regions(3)));
+    assert!(matches!(events.last(), Some(Event::Healed { lost: 1, .. })), "{events:?}");
+    assert_eq!(model.space_of(100).map(|space| space.layout().brk), Some(0xa000));
+}
+
+/// Ended processes are forgotten in the end, but not that one was never made exact again.
+#[test]
+fn a_doubt_outlives_its_process() {
+    let mut model = seeded();
+    let mut lost = record::Commit { args: [1; 6], ..counted(12, 1) };
+    lost.header.lost = 1;
+    apply(&mut model, &commit_words(&lost, &regions(1)));
+    apply(&mut model, &exit(MM, flag::GROUP, 100, 100));
+    apply(&mut model, &end(MM));
+    for pid in 1000..6000 {
+        let mut commit = counted(10, 1);
+        (commit.header.mm, commit.header.pid, commit.header.tid) = (0x6000, pid, pid);
+        apply(&mut model, &seed_words(&commit, &regions(1)));
+        apply(&mut model, &exit(0x6000, flag::GROUP, pid, pid));
+        apply(&mut model, &end(0x6000));
+    }
+    assert!(model.process_totals().all(|process| process.exact), "it is remembered");
+    assert!(!model.is_exact());
+    assert_eq!(model.totals().doubts, 1);
+}
+
 /// What was lost of an image in the making is told, and healed by the image's own commit.
 #[test]
 fn a_loss_before_an_image_is_told_and_healed() {
