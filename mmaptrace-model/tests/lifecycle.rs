@@ -9,6 +9,7 @@ use mmaptrace_model::{
     region::PAGE,
 };
 use support::{MM, apply, commit, commit_words, header, seed_words, words};
+use zerocopy::IntoBytes as _;
 
 fn regions(count: u64) -> Vec<Region> {
     let page = |at: u64| Region {
@@ -200,7 +201,7 @@ fn a_space_in_the_place_of_a_lost_one_is_another() {
     let events = apply(&mut model, &commit_words(&change, &regions(2)));
     assert!(matches!(events[0], Event::End { space: SpaceId(1), .. }), "{events:?}");
     let space = model.space_of(200).expect("it was found at work there");
-    assert_eq!((space.id(), space.lost(), space.doubt()), (SpaceId(2), 4, Some(Doubt::Unseeded)));
+    assert_eq!((space.id(), space.lost(), space.doubt()), (SpaceId(2), 4, Some(Doubt::Lost(4))));
     assert_eq!((model.totals().lost, model.space_of(100).map(Space::id)), (9, None));
     // Of the old one nothing comes any more; of one that nobody numbers it is not known.
     let mut again = counted(4, 3);
@@ -315,11 +316,13 @@ fn a_doubt_outlives_its_process() {
     apply(&mut model, &exit(MM, flag::GROUP, 100, 100));
     apply(&mut model, &end(MM));
     for pid in 1000..6000 {
-        let mut commit = counted(10, 1);
-        (commit.header.mm, commit.header.pid, commit.header.tid) = (0x6000, pid, pid);
-        apply(&mut model, &seed_words(&commit, &regions(1)));
-        apply(&mut model, &exit(0x6000, flag::GROUP, pid, pid));
-        apply(&mut model, &end(0x6000));
+        let mut child = record::Commit { cause: cause::FORK, ..counted(10, 1) };
+        (child.header.mm, child.header.pid, child.header.tid) = (0x6000, pid, pid);
+        child.header.flags = flag::WHOLE | flag::SEQUENCED;
+        let exit = exit(0x6000, flag::GROUP, pid, pid);
+        for record in [commit_words(&child, &regions(1)), exit, end(0x6000)] {
+            model.apply(record.as_bytes(), &mut Vec::new());
+        }
     }
     assert!(model.process_totals().all(|process| process.exact), "it is remembered");
     assert!(!model.is_exact());
