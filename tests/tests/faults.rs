@@ -41,6 +41,7 @@ fn a_picture_larger_than_the_ring_is_waited_for_in_doubt() {
     let dump = dump_as(victim.pid(), &["-v"]);
     assert_eq!(dump.code(), Some(0), "{}", dump.stderr);
     assert!(dump.stderr.contains("NOT known to be exact"), "{}", dump.stderr);
+    until("what to do about it", || tracer.stderr().contains("--buffer").then_some(()));
     let trace = tracer.finish();
     assert!(trace.total("lost") > 0, "{}", trace.end());
     assert_eq!(trace.end()["exact"], false, "{}", trace.end());

@@ -16,6 +16,8 @@ use crate::{
     sink::text::Why,
 };
 
+const UNREAD: &str = "it is traced, but no picture of it has come yet; ask again, or give the tracer a \
+                      larger buffer: --buffer";
 const MOVED: &str = "regions changed while /proc/PID/smaps was read; figures of some are missing";
 
 impl Engine {
@@ -39,7 +41,12 @@ impl Engine {
             DumpFormat::Maps | DumpFormat::Pmap | DumpFormat::Json => None,
         };
         let Some(space) = self.intake.model().space_of(pid) else {
-            return Ok((Reply::NoSuchProcess, Vec::new()));
+            let reply = if self.intake.alive.contains(&pid) {
+                Reply::Error { why: UNREAD.to_owned() }
+            } else {
+                Reply::NoSuchProcess
+            };
+            return Ok((reply, Vec::new()));
         };
         let moved = residence.as_ref().is_some_and(|it| !it.covers(space.map()));
         let residence = residence.unwrap_or_default();

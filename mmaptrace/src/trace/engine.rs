@@ -19,6 +19,7 @@ use crate::{
     dump::Residence,
     kernel::{SeedError, Source, Tier},
     machine::now,
+    note,
     output::{Output, WRITE},
     sink::{Clock, Summary},
 };
@@ -68,13 +69,9 @@ pub(super) struct Engine {
     names: usize,
     /// Likewise of stacks.
     stacks: usize,
-    /// When doubts are looked at again, ns of `CLOCK_MONOTONIC`, and how long after that.
-    heal_at: u64,
-    patience: u64,
+    healing: Healing,
     /// When names of files are looked at again, ns of `CLOCK_MONOTONIC`.
     rename_at: u64,
-    /// The PID of which a picture was last asked for while more came than was taken.
-    asked: u32,
     /// The last round has begun.
     ends: bool,
     /// Whether the last round has taken all that was in the ring, and its lines find a reader.
@@ -83,6 +80,17 @@ pub(super) struct Engine {
     unplaced: bool,
     /// Processes wait for this, if they are to.
     pressure: Option<Pressure>,
+}
+
+/// How doubts are looked after.
+struct Healing {
+    /// When next, ns of `CLOCK_MONOTONIC`, and how long after that.
+    at: u64,
+    patience: u64,
+    /// The PID of which a picture was last asked for while more came than was taken.
+    asked: u32,
+    /// It was told that pictures find no room in the ring.
+    has_told: bool,
 }
 
 /// What a model has of a process, at a moment.
@@ -115,11 +123,9 @@ impl Engine {
             compared: (0, 0),
             names: NAMES,
             stacks: STACKS,
-            heal_at: 0,
-            patience: MIN_PATIENCE,
+            healing: Healing { at: 0, patience: MIN_PATIENCE, asked: 0, has_told: false },
             rename_at: 0,
             pressure: None,
-            asked: 0,
             ends: false,
             up_to_date: true,
             unplaced: false,
@@ -270,19 +276,35 @@ impl Engine {
         let mut doubtful: BTreeSet<u32> = model.in_doubt().map(|(_, pid)| pid).collect();
         doubtful.extend(&self.awaited);
         if doubtful.is_empty() {
-            self.patience = MIN_PATIENCE;
-        } else if now() >= self.heal_at && !self.is_congested() {
-            self.heal_at = now() + self.patience;
-            self.patience = (2 * self.patience).min(MAX_PATIENCE);
+            self.healing.patience = MIN_PATIENCE;
+        } else if now() >= self.healing.at && !self.is_congested() {
+            self.healing.at = now() + self.healing.patience;
+            self.healing.patience = (2 * self.healing.patience).min(MAX_PATIENCE);
             if self.up_to_date {
-                self.pictures_while_there_is_room(doubtful)?;
+                self.heal_all(doubtful)?;
             } else {
                 // One at a time, in turn, lest doubt lasts as long as a flood does.
-                let next = doubtful.range(self.asked + 1..).next().or(doubtful.first());
-                self.asked = next.copied().unwrap_or_default();
+                let next = doubtful.range(self.healing.asked + 1..).next().or(doubtful.first());
+                self.healing.asked = next.copied().unwrap_or_default();
                 // If there is none it is asked for again.
-                let _ = self.source.seed(self.asked);
+                let _ = self.source.seed(self.healing.asked);
             }
+        }
+        Ok(())
+    }
+
+    /// Asks for pictures of all these, and says so if they find no room time and again.
+    fn heal_all(&mut self, doubtful: BTreeSet<u32>) -> Result<()> {
+        let first = doubtful.first().copied().unwrap_or_default();
+        let lost = self.source.shared().faults().context(MAPS)?.lost;
+        self.pictures_while_there_is_room(doubtful)?;
+        let more = self.source.shared().faults().context(MAPS)?.lost;
+        if more > lost && self.healing.patience == MAX_PATIENCE && !self.healing.has_told {
+            self.healing.has_told = true;
+            note(format_args!(
+                "the buffer has no room for a picture of process {first}, which stays in doubt; a \
+                 larger one has: --buffer"
+            ));
         }
         Ok(())
     }
@@ -521,7 +543,7 @@ impl Engine {
             }
             thread::sleep(NEXT_LOOK);
         }
-        self.heal_at = 0;
+        self.healing.at = 0;
         self.heal()?;
         self.catch_up()?;
         self.heal()?;
