@@ -143,8 +143,10 @@ impl Model {
         self.processes.totals(|id| self.space(id))
     }
 
-    /// Forgets the names that no region has had for as long as since the last call, and returns
-    /// their keys, for the kernel's side to forget that it sent them.
+    /// Condemns the names that no region has had for as long as since the last call, and returns their
+    /// keys, for the kernel's side to forget that it sent them; forgets those that the last call has
+    /// condemned, if no region has had them since and they did not come again. What was written before
+    /// the kernel's side forgot is to be applied before the next call.
     pub fn retain_names(&mut self) -> Vec<u64> {
         let mut used = HashSet::new();
         for region in self.spaces.values().flat_map(|space| space.map().iter()) {
@@ -165,7 +167,7 @@ impl Model {
     }
 
     /// Forgets stacks that no event has had for long, and returns the keys of those that will be
-    /// next, for the kernel's side to forget that it sent them.
+    /// next, for the kernel's side to forget that it sent them: likewise.
     pub fn retain_stacks(&mut self) -> Vec<u64> {
         self.stacks.retain()
     }

@@ -27,8 +27,19 @@ pub struct Names {
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     text: Arc<[u8]>,
+    age: Age,
+}
+
+/// What is known of the use of a name. What the kernel's side was told to forget may still be meant by
+/// records on their way, which it wrote before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Age {
     /// Came since the last [`Names::retain`]; the regions that have it may be yet to come.
-    young: bool,
+    Young,
+    /// Was there already.
+    Old,
+    /// Had no region at the last call, by which the kernel's side was told to forget it.
+    Condemned,
 }
 
 impl Names {
@@ -75,21 +86,27 @@ impl Names {
             Some(old) if **old == *text => Arc::clone(old),
             Some(_) | None => Arc::from(text),
         };
-        self.by_key.insert(key, Entry { text, young: true });
+        self.by_key.insert(key, Entry { text, age: Age::Young });
     }
 
-    /// Drops the names that are not `used` and were there already at the last call, and tells
-    /// their keys: names that came since may be those of regions still on their way.
+    /// Condemns the names that are not `used` and were there already at the last call, and tells their
+    /// keys; names that came since may be those of regions still on their way. Drops those condemned by
+    /// the last call that are not used either, and did not come again.
     pub fn retain(&mut self, mut used: impl FnMut(u64) -> bool) -> Vec<u64> {
-        let mut dropped = Vec::new();
+        let mut condemned = Vec::new();
         self.by_key.retain(|&key, entry| {
-            let keep = std::mem::take(&mut entry.young) || used(key);
-            if !keep {
-                dropped.push(key);
+            let keep = entry.age == Age::Young || used(key);
+            match entry.age {
+                _ if keep => entry.age = Age::Old,
+                Age::Young | Age::Old => {
+                    condemned.push(key);
+                    entry.age = Age::Condemned;
+                }
+                Age::Condemned => return false,
             }
-            keep
+            true
         });
-        dropped
+        condemned
     }
 }
 
@@ -169,6 +186,28 @@ mod tests {
         }
         assert_eq!(names.retain(|_| false), []);
         assert_eq!(names.retain(|key| key == 1), [2]);
+        assert_eq!(names.len(), 2, "a record may have it that was written before it was forgotten");
+        assert_eq!(names.retain(|key| key == 1), []);
         assert_eq!(names.len(), 1);
+    }
+
+    #[test]
+    fn a_condemned_name_that_is_used_or_comes_again_stays() {
+        let name = record::Name { key: 1, ..record::Name::default() };
+        for comes_again in [false, true] {
+            let mut names = Names::default();
+            names.insert_name(&name, b"[vdso]");
+            assert_eq!(names.retain(|_| false), []);
+            assert_eq!(names.retain(|_| false), [1]);
+            if comes_again {
+                names.insert_name(&name, b"[vdso]");
+            }
+            assert_eq!(names.retain(|_| !comes_again), []);
+            assert!(names.get(1).is_some());
+            assert_eq!(names.retain(|_| false), [1], "it is condemned like any other");
+            assert!(names.get(1).is_some());
+            assert_eq!(names.retain(|_| false), []);
+            assert!(names.is_empty());
+        }
     }
 }

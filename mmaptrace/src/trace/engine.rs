@@ -12,7 +12,8 @@ use anyhow::{Context as _, Result};
 use mmaptrace_recording::{End, Item};
 
 use super::{
-    guard::Guard, intake::Intake, losses::Losses, pressure::Pressure, recorder::Recorder, verify,
+    guard::Guard, intake::Intake, losses::Losses, pressure::Pressure, recorder::Recorder,
+    sweep::Sweep, verify,
 };
 use crate::{
     control::DumpFormat,
@@ -30,10 +31,6 @@ const BATCH: usize = 1 << 13;
 /// How often a picture is asked for before a dump is given as it is.
 pub(super) const ATTEMPTS: usize = 3;
 
-/// Names that are kept before those without a region are looked for.
-const NAMES: usize = 4096;
-/// Stacks that are kept before those without an event are looked for.
-const STACKS: usize = 4096;
 /// How long the last lines wait for their reader.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 /// How long pictures of all are taken at the end, if something was lost, in ns; and how long is waited where
@@ -65,10 +62,12 @@ pub(super) struct Engine {
     differences: Option<u64>,
     /// Comparisons with /proc that could be made, and those that could not.
     compared: (u64, u64),
-    /// How many names there may be before those that nothing uses are forgotten.
-    names: usize,
+    /// When the names that nothing uses are forgotten.
+    names: Sweep,
     /// Likewise of stacks.
-    stacks: usize,
+    stacks: Sweep,
+    /// All records up to this time, ns of `CLOCK_MONOTONIC`, were taken.
+    taken: u64,
     healing: Healing,
     /// When names of files are looked at again, ns of `CLOCK_MONOTONIC`.
     rename_at: u64,
@@ -121,8 +120,9 @@ impl Engine {
             losses: Losses::default(),
             differences: None,
             compared: (0, 0),
-            names: NAMES,
-            stacks: STACKS,
+            names: Sweep::default(),
+            stacks: Sweep::default(),
+            taken: 0,
             healing: Healing { at: 0, patience: MIN_PATIENCE, asked: 0, has_told: false },
             rename_at: 0,
             pressure: None,
@@ -251,7 +251,8 @@ impl Engine {
     /// Takes records until there are none, or until one is younger than `until` (ns of
     /// `CLOCK_MONOTONIC`), or for a batch.
     fn drain(&mut self, until: u64) -> Result<usize> {
-        let Self { source, intake, .. } = self;
+        let Self { source, intake, taken, .. } = self;
+        let began = now();
         let mut records = 0;
         while records < BATCH {
             let Some(record) = source.next() else { break };
@@ -260,9 +261,14 @@ impl Engine {
             // Where a header has its time.
             let time = record.get(8..16).and_then(|time| time.try_into().ok());
             drop(record);
-            if time.is_some_and(|time| u64::from_ne_bytes(time) > until) {
-                break;
+            let Some(time) = time.map(u64::from_ne_bytes) else { continue };
+            *taken = time.max(*taken);
+            if time > until {
+                return Ok(records);
             }
+        }
+        if records < BATCH && source.shared().ring.is_empty() {
+            *taken = began.max(*taken);
         }
         Ok(records)
     }
@@ -328,10 +334,10 @@ impl Engine {
 
     /// Forgets, here and in the kernel, the names that no region has any more.
     fn forget_names(&mut self) -> Result<()> {
-        if self.intake.model().names().len() > self.names {
+        if self.names.is_due(self.intake.model().names().len(), self.taken) {
             let forgotten = self.intake.forget_names()?;
             self.source.forget_names(&forgotten).context(MAPS)?;
-            self.names = NAMES.max(2 * self.intake.model().names().len());
+            self.names.done(self.intake.model().names().len(), now());
         }
         Ok(())
     }
@@ -358,10 +364,10 @@ impl Engine {
 
     /// Forgets, here and in the kernel, the stacks that no event has any more.
     fn forget_stacks(&mut self) -> Result<()> {
-        if self.intake.model().stacks().len() > self.stacks {
+        if self.stacks.is_due(self.intake.model().stacks().len(), self.taken) {
             let forgotten = self.intake.forget_stacks()?;
             self.source.forget_stacks(&forgotten).context(MAPS)?;
-            self.stacks = STACKS.max(2 * self.intake.model().stacks().len());
+            self.stacks.done(self.intake.model().stacks().len(), now());
         }
         Ok(())
     }

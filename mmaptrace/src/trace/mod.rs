@@ -13,6 +13,7 @@ mod losses;
 mod pressure;
 mod recorder;
 mod start;
+mod sweep;
 mod verify;
 
 use std::{
