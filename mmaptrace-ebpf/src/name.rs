@@ -84,7 +84,9 @@ pub(crate) extern "C" fn send_path(deleted: u32) -> i32 {
     if synthetic(walk) {
         flags |= flag::SYNTHETIC;
         let text: u64 = read(name_of(walk.dentry)).unwrap_or(0);
-        append(walk, &mut out.text, text);
+        if !append(walk, &mut out.text, text) {
+            flags |= flag::CUT;
+        }
     } else {
         // SAFETY: the callback is of the type the helper wants.
         unsafe { bpf_loop(COMPONENTS, component as *mut c_void, core::ptr::null_mut(), 0) };
@@ -229,6 +231,8 @@ pub(crate) extern "C" fn send_name(text: u64, hash: u32) -> i32 {
         bpf_probe_read_kernel_str(out.text.as_mut_ptr().cast(), NAME_MAX as u32, text as *const _)
     };
     if length <= 0 {
+        // That of no name.
+        walk.key = 0;
         return 0;
     }
     // Without the NUL.

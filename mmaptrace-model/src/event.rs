@@ -94,6 +94,11 @@ pub enum Doubt {
     /// A reading was needed for a dump and not to be had: files may have new names, or the process
     /// another address space. It is no event either, and goes with the next commit.
     NoPicture,
+    /// The name of a region is not known, or not all of it. Of a dump; it is no event.
+    Name {
+        /// Where the region starts.
+        at: u64,
+    },
 }
 
 /// Which address space, over the life of the tracer: unlike the mm's address it is not reused.

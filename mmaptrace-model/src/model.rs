@@ -14,7 +14,6 @@ use crate::{
     event::{Cause, Commits, Doubt, Event, SpaceId, Stacks, Syscall, Task},
     names::Names,
     process::{Process, Processes},
-    region::Backing,
     space::Space,
     stack::{StackTable, Unidentified},
     threads::Threads,
@@ -148,16 +147,8 @@ impl Model {
     /// condemned, if no region has had them since and they did not come again. What was written before
     /// the kernel's side forgot is to be applied before the next call.
     pub fn retain_names(&mut self) -> Vec<u64> {
-        let mut used = HashSet::new();
-        for region in self.spaces.values().flat_map(|space| space.map().iter()) {
-            match region.backing {
-                Backing::File { path: key, .. }
-                | Backing::Special { name: key }
-                | Backing::Named { name: key }
-                | Backing::NamedShared { name: key, .. } => used.insert(key),
-                Backing::Anonymous => false,
-            };
-        }
+        let regions = self.spaces.values().flat_map(|space| space.map().iter());
+        let used: HashSet<_> = regions.filter_map(|region| region.backing.name()).collect();
         self.names.retain(|key| used.contains(&key))
     }
 

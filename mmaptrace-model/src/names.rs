@@ -18,6 +18,9 @@ mod magic {
     pub(super) const DMA_BUF: u64 = 0x444d_4142;
 }
 
+/// What a path starts with of which only the end was told. No path of the kernel's starts so.
+pub const CUT: &[u8] = b"...";
+
 /// The names, as `/proc/PID/maps` would print them but for the escaping of newlines.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Names {
@@ -27,6 +30,8 @@ pub struct Names {
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     text: Arc<[u8]>,
+    /// Whether it is all that maps prints.
+    whole: bool,
     age: Age,
 }
 
@@ -44,9 +49,14 @@ enum Age {
 
 impl Names {
     /// The name of a key: a path with ` (deleted)` where the kernel says so, or `[vdso]` and the
-    /// like. Any bytes but NUL.
+    /// like. Any bytes but NUL. Of a path of which only the end was told, that, after [`CUT`].
     pub fn get(&self, key: u64) -> Option<&Arc<[u8]>> {
         self.by_key.get(&key).map(|entry| &entry.text)
+    }
+
+    /// Whether the name of a key is known, and all of it.
+    pub fn is_whole(&self, key: u64) -> bool {
+        self.by_key.get(&key).is_some_and(|entry| entry.whole)
     }
 
     /// How many there are.
@@ -62,31 +72,33 @@ impl Names {
     /// Takes a path, from its components: the last one first, each ended by a NUL. A later path of
     /// the same key takes the place of an earlier one.
     pub fn insert_path(&mut self, path: &record::Path, components: &[u8]) {
-        let text = if path.header.flags & flag::SYNTHETIC != 0 {
+        let has = |flag| path.header.flags & flag != 0;
+        let text = if has(flag::SYNTHETIC) {
             synthetic(path.magic, path.ino, first(components))
         } else {
-            let mut text = join(components);
-            if path.header.flags & flag::DELETED != 0 {
+            let mut text = if has(flag::CUT) { CUT.to_vec() } else { Vec::new() };
+            text.extend(join(components));
+            if has(flag::DELETED) {
                 text.extend_from_slice(b" (deleted)");
             }
             text
         };
-        self.insert(path.key, &text);
+        self.insert(path.key, &text, !has(flag::CUT));
     }
 
     /// Takes the name of a special or named mapping.
     pub fn insert_name(&mut self, name: &record::Name, text: &[u8]) {
-        self.insert(name.key, first(text));
+        self.insert(name.key, first(text), true);
     }
 
-    fn insert(&mut self, key: u64, text: &[u8]) {
+    fn insert(&mut self, key: u64, text: &[u8], whole: bool) {
         let old = self.by_key.get(&key).map(|entry| &entry.text);
         // Names are sent again for each reader of a map; keep what others hold.
         let text = match old {
             Some(old) if **old == *text => Arc::clone(old),
             Some(_) | None => Arc::from(text),
         };
-        self.by_key.insert(key, Entry { text, age: Age::Young });
+        self.by_key.insert(key, Entry { text, whole, age: Age::Young });
     }
 
     /// Condemns the names that are not `used` and were there already at the last call, and tells their
@@ -164,6 +176,18 @@ mod tests {
         assert_eq!(path(0, 0, b""), b"/");
         assert_eq!(path(0, 0, b"a\nb\xff\0"), b"/a\nb\xff");
         assert_eq!(path(flag::DELETED, 0, b"x (deleted)\0tmp\0"), b"/tmp/x (deleted) (deleted)");
+    }
+
+    #[test]
+    fn a_path_that_is_cut_is_not_taken_for_whole() {
+        assert_eq!(path(flag::CUT, 0, b"f\0sub\0"), b".../sub/f");
+        let mut names = Names::default();
+        for (flags, whole) in [(flag::CUT, false), (0, true), (flag::CUT, false)] {
+            let header = Header { flags, ..Header::default() };
+            names.insert_path(&record::Path { header, key: 7, ..record::Path::default() }, b"f\0");
+            assert_eq!(names.is_whole(7), whole);
+        }
+        assert!(!names.is_whole(8), "nobody has told it");
     }
 
     #[test]

@@ -96,6 +96,19 @@ pub enum Backing {
     },
 }
 
+impl Backing {
+    /// Its key in [`Names`](crate::Names), if it has a name there.
+    pub const fn name(&self) -> Option<u64> {
+        match *self {
+            Self::File { path: key, .. }
+            | Self::Special { name: key }
+            | Self::Named { name: key }
+            | Self::NamedShared { name: key, .. } => Some(key),
+            Self::Anonymous => None,
+        }
+    }
+}
+
 /// One region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {

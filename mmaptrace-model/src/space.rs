@@ -2,6 +2,8 @@
 
 mod commit;
 
+use std::collections::BTreeSet;
+
 use mmaptrace_common::record::{Header, flag};
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,7 @@ use crate::{
     event::{Doubt, Event, SpaceId},
     keyframe,
     map::Map,
+    names::Names,
     parts::Pending,
     region::Region,
 };
@@ -184,12 +187,31 @@ impl Space {
         }
     }
 
-    /// The same of what is shown at a moment, for which a picture may have been needed and not been had.
-    pub const fn doubt_of_dump(&self) -> Option<Doubt> {
+    /// The same of what is shown at a moment, for which a picture may have been needed and not been had,
+    /// and the names of all regions are. Looks at each region.
+    pub fn doubt_of_dump(&self, names: &Names) -> Option<Doubt> {
+        self.doubt_of_picture().or_else(|| self.doubt_of_names(names))
+    }
+
+    /// The same but for the names.
+    pub const fn doubt_of_picture(&self) -> Option<Doubt> {
         match (self.doubt(), self.reading) {
             (None, Reading::Missing) => Some(Doubt::NoPicture),
             (doubt, _) => doubt,
         }
+    }
+
+    /// The first region whose name is not known, or not all of it, as a doubt of what is shown.
+    pub fn doubt_of_names(&self, names: &Names) -> Option<Doubt> {
+        let is_whole = |region: &&Region| region.backing.name().is_none_or(|it| names.is_whole(it));
+        let at = self.map.iter().find(|region| !is_whole(region))?.start;
+        Some(Doubt::Name { at })
+    }
+
+    /// The keys of names that regions have and no record has told.
+    pub fn untold_names(&self, names: &Names) -> BTreeSet<u64> {
+        let keys = self.map.iter().filter_map(|region| region.backing.name());
+        keys.filter(|&key| names.get(key).is_none()).collect()
     }
 
     /// Whether to read it again would help.

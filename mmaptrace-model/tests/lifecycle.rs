@@ -427,7 +427,10 @@ fn a_picture_that_is_missing_is_no_doubt_of_commits() {
     let mut model = seeded();
     let missing = record::Header { flags: flag::NO_PICTURE, ..header(kind::LOSS, 0) };
     assert_eq!(apply(&mut model, &words(&missing, &[])), [], "it is no event");
-    assert_eq!(model.space_of(100).and_then(Space::doubt_of_dump), Some(Doubt::NoPicture));
+    assert_eq!(
+        model.space_of(100).and_then(|it| it.doubt_of_dump(model.names())),
+        Some(Doubt::NoPicture)
+    );
     assert_eq!(model.in_doubt().count(), 0, "nothing is asked for again");
     assert!(model.process_totals().all(|process| process.exact));
     let events = apply(&mut model, &commit_words(&counted(12, 2), &regions(2)));

@@ -426,3 +426,21 @@ fn heap_and_stack_are_told_as_the_kernel_does() {
     assert_eq!(HeapRule::of_kernel(6, 7), HeapRule::Exclusive);
     assert_eq!(HeapRule::of_kernel(7, 0), HeapRule::Exclusive);
 }
+
+/// Of a path that nobody has told, or of which only the end was, a dump does not say that it is exact.
+#[test]
+fn a_name_that_is_not_known_is_a_doubt_of_what_is_shown() {
+    let file = Region { backing: backing::FILE, ino: 5, name: 7, ..region(3, 5, 1) };
+    let mut model = seeded(10, &[region(1, 3, 3), file]);
+    let doubt = |model: &Model| space(model).doubt_of_dump(model.names());
+    let unknown = Some(Doubt::Name { at: 3 * PAGE });
+    assert_eq!((space(&model).doubt(), doubt(&model)), (None, unknown));
+    assert_eq!(space(&model).untold_names(model.names()), [7].into());
+    for (flags, expected) in [(flag::CUT, unknown), (0, None)] {
+        let header = header(kind::PATH, flags);
+        let path = record::Path { header, key: 7, len: 2, ..record::Path::default() };
+        apply(&mut model, &words(&path, b"f\0"));
+        assert_eq!(doubt(&model), expected);
+        assert!(space(&model).untold_names(model.names()).is_empty());
+    }
+}

@@ -50,6 +50,7 @@ impl Mirror {
 
     /// A dump of a space, of the process `pid`, at a time.
     pub fn dump<'a>(
+        &self,
         pid: u32,
         time: u64,
         space: &Space,
@@ -59,7 +60,7 @@ impl Mirror {
             pid,
             time,
             commit: space.commit(),
-            doubt: space.doubt_of_dump(),
+            doubt: space.doubt_of_dump(self.model.names()),
             vsyscall: space.layout().vsyscall,
             regions,
         }
@@ -200,6 +201,6 @@ impl Flow {
         let Self { mirror, sink: Some(sink), .. } = self else { return Ok(()) };
         let Some(space) = mirror.model.space_of(pid) else { return Ok(()) };
         let regions = mirror.regions(space);
-        sink.dump(&Mirror::dump(pid, time, space, &regions))
+        sink.dump(&mirror.dump(pid, time, space, &regions))
     }
 }

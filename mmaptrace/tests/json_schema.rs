@@ -277,6 +277,7 @@ mod schema {
         Unlocked,
         Cut,
         NoPicture,
+        Name { at: String },
     }
 
     #[derive(Debug, Deserialize)]
@@ -398,6 +399,7 @@ fn events() -> Vec<Event> {
         Doubt::Unlocked,
         Doubt::Cut,
         Doubt::NoPicture,
+        Doubt::Name { at: 0x1000 },
     ];
     let argv = [b"ls".as_slice(), b"\xff\xfe", b"\n\"", b""];
     let mut events: Vec<_> = causes

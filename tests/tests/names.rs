@@ -2,7 +2,8 @@
 //! on mounts that only the process has. Each test is of the victim's case of its name; where one could
 //! make the tracer see what another changed, under a tracer of its own.
 
-use mmaptrace_tests::cases;
+use mmaptrace_tests::{Scratch, Tracer, cases, dump_as, maps, needs_root, victim};
+use serde_json::Value;
 
 cases! {
     file_unlinked: [];
@@ -38,4 +39,25 @@ cases! {
     mount_overlay: ["mmap"];
     mount_btrfs: ["mmap"];
     chroot: ["mmap"];
+}
+
+/// Maps prints all of it, and the tracer is sent its end.
+#[test]
+fn path_deeper_than_is_sent() {
+    needs_root!("path_deeper_than_is_sent");
+    let scratch = Scratch::new();
+    let mut victim = victim!("path_deeper_than_is_sent", scratch.path());
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.work();
+    let maps = String::from_utf8(maps(victim.pid())).expect("paths of ours");
+    let line = maps.lines().find(|line| line.ends_with("/deep")).expect("the file");
+    assert!(line.len() > 20_000, "maps prints {} bytes", line.len());
+    let dump = dump_as(victim.pid(), &["--format", "json"]);
+    assert!(dump.stderr.contains("NOT known to be exact"), "{}", dump.stderr);
+    let dump: Value = serde_json::from_slice(&dump.stdout).expect("a line of JSON");
+    assert_eq!((&dump["exact"], &dump["doubt"]["kind"]), (&false.into(), &"name".into()));
+    let names = dump["regions"].as_array().expect("regions").iter().map(|it| &it["name"]);
+    let cut = names.filter_map(Value::as_str).find(|name| name.ends_with("/deep"));
+    assert!(cut.is_some_and(|name| name.starts_with(".../ddd")), "{cut:?}");
+    tracer.finish().assert_clean();
 }

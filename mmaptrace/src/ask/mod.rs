@@ -14,7 +14,7 @@ mod who;
 mod words;
 
 use anyhow::{Result, bail};
-use mmaptrace_model::{Model, Space};
+use mmaptrace_model::Model;
 
 use crate::{
     history::{Moment, Past, Then},
@@ -49,7 +49,8 @@ fn turn(past: &mut Past, at: &Moment, pid: Option<u32>) -> Result<(Then, u32)> {
 
 /// Says why the map of a process is not known to be exact at a moment, if it is not.
 fn note_doubt(past: &Past, then: &Then, pid: u32) {
-    if let Some(doubt) = then.model.space_of(pid).and_then(Space::doubt_of_dump) {
+    let space = then.model.space_of(pid);
+    if let Some(doubt) = space.and_then(|space| space.doubt_of_dump(then.model.names())) {
         let (time, why) = (past.clock().of_day(then.time), Why(doubt));
         note(format_args!("{pid}: NOT known to be exact at {time}: {why}"));
     }

@@ -100,7 +100,7 @@ pub fn print(mirror: &Mirror, subject: &Subject<'_>, format: DumpFormat) -> io::
             pmap::write_extended(&mut out, pid, command, rows, vsyscall)?;
         }
         DumpFormat::Json => {
-            json::write_dump(&mut out, &Mirror::dump(pid, time, space, &regions), clock)?;
+            json::write_dump(&mut out, &mirror.dump(pid, time, space, &regions), clock)?;
         }
     }
     Ok(out)

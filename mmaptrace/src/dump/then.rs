@@ -29,7 +29,7 @@ pub(super) fn print(config: &Dump) -> Result<Printed> {
     let (clock, residence) = (past.clock(), &Residence::default());
     let subject = Subject { pid, space, time, clock, command, residence };
     let body = super::print(&mirror, &subject, format)?;
-    let doubt = space.doubt_of_dump();
+    let doubt = space.doubt_of_dump(mirror.model.names());
     Ok(Printed {
         body,
         commit: space.commit(),

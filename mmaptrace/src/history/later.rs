@@ -77,7 +77,7 @@ impl Past {
         pid: u32,
     ) -> Result<Option<Doubt>> {
         let Some(space) = model.space_of(pid) else { return Ok(None) };
-        if let Some(doubt) = space.doubt_of_dump() {
+        if let Some(doubt) = space.doubt_of_dump(model.names()) {
             return Ok(Some(doubt));
         }
         // Without calls nobody sees a file's new name before the next picture; of now one was just taken.

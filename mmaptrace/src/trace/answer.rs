@@ -54,7 +54,7 @@ impl Engine {
             Ok(body) => body,
             Err(error) => return Ok((Reply::Error { why: error.to_string() }, Vec::new())),
         };
-        let why = match space.doubt_of_dump() {
+        let why = match space.doubt_of_dump(self.intake.model().names()) {
             Some(doubt) => Some(Why(doubt).to_string()),
             None => moved.then(|| MOVED.to_owned()),
         };

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use mmaptrace_model::Space;
 use mmaptrace_recording::{End, Item};
 
 use super::{
@@ -436,10 +437,14 @@ impl Engine {
         }
         for _ in 0..attempts {
             let Some(space) = self.intake.model().space_of(pid) else { break };
-            let told = space.doubt_of_dump().is_none() && !self.is_behind(space);
-            if sure && told && space.renames() >= renames {
+            let names = self.intake.model().names();
+            let untold: Vec<_> = space.untold_names(names).into_iter().collect();
+            let told = space.doubt_of_picture().is_none() && !self.is_behind(space);
+            if sure && told && untold.is_empty() && space.renames() >= renames {
                 break;
             }
+            // The kernel's side may hold that it has sent them.
+            self.source.forget_names(&untold).context(MAPS)?;
             sure = self.take_picture(pid)?;
         }
         self.tell_of_losses(pid)?;
@@ -515,10 +520,11 @@ impl Engine {
     pub(super) fn known(&mut self, pid: u32) -> Result<Option<Known>> {
         self.catch_up()?;
         self.tell_of_losses(pid)?;
-        let Some(space) = self.intake.model().space_of(pid).filter(|it| it.doubt().is_none())
-        else {
-            return Ok(None);
+        let model = self.intake.model();
+        let is_sure = |space: &&Space| {
+            space.doubt().is_none() && space.doubt_of_names(model.names()).is_none()
         };
+        let Some(space) = model.space_of(pid).filter(is_sure) else { return Ok(None) };
         let map = self.print(pid, space, DumpFormat::Maps, &[], &Residence::default())?;
         let (commit, corrected) = (space.commit(), space.corrected());
         Ok(Some(Known { commit, corrected, left_out: self.source.left_out(), map }))

@@ -232,6 +232,7 @@ pub(super) const fn doubt(doubt: event::Doubt) -> wire::Doubt {
         Doubt::Unlocked => wire::Doubt::Unlocked,
         Doubt::Cut => wire::Doubt::Cut,
         Doubt::NoPicture => wire::Doubt::NoPicture,
+        Doubt::Name { at } => wire::Doubt::Name { at: Hex(at) },
     }
 }
 

@@ -329,6 +329,7 @@ tagged! {
         Unlocked = "unlocked",
         Cut = "cut",
         NoPicture = "no_picture",
+        Name = "name" { at: Hex },
     }
 }
 

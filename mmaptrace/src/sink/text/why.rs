@@ -37,6 +37,9 @@ impl Display for Why {
                 "a picture of it was needed and not to be had: files may have new names, or it may \
                  have another address space",
             ),
+            Doubt::Name { at } => {
+                write!(f, "the name of what is mapped at {at:x} is not known, or not all of it")
+            }
             Doubt::Unlocked => f.write_str("read without the kernel's lock (degraded tier)"),
         }
     }

@@ -27,6 +27,7 @@ pub(crate) const CASES: &[Case] = &[
     ("path_control_characters", control_characters),
     ("path_longest_component", longest_component),
     ("path_deeper_than_path_max", deeper_than_path_max),
+    ("path_deeper_than_is_sent", deeper_than_is_sent),
     ("dev_zero", dev_zero),
     ("secret_memory", secret_memory),
 ];
@@ -170,11 +171,21 @@ fn longest_component() -> Outcome {
     named(&[b'x'; 255])
 }
 
-/// Made step by step, as no path of this length can be said.
+/// A path of 5,000 bytes.
 fn deeper_than_path_max() -> Outcome {
+    deep(25)
+}
+
+/// One of 20,000.
+fn deeper_than_is_sent() -> Outcome {
+    deep(100)
+}
+
+/// Made step by step, as no path of this length can be said.
+fn deep(levels: usize) -> Outcome {
     let home = std::env::current_dir().expect("a directory");
     std::env::set_current_dir(scratch()).expect("the scratch directory");
-    for _ in 0..25 {
+    for _ in 0..levels {
         let name = "d".repeat(200);
         std::fs::create_dir(&name).expect("a directory");
         std::env::set_current_dir(&name).expect("in it");
