@@ -166,7 +166,9 @@ unsafe extern "C" fn component(_: u32, _: *mut c_void) -> i64 {
         return 1;
     };
     if parent == dentry {
-        // The root of a tree that is mounted nowhere.
+        // Moved out of what its mount shows: the kernel drops what it has so far, and prints `/`
+        // (`prepend_path`, where `__prepend_path` returns 3).
+        walk.length = 0;
         walk.complete = 1;
         return 1;
     }

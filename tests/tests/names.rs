@@ -36,6 +36,8 @@ cases! {
     mount_moved: ["mmap"];
     mount_detached: [];
     mount_bind: ["mmap"];
+    mount_bind_escaped: [];
+    mount_bind_escaped_and_unlinked: [];
     mount_overlay: ["mmap"];
     mount_btrfs: ["mmap"];
     chroot: ["mmap"];

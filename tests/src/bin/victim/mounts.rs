@@ -17,6 +17,8 @@ pub(crate) const CASES: &[Case] = &[
     ("mount_moved", moved),
     ("mount_detached", detached),
     ("mount_bind", bind),
+    ("mount_bind_escaped", bind_escaped),
+    ("mount_bind_escaped_and_unlinked", bind_escaped_and_unlinked),
     ("mount_overlay", overlay),
     ("mount_btrfs", btrfs),
     ("chroot", chroot),
@@ -110,6 +112,30 @@ fn bind() -> Outcome {
     map(&path.join("one"));
     map(&to.join("one"));
     map(&path.join("other"));
+    Ok(())
+}
+
+/// A file by a mount of the directory it is in, out of which that is then moved: it has no path any more.
+fn escape() -> Result<std::path::PathBuf, Unsupported> {
+    alone()?;
+    let path = tmpfs("here")?;
+    let to = scratch().join("there");
+    std::fs::create_dir(&to).expect("a directory");
+    std::fs::create_dir_all(path.join("all/sub")).expect("directories");
+    mount(&path.join("all"), &to, "", libc::MS_BIND, "")?;
+    map(&to.join("sub/file"));
+    ready();
+    std::fs::rename(path.join("all/sub"), path.join("sub")).expect("rename");
+    Ok(path.join("sub/file"))
+}
+
+fn bind_escaped() -> Outcome {
+    escape()?;
+    Ok(())
+}
+
+fn bind_escaped_and_unlinked() -> Outcome {
+    std::fs::remove_file(escape()?).expect("unlink");
     Ok(())
 }
 
