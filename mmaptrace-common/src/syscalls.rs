@@ -200,14 +200,31 @@ pub struct Naming {
     pub x86_64: i16,
     /// Its number for 32-bit programs on x86.
     pub ia32: i16,
-    /// Whether it may change the paths of files that it does not touch: those below a directory
-    /// or a mount.
-    pub moves: bool,
+    /// When it may change the paths of files that it does not touch.
+    pub moves: Moves,
 }
 
+/// When a call may change the paths of files that it does not touch: those below a directory or a mount.
+/// In [`Rules`], where a call of [`TABLE`] has its [`Range`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Moves {
+    /// Never. Of a file that is unlinked the mount goes, elsewhere, if one was there: the key of a path
+    /// is also of where its mount is.
+    Never = 0,
+    /// Always.
+    Always = 1,
+    /// If its third argument has [`AT_REMOVEDIR`]: with a directory go the mounts that others have there,
+    /// and those on them (`__detach_mounts`, `fs/namespace.c`).
+    Directory = 2,
+}
+
+/// `unlinkat`: a directory is to be removed (`include/uapi/linux/fcntl.h`).
+pub const AT_REMOVEDIR: u64 = 0x200;
+
 macro_rules! naming {
-    ($($name:literal $x86_64:literal $ia32:literal $moves:literal;)*) => {
-        &[$(Naming { name: $name, x86_64: $x86_64, ia32: $ia32, moves: $moves }),*]
+    ($($name:literal $x86_64:literal $ia32:literal $moves:ident;)*) => {
+        &[$(Naming { name: $name, x86_64: $x86_64, ia32: $ia32, moves: Moves::$moves }),*]
     };
 }
 
@@ -215,21 +232,21 @@ macro_rules! naming {
 #[rustfmt::skip]
 pub const NAMING: &[Naming] = naming! {
     // name      x86-64 ia32 moves
-    "rename"         82   38 true;
-    "renameat"      264  302 true;
-    "renameat2"     316  353 true;
-    "unlink"         87   10 false;
-    "unlinkat"      263  301 false;
-    "rmdir"          84   40 false;
-    "mount"         165   21 true;
-    "umount2"       166   52 true;
-    "move_mount"    429  429 true;
-    "pivot_root"    155  217 true;
+    "rename"         82   38 Always;
+    "renameat"      264  302 Always;
+    "renameat2"     316  353 Always;
+    "unlink"         87   10 Never;
+    "unlinkat"      263  301 Directory;
+    "rmdir"          84   40 Always;
+    "mount"         165   21 Always;
+    "umount"         -1   22 Always;
+    "umount2"       166   52 Always;
+    "move_mount"    429  429 Always;
+    "pivot_root"    155  217 Always;
+    // The last task to leave a mount namespace takes its mounts away.
+    "setns"         308  346 Always;
+    "unshare"       272  310 Always;
 };
-
-/// In [`Rules`], where a call of [`TABLE`] has its [`Range`]: what a call of [`NAMING`] has if it
-/// `moves`.
-pub const MOVES: u8 = 1;
 
 /// What the eBPF side knows of a number: [`Range`] in the low four bits, [`Report`] in the next
 /// three. 0: not in the table.
@@ -251,8 +268,10 @@ const fn rules(ia32: bool) -> Rules {
     while i < NAMING.len() {
         let row = &NAMING[i];
         let nr = if ia32 { row.ia32 } else { row.x86_64 };
-        assert!(rules[nr as usize] == 0, "two rows of one number");
-        rules[nr as usize] = (Report::Names as u8) << 4 | if row.moves { MOVES } else { 0 };
+        if nr >= 0 {
+            assert!(rules[nr as usize] == 0, "two rows of one number");
+            rules[nr as usize] = (Report::Names as u8) << 4 | row.moves as u8;
+        }
         i += 1;
     }
     rules

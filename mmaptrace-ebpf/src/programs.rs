@@ -14,7 +14,7 @@ use aya_ebpf::{
 use mmaptrace_common::{
     control::{NOT_KNOWN, Process, Renames},
     record::{Call, Exec, Exit, Fork, TEXT_MAX, cause, flag, kind},
-    syscalls::{MOVES, Report},
+    syscalls::{AT_REMOVEDIR, Moves, Report},
 };
 
 use crate::{
@@ -197,7 +197,15 @@ pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
     let report = rule >> 4;
     if report == Report::Names as u8 {
         if result == 0 {
-            name::count(Renames { calls: 1, moves: u64::from(rule & 15 == MOVES), untold: 0 });
+            let directory = rule & 15 == Moves::Directory as u8;
+            // SAFETY: as above, and the task is the current one.
+            let moves = rule & 15 == Moves::Always as u8
+                || directory
+                    && unsafe {
+                        let entry = Entry::from_regs(regs, is_compat(current().cast()));
+                        entry.args[2] & AT_REMOVEDIR != 0
+                    };
+            name::count(Renames { calls: 1, moves: u64::from(moves), untold: 0 });
         }
         return 0;
     }

@@ -350,10 +350,14 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
     walk.dentry = dentry;
     walk.ino = out.ino;
     walk.superblock = superblock;
-    // Whatever changes the path changes one of these, but for a rename of a directory above.
+    // Whatever changes the path changes one of these, but for a rename of a directory above, and what
+    // becomes of a mount on which this one is. `mnt` lies within a `struct mount`.
+    let mount = mnt.wrapping_sub(u64::from(layout!(mount_mnt)));
     let mut key = name::mix(dentry, mnt);
     key = name::mix(key, out.ino);
     key = name::mix(key, u64::from(out.dev));
+    key = name::mix(key, word(mount + u64::from(layout!(mount_parent))));
+    key = name::mix(key, word(mount + u64::from(layout!(mount_mountpoint))));
     key = name::mix(key, parent);
     key = name::mix(key, text);
     key = name::mix(key, u64::from(unhashed));
@@ -361,6 +365,15 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
     out.name = walk.key;
     name::path(walk, unhashed && parent != dentry);
     0
+}
+
+/// The word at any kernel address; 0 where nothing is mapped.
+#[inline(always)]
+fn word(address: u64) -> u64 {
+    match Words::get() {
+        Some(words) => words.at(address),
+        None => read(address).unwrap_or(0),
+    }
 }
 
 /// The start of one of the kernel's structures, in words: a copy, where they cannot be loaded from

@@ -2,7 +2,15 @@
 //! on mounts that only the process has. Each test is of the victim's case of its name; where one could
 //! make the tracer see what another changed, under a tracer of its own.
 
-use mmaptrace_tests::{Scratch, Tracer, cases, dump_as, maps, needs_root, victim};
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use mmaptrace_tests::{
+    Scratch, Tracer, Victim, assert_exact, cases, dump_as, maps, needs_root, skip, victim,
+    victim_path,
+};
 use serde_json::Value;
 
 cases! {
@@ -33,6 +41,8 @@ cases! { PATHS:
 cases! {
     mount_namespace: ["mmap"];
     mount_namespace_inherited: ["mmap"];
+    mount_namespace_left: [];
+    mount_namespace_left_for_the_first: [];
     mount_moved: ["mmap"];
     mount_detached: [];
     mount_bind: ["mmap"];
@@ -62,4 +72,60 @@ fn path_deeper_than_is_sent() {
     let cut = names.filter_map(Value::as_str).find(|name| name.ends_with("/deep"));
     assert!(cut.is_some_and(|name| name.starts_with(".../ddd")), "{cut:?}");
     tracer.finish().assert_clean();
+}
+
+fn has(maps: &[u8], path: &str) -> bool {
+    String::from_utf8_lossy(maps).contains(path)
+}
+
+/// A mount that only the process has goes with what it is on, which another removes where that is no mount:
+/// maps prints the path from a mount's root on then.
+fn removed_elsewhere(case: &str, remove: impl FnOnce(&Path)) {
+    let scratch = Scratch::new();
+    let victim = match Victim::start_if_supported(victim_path!(), case, &[scratch.path()]) {
+        Ok(victim) => victim,
+        Err(why) => return skip(case, &why),
+    };
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    assert_exact(victim.pid());
+    assert!(has(&maps(victim.pid()), "/held"), "it has no path");
+    remove(&scratch.join("held"));
+    assert!(!has(&maps(victim.pid()), "/held"), "it has its path still");
+    assert_exact(victim.pid());
+    tracer.finish().assert_clean();
+}
+
+#[test]
+fn mount_held_rmdir() {
+    needs_root!("mount_held_rmdir");
+    removed_elsewhere("mount_held", |held| fs::remove_dir(held).expect("rmdir"));
+}
+
+#[test]
+fn mount_on_a_mount_held_unlinkat() {
+    needs_root!("mount_on_a_mount_held_unlinkat");
+    removed_elsewhere("mount_on_a_mount_held", |held| {
+        let held = CString::new(held.as_os_str().as_bytes()).expect("no NUL in a path");
+        // SAFETY: a path that ends with a NUL.
+        let removed = unsafe { libc::unlinkat(libc::AT_FDCWD, held.as_ptr(), libc::AT_REMOVEDIR) };
+        assert_eq!(removed, 0, "{}", std::io::Error::last_os_error());
+    });
+}
+
+#[test]
+fn mount_of_a_file_held_unlink() {
+    needs_root!("mount_of_a_file_held_unlink");
+    removed_elsewhere("mount_of_a_file_held", |held| {
+        fs::remove_file(held).expect("unlink");
+    });
+}
+
+#[test]
+fn mount_of_a_file_held_rename() {
+    needs_root!("mount_of_a_file_held_rename");
+    removed_elsewhere("mount_of_a_file_held", |held| {
+        let other = held.with_file_name("other");
+        fs::write(&other, "").expect("a file");
+        fs::rename(other, held).expect("rename");
+    });
 }

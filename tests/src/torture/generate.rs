@@ -616,7 +616,7 @@ mod tests {
     fn each_call_of_the_table_is_made() {
         let made: BTreeSet<_> =
             Generator::new(1, 0, 0, 0).take(100_000).map(|op| op.name).collect();
-        let mounts = ["mount", "umount2", "move_mount", "pivot_root"];
+        let mounts = ["mount", "umount", "umount2", "move_mount", "pivot_root", "setns", "unshare"];
         let naming = NAMING.iter().map(|row| row.name).filter(|name| !mounts.contains(name));
         for name in TABLE.iter().map(|row| row.name).chain(naming) {
             assert!(made.contains(name), "{name} is never made");

@@ -16,6 +16,11 @@ pub(crate) const CASES: &[Case] = &[
     ("mount_namespace_inherited", inherited),
     ("mount_moved", moved),
     ("mount_detached", detached),
+    ("mount_namespace_left", left),
+    ("mount_namespace_left_for_the_first", left_for_the_first),
+    ("mount_held", held),
+    ("mount_on_a_mount_held", on_a_mount_held),
+    ("mount_of_a_file_held", of_a_file_held),
     ("mount_bind", bind),
     ("mount_bind_escaped", bind_escaped),
     ("mount_bind_escaped_and_unlinked", bind_escaped_and_unlinked),
@@ -39,8 +44,14 @@ fn mount(from: &Path, to: &Path, kind: &str, flags: u64, data: &str) -> Outcome 
 
 /// A mount namespace of our own, whose mounts nobody else sees, and nobody has to take away.
 fn alone() -> Outcome {
-    if_supported("unshare", call(libc::SYS_unshare, [libc::CLONE_NEWNS as usize]))?;
+    in_another()?;
     mount(Path::new("none"), Path::new("/"), "", libc::MS_REC | libc::MS_PRIVATE, "")
+}
+
+/// Another mount namespace, with copies of the mounts of this.
+fn in_another() -> Outcome {
+    if_supported("unshare", call(libc::SYS_unshare, [libc::CLONE_NEWNS as usize]))?;
+    Ok(())
 }
 
 /// An empty file system at a new directory of this name.
@@ -95,6 +106,54 @@ fn detached() -> Outcome {
     ready();
     let flags = libc::MNT_DETACH as usize;
     must(call(libc::SYS_umount2, [text(&path).as_ptr().expose_provenance(), flags]));
+    Ok(())
+}
+
+/// The namespace that has the file's mount ends, for nobody is in it any more.
+fn left() -> Outcome {
+    alone()?;
+    map(&tmpfs("own")?.join("file"));
+    ready();
+    in_another()
+}
+
+/// Likewise, to be where everybody is.
+fn left_for_the_first() -> Outcome {
+    let first = open("/proc/self/ns/mnt", libc::O_RDONLY);
+    alone()?;
+    map(&tmpfs("own")?.join("file"));
+    ready();
+    must(call(libc::SYS_setns, [first as usize, libc::CLONE_NEWNS as usize]));
+    Ok(())
+}
+
+/// The test itself removes the directory that the mount is on, where that is no mount.
+fn held() -> Outcome {
+    alone()?;
+    map(&tmpfs("held")?.join("file"));
+    ready();
+    Ok(())
+}
+
+/// Likewise, of the mount that this one is on.
+fn on_a_mount_held() -> Outcome {
+    alone()?;
+    tmpfs("held")?;
+    map(&tmpfs("held/upper")?.join("file"));
+    ready();
+    Ok(())
+}
+
+/// Likewise, of a file that a file is mounted on.
+fn of_a_file_held() -> Outcome {
+    alone()?;
+    let (file, held) = (tmpfs("here")?.join("file"), scratch().join("held"));
+    for path in [&file, &held] {
+        std::fs::write(path, "").expect("a file");
+    }
+    mount(&file, &held, "", libc::MS_BIND, "")?;
+    map(&held);
+    ready();
     Ok(())
 }
 
