@@ -18,7 +18,7 @@ mod magic {
     pub(super) const DMA_BUF: u64 = 0x444d_4142;
 }
 
-/// What a path starts with of which only the end was told. No path of the kernel's starts so.
+/// What stands for the part of a name that was not told. No path of the kernel's starts with it.
 pub const CUT: &[u8] = b"...";
 
 /// The names, as `/proc/PID/maps` would print them but for the escaping of newlines.
@@ -49,7 +49,7 @@ enum Age {
 
 impl Names {
     /// The name of a key: a path with ` (deleted)` where the kernel says so, or `[vdso]` and the
-    /// like. Any bytes but NUL. Of a path of which only the end was told, that, after [`CUT`].
+    /// like. Any bytes but NUL. Of one of which only a part was told, that, with [`CUT`] for the rest.
     pub fn get(&self, key: u64) -> Option<&Arc<[u8]>> {
         self.by_key.get(&key).map(|entry| &entry.text)
     }
@@ -83,7 +83,8 @@ impl Names {
             }
             text
         };
-        self.insert(path.key, &text, !has(flag::CUT));
+        let told = !has(flag::SYNTHETIC) || path.magic != magic::DMA_BUF;
+        self.insert(path.key, &text, told && !has(flag::CUT));
     }
 
     /// Takes the name of a special or named mapping.
@@ -147,7 +148,10 @@ fn synthetic(magic: u64, ino: u64, name: &[u8]) -> Vec<u8> {
         magic::ANON_INODE => [b"anon_inode:", name].concat(),
         magic::SOCKET => format!("socket:[{ino}]").into_bytes(),
         magic::PIPE => format!("pipe:[{ino}]").into_bytes(),
-        magic::DMA_BUF => [b"/dmabuf:", name].concat(),
+        // What follows is the name of the buffer, which is not the file's that was sent, and which an ioctl
+        // changes whenever it likes.
+        // https://github.com/torvalds/linux/blob/v6.12/drivers/dma-buf/dma-buf.c#L72
+        magic::DMA_BUF => [b"/", name, b":", CUT].concat(),
         // simple_dname: memfd, shared anonymous memory, SysV shared memory, aio rings, huge pages.
         // https://github.com/torvalds/linux/blob/v6.12/fs/d_path.c#L318
         _ => [b"/", name, b" (deleted)"].concat(),
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_cut_is_not_taken_for_whole() {
+    fn what_is_not_all_of_a_name_is_not_taken_for_it() {
         assert_eq!(path(flag::CUT, 0, b"f\0sub\0"), b".../sub/f");
         let mut names = Names::default();
         for (flags, whole) in [(flag::CUT, false), (0, true), (flag::CUT, false)] {
@@ -188,6 +192,12 @@ mod tests {
             assert_eq!(names.is_whole(7), whole);
         }
         assert!(!names.is_whole(8), "nobody has told it");
+        for (magic, whole) in [(magic::DMA_BUF, false), (magic::PIPE, true)] {
+            let header = Header { flags: flag::SYNTHETIC, ..Header::default() };
+            let path = record::Path { header, key: 7, magic, ..record::Path::default() };
+            names.insert_path(&path, b"dmabuf\0");
+            assert_eq!(names.is_whole(7), whole);
+        }
     }
 
     #[test]
@@ -196,7 +206,7 @@ mod tests {
         assert_eq!(synthetic(0x0904_1934, b"[perf_event]\0"), b"anon_inode:[perf_event]");
         assert_eq!(synthetic(0x534f_434b, b""), b"socket:[42]");
         assert_eq!(synthetic(0x5049_5045, b""), b"pipe:[42]");
-        assert_eq!(synthetic(0x444d_4142, b""), b"/dmabuf:");
+        assert_eq!(synthetic(0x444d_4142, b"dmabuf\0"), b"/dmabuf:...");
         assert_eq!(synthetic(0x0102_1994, b"memfd:x\0"), b"/memfd:x (deleted)");
         assert_eq!(synthetic(0x0102_1994, b"dev/zero\0"), b"/dev/zero (deleted)");
         assert_eq!(synthetic(0x5a3c_69f0, b"[aio]\0"), b"/[aio] (deleted)");
