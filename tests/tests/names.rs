@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use mmaptrace_tests::{
-    Scratch, Tracer, Victim, assert_exact, cases, dump_as, maps, needs_root, skip, victim,
-    victim_path,
+    Scratch, Tracer, Victim, assert_exact, cases, dump_as, is_stopped, maps, needs_root, skip,
+    until, victim, victim_path,
 };
 use serde_json::Value;
 
@@ -51,6 +51,24 @@ cases! {
     mount_overlay: ["mmap"];
     mount_btrfs: ["mmap"];
     chroot: ["mmap"];
+}
+
+/// What the tracer forgets while much is on its way may be among that.
+#[test]
+fn file_mapped_again_after_many() {
+    needs_root!("file_mapped_again_after_many");
+    let scratch = Scratch::new();
+    let mut victim = victim!("file_mapped_again_after_many", scratch.path());
+    let mut tracer = Tracer::attach(victim.pid(), &[]);
+    victim.go();
+    victim.expect_ready();
+    assert_exact(victim.pid());
+    tracer.process().signal(libc::SIGSTOP);
+    until("a tracer that stands still", || is_stopped(tracer.process().pid()).then_some(()));
+    victim.work();
+    tracer.process().signal(libc::SIGCONT);
+    assert_exact(victim.pid());
+    tracer.finish().assert_clean();
 }
 
 /// Maps prints all of it, and the tracer is sent its end.

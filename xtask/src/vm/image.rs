@@ -164,7 +164,12 @@ const DEGRADED: &[LeftOut] = &[
     without("history", ALL, 8, UNSEEN),
     without("launch", ALL, 14, UNSEEN),
     without("memory", ALL, 5, "what the exact tier keeps"),
-    without("names", &["path_deeper_than_is_sent"], 1, "names that are known not to be whole"),
+    without(
+        "names",
+        &["after_many", "path_deeper_than_is_sent"],
+        2,
+        "names that are forgotten or cut",
+    ),
     without("options", &["by_cgroup"], 1, THE_TIER),
     without("page", ALL, 4, UNSEEN),
     without("recording", IN_RECORDINGS, 3, UNSEEN),

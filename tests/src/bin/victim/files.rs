@@ -5,7 +5,8 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use crate::ring::{ASYNC, LINK, Ring, op, word};
 use crate::sys::{
-    Case, Outcome, PAGE, R, RW, call, file, if_supported, mmap, must, open, ready, scratch, touch,
+    Case, Outcome, PAGE, R, RW, call, file, if_supported, mmap, munmap, must, open, ready, scratch,
+    touch,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -20,6 +21,7 @@ pub(crate) const CASES: &[Case] = &[
     ("file_unlinked_and_made_again", made_again),
     ("file_second_link_unlinked", second_link),
     ("file_held", held),
+    ("file_mapped_again_after_many", mapped_again),
     ("path_newline", newline),
     ("path_deleted_for_a_name", deleted_for_a_name),
     ("path_not_utf8", not_utf8),
@@ -31,6 +33,8 @@ pub(crate) const CASES: &[Case] = &[
     ("dev_zero", dev_zero),
     ("secret_memory", secret_memory),
 ];
+
+const READ_OR_MAKE: i32 = libc::O_RDWR | libc::O_CREAT;
 
 fn map(fd: i32) -> usize {
     must(mmap(0, 2 * PAGE, R, libc::MAP_PRIVATE, fd, 0))
@@ -49,6 +53,23 @@ fn named(name: &[u8]) -> Outcome {
 fn held() -> Outcome {
     map(file(b"held", 4));
     ready();
+    Ok(())
+}
+
+/// More files than the tracer keeps names of, and then, while it does nothing, twice as many, and at last
+/// the first of all.
+fn mapped_again() -> Outcome {
+    let nth = |n: usize| open(scratch().join(n.to_string()).as_os_str().as_bytes(), READ_OR_MAKE);
+    let map_for_a_moment = |n| {
+        let fd = nth(n);
+        must(munmap(must(mmap(0, PAGE, R, libc::MAP_PRIVATE, fd, 0)), PAGE));
+        must(call(libc::SYS_close, [fd as usize]));
+    };
+    ready();
+    (0..4500).for_each(map_for_a_moment);
+    ready();
+    (4500..13000).for_each(map_for_a_moment);
+    map(nth(0));
     Ok(())
 }
 
