@@ -2,10 +2,13 @@
 //! that does not read holds up nothing but the events.
 
 use std::{
-    fs::File,
+    fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},
     mem,
-    os::fd::AsFd,
+    os::{
+        fd::{AsFd, AsRawFd as _},
+        unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    },
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -38,6 +41,29 @@ pub fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()>
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }
+}
+
+/// A new file, or an old one emptied; or a FIFO that somebody reads, without waiting for who may: a
+/// tracer that waits here would answer no signal.
+///
+/// # Errors
+/// It cannot be created, or nobody reads it.
+pub fn create(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path).is_ok_and(|it| it.file_type().is_fifo()) {
+        return File::create(path);
+    }
+    let opened = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        Some(libc::ENXIO) => io::Error::other("nobody reads it; start its reader first"),
+        _ => error,
+    })?;
+    // From here on a reader that is slow is waited for.
+    // SAFETY: plain calls; the descriptor is open.
+    let set = unsafe {
+        let flags = libc::fcntl(file.as_raw_fd(), libc::F_GETFL);
+        libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK)
+    };
+    if set == 0 { Ok(file) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A file, a pipe or a terminal that gets whole lines: where writing fails in the middle of one, a
@@ -78,12 +104,12 @@ struct State {
 }
 
 impl Output {
-    /// A new file, or an old one emptied.
+    /// See [`create`].
     ///
     /// # Errors
-    /// It cannot be created.
+    /// It cannot be created, or nobody reads it.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let file = File::create(path)?;
+        let file = create(path)?;
         let regular = file.metadata()?.is_file();
         Self::start(Sink { file, length: regular.then_some(0) }, &path.display().to_string())
     }

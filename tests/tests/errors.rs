@@ -1,7 +1,13 @@
 //! What goes wrong, said in one clear line with what to do, with the exit code of the contract,
 //! and with nothing left behind.
 
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -145,6 +151,66 @@ fn a_file_that_cannot_be_made() {
     let victim = victim!("stand_still");
     let finished = run(&mut mmaptrace(&["-o", "/nonexistent/x", "-p", &victim.pid().to_string()]));
     assert_fails(&finished, 1, &["/nonexistent/x", "no such file"]);
+}
+
+/// Makes a FIFO, which nobody reads.
+fn fifo(scratch: &Scratch) -> PathBuf {
+    let path = scratch.join("fifo");
+    let name = CString::new(path.as_os_str().as_bytes()).expect("no NUL");
+    // SAFETY: the name ends with a NUL.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    path
+}
+
+/// It does not wait for one: while it did, no signal but SIGKILL would end it.
+#[test]
+fn a_fifo_that_nobody_reads() {
+    needs_root!("a_fifo_that_nobody_reads");
+    let (victim, scratch) = (victim!("stand_still"), Scratch::new());
+    let (pid, path) = (victim.pid().to_string(), fifo(&scratch));
+    let ran = scratch.join("ran");
+    for (first, code) in [(&[][..], 1), (&["record"], 1), (&[], 125), (&["record"], 125)] {
+        let mut command = mmaptrace(first);
+        command.arg("-o").arg(&path);
+        if code == 1 {
+            command.args(["-p", &pid]);
+        } else {
+            command.args(["--", "touch"]).arg(&ran);
+        }
+        assert_fails(&run(&mut command), code, &["fifo", "nobody reads it"]);
+    }
+    assert!(!ran.exists(), "the command has run");
+}
+
+/// With a reader it gets all that a file would.
+#[test]
+fn a_fifo_that_is_read() {
+    needs_root!("a_fifo_that_is_read");
+    let scratch = Scratch::new();
+    let path = fifo(&scratch);
+    let mut victim = victim!("storm_same_addresses");
+    // Without waiting for who writes, and once there is one, for what is written.
+    let mut options = File::options();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(&path).expect("a FIFO");
+    // SAFETY: the descriptor is open.
+    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, 0) }, 0);
+    let name = path.to_str().expect("a path of this test");
+    let options = ["--format", "json", "-o", name];
+    let tracer = Tracer::attach_plainly(victim.pid(), &options);
+    victim.go();
+    until("a pipe that is full", || {
+        let mut length: libc::c_int = 0;
+        // SAFETY: the descriptor is open, and the number a local.
+        let asked = unsafe { libc::ioctl(file.as_raw_fd(), libc::FIONREAD, &raw mut length) };
+        (asked == 0 && length > 48 << 10).then_some(())
+    });
+    let reader = std::thread::spawn(move || std::io::read_to_string(file).expect("text"));
+    assert_eq!(victim.outcome(), Outcome::Done);
+    assert_exact(victim.pid());
+    tracer.finish();
+    let lines = reader.join().expect("a thread that reads");
+    assert!(lines.ends_with('\n') && lines.lines().count() > 10_000, "{}", lines.len());
+    assert!(lines.lines().last().is_some_and(|line| line.contains(r#""type":"end""#)));
 }
 
 /// `mmaptrace -p PID | head -1`: success, and not a word.

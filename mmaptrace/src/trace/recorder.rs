@@ -19,6 +19,8 @@ use std::{
 use mmaptrace_model::Model;
 use mmaptrace_recording::{Batch, End, Item, Memory, Start, Writer};
 
+use crate::output;
+
 /// Bytes of records that become a block: so much, or this old in ns, is what a tracer that is
 /// killed takes with it.
 const BATCH: usize = 1 << 18;
@@ -89,12 +91,12 @@ pub(super) enum Past {
 }
 
 impl Recorder {
-    /// Records to a new file, or to an old one emptied.
+    /// Records to a new file, or to an old one emptied; see [`output::create`].
     ///
     /// # Errors
     /// It cannot be created or written.
     pub(super) fn to_file(path: &Path, start: &Start) -> io::Result<Self> {
-        let file = File::create(path)?;
+        let file = output::create(path)?;
         let path = path.canonicalize()?;
         Self::start(Store::File { file, whole: 0 }, Kept::File(path), INTERVAL, start)
     }
