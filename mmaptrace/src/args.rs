@@ -281,7 +281,8 @@ impl From<FormatArg> for Format {
 enum OnFullArg {
     /// What finds no room in the buffer is lost, counted and told, and the model read again
     Drop,
-    /// The traced processes wait, stopped as by ^Z; not with -a
+    /// The traced processes wait, stopped as by ^Z; what finds no room while the tracer itself does
+    /// not run is lost all the same; not with -a
     Wait,
 }
 
