@@ -36,7 +36,7 @@ pub struct End {
     pub unfollowed: u64,
     /// Whether some process was asked for whose picture never came.
     pub unseen: bool,
-    /// Differences that `--verify` found; `None`: it did not look.
+    /// Differences that `--verify` found; `None`: it did not look, or could compare nothing.
     pub differences: Option<u64>,
     /// How the launched command ended, as `wait` tells it.
     pub command: Option<u32>,

@@ -38,6 +38,21 @@ pub enum Command {
     Check,
 }
 
+impl Command {
+    /// Whether what it has to tell goes to standard output.
+    pub fn tells_stdout(&self) -> bool {
+        let views = |viewing: &Viewing| viewing.output.is_none();
+        match self {
+            Self::Trace(trace) => {
+                trace.target.launch.is_empty() && trace.viewing.as_ref().is_some_and(views)
+            }
+            Self::Replay(replay) => views(&replay.viewing),
+            Self::Export(export) => export.output.is_none(),
+            Self::Dump(_) | Self::Who(_) | Self::Report(_) | Self::Diff(_) | Self::Check => true,
+        }
+    }
+}
+
 /// How to trace, and what.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]

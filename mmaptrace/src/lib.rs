@@ -38,6 +38,10 @@ use exit::Exit;
 /// The whole program.
 pub fn main() -> ExitCode {
     let config = args::parse();
+    if config.command.tells_stdout() && output::is_stdout_closed() {
+        note(format_args!("standard output is closed"));
+        return Exit::Failure.end();
+    }
     let (outcome, failure) = match config.command {
         Command::Check => (check::run(), Exit::Failure),
         Command::Replay(config) => (replay::run(&config), Exit::Failure),

@@ -10,7 +10,10 @@ use std::{
         unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
     },
     path::Path,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -21,6 +24,27 @@ use anyhow::{Context as _, Result};
 const BATCH: usize = 1 << 16;
 /// How much may wait for the reader before [`Output::is_congested`], in bytes.
 const QUEUE: usize = 1 << 22;
+
+/// Whether standard output was closed when this process began. Before `main` Rust's runtime opens
+/// `/dev/null` in the place of what is closed, so that nothing that is written later fails.
+pub fn is_stdout_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
+}
+
+/// See [`is_stdout_closed`].
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Called by the C library, before Rust's runtime.
+// SAFETY: the section is one of pointers to such functions.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LOOK: extern "C" fn() = look;
+
+extern "C" fn look() {
+    // SAFETY: a plain call, of any number.
+    let flags = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) };
+    CLOSED.store(flags == -1, Ordering::Relaxed);
+}
 
 /// What fails where events are written.
 pub const WRITE: &str = "cannot write the events";

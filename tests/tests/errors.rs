@@ -104,6 +104,62 @@ fn a_full_disk() {
     victim.outcome();
 }
 
+/// Rust has `/dev/null` in its place, to which all can be written.
+#[test]
+fn a_closed_standard_output() {
+    needs_root!("a_closed_standard_output");
+    let victim = victim!("stand_still");
+    let closed = |args: &[&str]| {
+        let tool = mmaptrace(args);
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$@\" >&-", "sh"]).arg(tool.get_program());
+        run(command.args(tool.get_args()))
+    };
+    let pid = &victim.pid().to_string()[..];
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    for args in [&["-d", "0.1", "-p", pid][..], &["dump", pid], &["report", "-p", pid], &["check"]]
+    {
+        assert_fails(&closed(args), 1, &["standard output is closed"]);
+    }
+    tracer.finish();
+    // What goes elsewhere needs none.
+    let traced = closed(&["-d", "0.1", "-o", "/dev/null", "-p", pid]);
+    assert_eq!(traced.code(), Some(0), "{}", traced.stderr);
+    let launched = closed(&["--", "true"]);
+    assert_eq!(launched.code(), Some(0), "{}", launched.stderr);
+}
+
+#[test]
+fn a_process_that_is_named_twice_is_traced_once() {
+    needs_root!("a_process_that_is_named_twice_is_traced_once");
+    let victim = victim!("stand_still");
+    let pid = &victim.pid().to_string()[..];
+    let options = ["-d", "0.1", "-o", "/dev/null", "-p", pid, "-p", pid];
+    let traced = run(&mut mmaptrace(&options));
+    assert_eq!(traced.code(), Some(0), "{}", traced.stderr);
+    let once = format!("tracing PID {pid}; ");
+    assert!(traced.stderr.contains(&once), "{}", traced.stderr);
+}
+
+#[test]
+fn a_tracer_does_not_trace_itself() {
+    needs_root!("a_tracer_does_not_trace_itself");
+    let tool = mmaptrace(&[]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" -d 1 -p $$"]).arg(tool.get_program());
+    assert_fails(&run(&mut command), 1, &["cannot trace itself"]);
+}
+
+/// What developers ask for in the environment, with a letter too many.
+#[test]
+fn a_word_of_the_environment_that_is_none() {
+    needs_root!("a_word_of_the_environment_that_is_none");
+    for (variable, word) in [("MMAPTRACE_TIER", "degradedd"), ("MMAPTRACE_REFUSE", "call_exitt")] {
+        let finished = run(mmaptrace(&["--", "true"]).env(variable, word));
+        assert_fails(&finished, 125, &[&variable.to_lowercase(), word, &word[..word.len() - 1]]);
+    }
+}
+
 /// A file system of 64 KiB, for as long as this lives.
 struct SmallDisk(Scratch);
 

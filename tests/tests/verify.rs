@@ -67,6 +67,24 @@ fn a_program_without_its_main_thread_is_compared() {
     assert!(made > Some(0), "{stderr}");
 }
 
+/// In the degraded tier never: that is no comparison without a difference.
+#[test]
+fn what_was_never_compared_is_told() {
+    needs_root!("what_was_never_compared_is_told");
+    let victim = victim!("stand_still");
+    let (scratch, pid) = (Scratch::new(), victim.pid().to_string());
+    let trace = scratch.join("trace");
+    let mut tracer =
+        mmaptrace(&["--verify=0.1", "-d", "0.5", "--format", "json", "-p", &pid, "-o"]);
+    let traced = run(tracer.arg(&trace).env("MMAPTRACE_TIER", "degraded"));
+    assert_eq!(traced.code(), Some(0), "{}", traced.stderr);
+    assert!(traced.stderr.contains("not compared with /proc"), "{}", traced.stderr);
+    assert!(!traced.stderr.contains("differences"), "{}", traced.stderr);
+    let stream = fs::read_to_string(&trace).expect("the trace");
+    let end: Value = serde_json::from_str(stream.lines().last().expect("an end")).expect("JSON");
+    assert!(end["type"] == "end" && end["differences"].is_null(), "{end}");
+}
+
 /// Holds that a tracer has told that /proc has other rights than the model.
 fn assert_tells_of_the_lie(traced: &Finished) {
     let stderr = &traced.stderr;

@@ -1,6 +1,7 @@
 //! How the programs of a tier are loaded, and why they may not be.
 
 use std::{
+    env,
     fs::{self, File},
     io::{self, ErrorKind},
     path::PathBuf,
@@ -114,6 +115,16 @@ pub enum LoadError {
         /// The kernel's words, the last line of the verifier's log.
         why: String,
     },
+    /// What developers ask for by a variable of the environment is nothing that there is.
+    #[error("{variable} is '{value}', which is none of: {known}")]
+    Variable {
+        /// Its name.
+        variable: &'static str,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        known: String,
+    },
     /// The object or a map.
     #[error("cannot load the eBPF object: {0}")]
     Object(String),
@@ -135,6 +146,7 @@ impl LoadError {
             Self::Permission(_)
             | Self::Lockdown
             | Self::LockedMemory
+            | Self::Variable { .. }
             | Self::Object(_)
             | Self::Cgroup { .. } => false,
         }
@@ -162,10 +174,31 @@ impl LoadError {
             ),
             Self::Refused { .. } => Some("see: mmaptrace check"),
             Self::Btf(BtfError::Parse(_) | BtfError::Missing { .. } | BtfError::Far { .. })
+            | Self::Variable { .. }
             | Self::Object(_)
             | Self::Cgroup { .. } => None,
         }
     }
+}
+
+/// What developers ask for by a variable of the environment, of what there is; `None`: nothing, as where
+/// it is empty.
+///
+/// # Errors
+/// There is no such thing: a wrong word would else be taken for none.
+pub(super) fn asked_for(
+    variable: &'static str,
+    known: &[&'static str],
+) -> Result<Option<&'static str>, LoadError> {
+    let Some(value) = env::var_os(variable).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let found = known.iter().copied().find(|&known| value == known);
+    found.map(Some).ok_or_else(|| LoadError::Variable {
+        variable,
+        value: value.display().to_string().escape_debug().to_string(),
+        known: known.join(", "),
+    })
 }
 
 pub(super) fn map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError>

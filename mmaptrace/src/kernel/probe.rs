@@ -1,7 +1,6 @@
 //! The eBPF programs: loaded, attached, and the maps they share with this side.
 
 use std::{
-    env,
     panic::resume_unwind,
     process,
     thread::{self, Scope, ScopedJoinHandle},
@@ -23,7 +22,8 @@ use super::{
     btf::Types,
     left_out::LeftOut,
     load::{
-        LoadError, Settings, Stacks, forget, map, object_error, refused, refused_because, release,
+        LoadError, Settings, Stacks, asked_for, forget, map, object_error, refused,
+        refused_because, release,
     },
     maps::{Place, Renames, Space},
     seed,
@@ -48,6 +48,10 @@ pub struct Probe {
     certain_names: bool,
 }
 
+/// Those of `mmap_lock_released` with two arguments, and with three.
+const COMMITS: [&str; 2] = ["release_2", "release_3"];
+/// The one that tells of renames by workers of `io_uring`, and its tracepoint.
+const WORKERS: (&str, &str) = ("work_queued", "io_uring_queue_async_work");
 /// Program, tracepoint; `mmap_lock_released` is chosen by its number of arguments.
 const PROGRAMS: [(&str, &str); 6] = [
     ("unmapped_area", "vm_unmapped_area"),
@@ -79,8 +83,8 @@ impl Probe {
             Ok::<_, LoadError>((joined(loader), types))
         })?;
         let commits = match types.tracepoint_arguments("mmap_lock_released") {
-            Some(2) => "release_2",
-            Some(3) => "release_3",
+            Some(2) => COMMITS[0],
+            Some(3) => COMMITS[1],
             Some(_) | None => return Err(LoadError::Tracepoint("mmap_lock_released")),
         };
         if !seed::is_possible() {
@@ -221,10 +225,9 @@ impl Source for Probe {
 /// Attaches the program that tells of renames by workers of `io_uring`; `false`: there may be some, and
 /// it cannot be.
 fn sees_workers(ebpf: &mut Ebpf, types: &Types, layout: &Layout) -> bool {
-    const PROGRAM: (&str, &str) = ("work_queued", "io_uring_queue_async_work");
-    let Some(arguments) = types.tracepoint_arguments(PROGRAM.1) else { return true };
+    let Some(arguments) = types.tracepoint_arguments(WORKERS.1) else { return true };
     let is_known = arguments == 2 && layout.io_opcode != ABSENT && layout.io_link != ABSENT;
-    is_known && verify(ebpf, &[PROGRAM], &types.btf).is_ok() && attach(ebpf, PROGRAM.0).is_ok()
+    is_known && verify(ebpf, &[WORKERS], &types.btf).is_ok() && attach(ebpf, WORKERS.0).is_ok()
 }
 
 /// Has the kernel verify the programs of these tracepoints, all at a time: each takes milliseconds.
@@ -270,11 +273,21 @@ fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
     let program =
         ebpf.program_mut(name).ok_or_else(|| LoadError::Object(format!("no program {name}")))?;
-    if env::var_os("MMAPTRACE_REFUSE").is_some_and(|refused| refused == name) {
+    if to_refuse()? == Some(name) {
         return Err(refused_because(name, "MMAPTRACE_REFUSE asks for it".to_owned()));
     }
     btf_tracepoint(program, name)?.attach().map_err(|error| refused(name, &error))?;
     Ok(())
+}
+
+/// The program that developers want to be taken for refused.
+///
+/// # Errors
+/// It is none of those that this side attaches.
+pub(super) fn to_refuse() -> Result<Option<&'static str>, LoadError> {
+    let names = PROGRAMS.iter().map(|row| row.0).chain(TWICE.iter().map(|row| row.1));
+    let names: Vec<_> = names.chain(COMMITS).chain([WORKERS.0]).collect();
+    asked_for("MMAPTRACE_REFUSE", &names)
 }
 
 fn btf_tracepoint<'a>(

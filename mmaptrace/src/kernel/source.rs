@@ -8,7 +8,9 @@ use std::{
 use aya::maps::{MapError, ring_buf::RingBufItem};
 use zerocopy::IntoBytes as _;
 
-use super::{Degraded, LoadError, Probe, SeedError, Settings, Shared};
+use super::{
+    Degraded, LoadError, Probe, SeedError, Settings, Shared, load::asked_for, probe::to_refuse,
+};
 
 /// What the kernel's side can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +31,10 @@ impl Tier {
     }
 
     /// The tier that developers ask for by name, to try it where a better one is to be had.
-    fn forced() -> Option<Self> {
-        let name = std::env::var("MMAPTRACE_TIER").ok()?;
-        [Self::Exact, Self::Degraded].into_iter().find(|tier| tier.name() == name)
+    fn forced() -> Result<Option<Self>, LoadError> {
+        let tiers = [Self::Exact, Self::Degraded];
+        let name = asked_for("MMAPTRACE_TIER", &tiers.map(Self::name))?;
+        Ok(name.and_then(|name| tiers.into_iter().find(|tier| tier.name() == name)))
     }
 }
 
@@ -141,7 +144,10 @@ impl Deref for Bytes<'_> {
 /// # Errors
 /// Why it takes not even the others.
 pub fn open(settings: &Settings) -> Result<(Box<dyn Source>, Option<Why>), LoadError> {
-    let why = match Tier::forced() {
+    let forced = Tier::forced()?;
+    // Whatever tier it comes to: a wrong word shows at once.
+    to_refuse()?;
+    let why = match forced {
         Some(Tier::Degraded) => Why::Forced,
         forced => match Probe::load(settings) {
             Err(error) if forced.is_none() && error.is_of_the_tier() => Why::Refused(error),

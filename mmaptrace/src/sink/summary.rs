@@ -20,7 +20,7 @@ pub struct Summary {
     pub healed: u64,
     /// Whether the model of every process was exact at the end (its own, or that of the trace).
     pub exact: bool,
-    /// Differences that `--verify` found; `None`: it did not look.
+    /// Differences that `--verify` found; `None`: it did not look, or could compare nothing.
     pub differences: Option<u64>,
     /// How the launched command ended, as `wait` tells it; `None`: it runs, or none was launched.
     pub command: Option<u32>,

@@ -595,7 +595,7 @@ impl Engine {
             lost: faults.lost,
             unfollowed: faults.unfollowed,
             unseen: !self.awaited.is_empty() || self.unplaced,
-            differences: self.differences,
+            differences: self.differences.filter(|_| self.compared.0 > 0),
             command: status.map(|status| status as u32),
         }
     }

@@ -13,15 +13,25 @@ use super::engine::Engine;
 use crate::{config::Target, kernel::SeedError, machine::process_of, note};
 
 /// Sees that what the target names is there, before anything is done about it. Returns the PIDs of
-/// the processes it names by one: it may be that of any of their threads.
+/// the processes it names by one, each once: it may be that of any of their threads.
 ///
 /// # Errors
-/// It is not.
+/// It is not, or is this process.
 pub(super) fn check(target: &Target) -> Result<Vec<u32>> {
     if let Some(cgroup) = &target.cgroup {
         members(cgroup, &mut Vec::new())?;
     }
-    target.pids.iter().map(|&pid| leader(pid)).collect()
+    let mut pids = Vec::new();
+    for &pid in &target.pids {
+        let pid = leader(pid)?;
+        if pid == std::process::id() {
+            bail!("process {pid} is this tracer, which cannot trace itself");
+        }
+        if !pids.contains(&pid) {
+            pids.push(pid);
+        }
+    }
+    Ok(pids)
 }
 
 /// The PID of the process that a thread is of.

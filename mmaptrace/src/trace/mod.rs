@@ -185,6 +185,10 @@ enum Over {
     Told,
 }
 
+/// Why the model and `/proc` may not be compared.
+const NOT_POSSIBLE: &str =
+    "the process had ended, was in doubt, or did not hold still; or the tier is degraded";
+
 /// The last line, the summary, and the exit code.
 fn finish(
     config: &Trace,
@@ -211,11 +215,12 @@ fn finish(
                          calls, traced or not, may be missing"
                     ));
                 }
-                if let Some((made, failed)) = compared {
-                    note(format_args!(
-                        "{made} comparisons with /proc, {failed} more were not possible: the \
-                         process had ended, was in doubt, or did not hold still; or the tier is degraded"
-                    ));
+                match compared {
+                    None => {}
+                    Some((0, _)) => note(format_args!("not compared with /proc: {NOT_POSSIBLE}")),
+                    Some((made, failed)) => note(format_args!(
+                        "{made} comparisons with /proc, {failed} more were not possible: {NOT_POSSIBLE}"
+                    )),
                 }
                 note(format_args!("{summary}"));
             }
