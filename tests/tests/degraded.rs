@@ -250,6 +250,27 @@ fn what_has_ended_is_remembered_as_it_was() {
     assert!(is_one_image, "{}", grown.text());
 }
 
+/// The tracer comes to it when the process is gone: what each thread did, and its end, is told all the same.
+#[test]
+fn threads_of_what_is_gone_are_told() {
+    needs_root!("threads_of_what_is_gone_are_told");
+    let mut victim = victim!("threads_come_and_go");
+    let mut tracer = Tracer::attach_degraded(&[victim.pid()], &[]);
+    tracer.process().signal(libc::SIGSTOP);
+    victim.work();
+    victim.end();
+    tracer.process().signal(libc::SIGCONT);
+    let trace = tracer.wait();
+    assert_eq!(trace.total("lost"), 0, "{}", trace.end());
+    // A hundred, and the main one.
+    assert_eq!(trace.of_type("fork").count(), 100);
+    let exits: Vec<_> = trace.of_type("exit").collect();
+    assert_eq!(exits.len(), 101);
+    for exit in exits {
+        assert_eq!(exit["last"], exit["tid"] == victim.pid(), "{exit}");
+    }
+}
+
 /// A command and its children: new tasks, new images, ends and how they came.
 #[test]
 fn a_command_is_followed_to_its_end() {

@@ -17,6 +17,7 @@ use mmaptrace_model::{
 use zerocopy::IntoBytes as _;
 
 use super::{Degraded, Picture, Shared};
+use crate::machine::now;
 
 /// The readings of a batch, one for each process.
 #[derive(Default)]
@@ -161,9 +162,10 @@ impl Degraded {
         let lost = self.shared.lost_of(pid);
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.threads.remove(&tid);
-        // A thread that was about to end when it was first looked for is told by nobody.
-        let is_there = fs::exists(format!("/proc/{pid}")).unwrap_or(true);
-        let last = process.threads.is_empty() || !is_there;
+        let last = process.threads.is_empty();
+        if !last && !fs::exists(format!("/proc/{pid}")).unwrap_or(true) {
+            self.gone.insert(pid, process.mm);
+        }
         (exit.header.mm, exit.header.lost) = (process.mm, lost);
         let status = last.then(|| status(pid)).flatten();
         exit.header.flags = if last { flag::GROUP } else { 0 };
@@ -187,6 +189,18 @@ impl Degraded {
             self.processes.remove(&pid);
             self.shared.unfollow(pid);
         }
+    }
+
+    /// Ends a process that is gone and of which no more is told: a thread that was about to end when it was
+    /// first looked for is told by nobody.
+    pub(super) fn end_untold(&mut self, pid: u32, mm: u64) {
+        // Another may have its PID.
+        let process = self.processes.get_mut(&pid).filter(|process| process.mm == mm);
+        let Some(process) = process else { return };
+        let Some(tid) = process.threads.pop_first() else { return };
+        process.threads.clear();
+        let header = Header { kind: kind::EXIT, time: now(), pid, tid, ..Header::default() };
+        self.exit(Exit { header, ..Exit::default() });
     }
 
     /// The regions of a new address space, if they can still be read.

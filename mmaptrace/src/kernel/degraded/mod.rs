@@ -11,7 +11,7 @@ pub mod queue;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, thread,
+    fs, mem, thread,
 };
 
 use aya::{
@@ -62,6 +62,9 @@ pub struct Degraded {
     queue: Queue,
     left_out: LeftOut,
     processes: BTreeMap<u32, Process>,
+    /// Processes that were gone when one of several threads was told to have ended, and what stands for
+    /// their spaces: what is in the ring may still tell of the other threads.
+    gone: BTreeMap<u32, u64>,
     /// The number of address spaces so far: what stands for their addresses.
     spaces: u64,
 }
@@ -107,12 +110,14 @@ impl Degraded {
             attach(&mut ebpf, program, tracepoint)?;
         }
         let left_out = LeftOut::of(&ebpf, |_| false)?;
-        let (queue, processes) = (Queue::default(), BTreeMap::new());
-        Ok(Self { _ebpf: ebpf, shared, queue, left_out, processes, spaces: 0 })
+        let (queue, processes, gone) = (Queue::default(), BTreeMap::new(), BTreeMap::new());
+        Ok(Self { _ebpf: ebpf, shared, queue, left_out, processes, gone, spaces: 0 })
     }
 
     /// Takes what is in the ring, up to a batch. `false`: there was nothing.
     fn take_batch(&mut self) -> bool {
+        let gone = mem::take(&mut self.gone);
+        let is_any_gone = !gone.is_empty();
         let mut batch = Vec::new();
         while batch.len() < BATCH
             && let Some(record) = self.shared.ring.take()
@@ -120,7 +125,15 @@ impl Degraded {
             batch.push(queue::words(&record));
         }
         self.interpret(&batch);
-        !batch.is_empty()
+        if batch.len() == BATCH {
+            self.gone.extend(gone);
+        } else {
+            // There was no more to come of them.
+            for (pid, mm) in gone {
+                self.end_untold(pid, mm);
+            }
+        }
+        !batch.is_empty() || is_any_gone
     }
 
     /// Takes what was written until now, and what is being written.
