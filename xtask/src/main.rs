@@ -20,7 +20,7 @@ mod torture;
 mod vm;
 mod workspace;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode, time::Instant};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -69,7 +69,7 @@ enum Task {
         /// Only tests whose names contain this
         #[arg(long, value_name = "TEST")]
         filter: Option<String>,
-        /// No tests, but so many minutes of calls at random, where the model is exact
+        /// No tests, but so many minutes of calls at random, on 5.10 in the degraded tier
         #[arg(long, value_name = "MINUTES", conflicts_with_all = ["files", "filter"])]
         torture: Option<u64>,
     },
@@ -129,8 +129,9 @@ fn main() -> Result<ExitCode> {
         }
         Task::Vm { kernels, files, filter, torture } => {
             setup::setup()?;
+            let began = Instant::now();
             let tally = vm::vm(&Selection { kernels, files, filter, torture })?;
-            println!("{tally}");
+            println!("{tally}, in {}", vm::took(began, torture));
             return Ok(tally.verdict());
         }
         Task::Bench { quick, only } => {

@@ -43,6 +43,9 @@ const PATIENCE: Duration = Duration::from_mins(30);
 const MODULES: [(&str, &str); 4] =
     [("overlay", ""), ("irqbypass", ""), ("kvm", ""), ("kvm-amd", "avic=1 force_avic=1")];
 
+/// How long tests on all kernels may take before that is worth a warning: what takes longer is not run.
+const LONG: Duration = Duration::from_mins(15);
+
 /// Machines that share the files of an exact kernel.
 const SHARES: usize = 3;
 
@@ -115,6 +118,17 @@ pub(crate) fn vm(selection: &Selection) -> Result<Tally> {
         }
     }
     Ok(table::print(&joined.into_iter().map(|(_, column)| column).collect::<Vec<_>>()))
+}
+
+/// How long it was since tests, or a `torture`, began; warns, on a line of its own, if that is long for tests.
+pub(crate) fn took(began: Instant, torture: Option<u64>) -> String {
+    let took = began.elapsed();
+    if took > LONG && torture.is_none() {
+        let (limit, name) = (LONG.as_secs() / 60, "cargo xtask vm --file");
+        println!("WARNING: this took more than {limit} minutes; a part of it: {name} FILE");
+    }
+    let seconds = took.as_secs();
+    format!("{} min {} s", seconds / 60, seconds % 60)
 }
 
 /// Boots kernels, by name, in machines whose clocks count instructions, and runs a script there: what
