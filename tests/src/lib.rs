@@ -32,5 +32,7 @@ pub use replay::address;
 pub use scratch::Scratch;
 pub use skip::{has, is_root, skip};
 pub use trace::{Trace, left_out};
-pub use tracer::{Tracer, assert_exact, assert_exact_thread, dump, dump_as, mmaptrace, now};
+pub use tracer::{
+    Tracer, assert_exact, assert_exact_thread, dump, dump_as, is_degraded, mmaptrace, now,
+};
 pub use victim::{Outcome, Victim};

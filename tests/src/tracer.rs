@@ -14,6 +14,13 @@ const READY: &str = "mmaptrace: tracing";
 /// What asks the tool for a tier.
 pub(crate) const TIER: &str = "MMAPTRACE_TIER";
 
+/// Whether the tool can do no more than the degraded tier does: that was asked for, or is all that there
+/// is on this kernel, as `MMAPTRACE_DEGRADED` says.
+pub fn is_degraded() -> bool {
+    std::env::var_os("MMAPTRACE_DEGRADED").is_some()
+        || std::env::var_os(TIER).is_some_and(|tier| tier == "degraded")
+}
+
 /// A command for the binary under test: `MMAPTRACE_BIN`, else the release build's.
 ///
 /// # Panics

@@ -3,7 +3,7 @@
 use std::{fmt, path::Path, process::Command};
 
 use super::{Script, Setting};
-use crate::{PATIENCE, Scratch, Tracer, Victim, difference, dump_as, tracer::TIER};
+use crate::{PATIENCE, Scratch, Tracer, Victim, difference, dump_as, is_degraded, tracer::TIER};
 
 /// How the program is traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl Manner {
     /// it.
     pub fn of(seed: u64) -> Self {
         match seed {
-            _ if std::env::var_os(TIER).is_some_and(|tier| tier == "degraded") => Self::Degraded,
+            _ if is_degraded() => Self::Degraded,
             seed if seed.is_multiple_of(2) => Self::Whole,
             _ => Self::LowOverhead,
         }
