@@ -130,7 +130,7 @@ fn main() -> Result<ExitCode> {
         Task::Vm { kernels, files, filter, torture } => {
             setup::setup()?;
             let began = Instant::now();
-            let tally = vm::vm(&Selection { kernels, files, filter, torture })?;
+            let tally = vm::vm(&Selection { kernels, files, more: &[], filter, torture })?;
             println!("{tally}, in {}", vm::took(began, torture));
             return Ok(tally.verdict());
         }

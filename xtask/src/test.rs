@@ -58,19 +58,22 @@ pub(crate) fn test(no_root: bool) -> Result<ExitCode> {
 const OTHER_KERNELS: &str = "tests on other kernels";
 /// Of those that `cargo xtask vm` knows the oldest and the newest of the exact tier.
 const KERNELS: [&str; 2] = ["6.1", "newest"];
-/// What hangs on the kernel most, in a few minutes: each test takes seconds in emulation. Not
-/// `degraded`: that tier may miss calls on the newest (docs/kernels.md).
-const FILES: [&str; 9] = [
+/// What hangs on the kernel most, in a few minutes: each test takes seconds in emulation.
+const FILES: [&str; 11] = [
     "absent",
     "calls",
     "contention",
     "effects_without_calls",
     "faults",
     "launch",
+    "names",
     "tasks",
+    "torture",
     "verify",
     vm::LOCKDOWN,
 ];
+/// And on the oldest: the degraded tier may miss calls on the newest (docs/kernels.md).
+const ON_THE_OLDEST: &[(&str, &str)] = &[("6.1", "degraded")];
 
 /// The tests that run `tool` on real programs, as root, one at a time.
 fn tracing_tests(tool: &Path) -> Result<Command> {
@@ -211,6 +214,7 @@ impl Checks {
             kernels: KERNELS.map(str::to_owned).into(),
             torture: None,
             files: FILES.map(str::to_owned).into(),
+            more: ON_THE_OLDEST,
             filter: None,
         };
         let tally = vm::vm(&selection).unwrap_or_else(|error| {

@@ -56,6 +56,8 @@ pub(crate) struct Selection {
     pub(crate) kernels: Vec<String>,
     /// The files of tests.
     pub(crate) files: Vec<String>,
+    /// Files that run beside those, on one kernel each, which is named first.
+    pub(crate) more: &'static [(&'static str, &'static str)],
     /// A part of the names of tests.
     pub(crate) filter: Option<String>,
     /// Minutes of calls at random in place of tests.
@@ -65,6 +67,14 @@ pub(crate) struct Selection {
 impl Selection {
     fn has_file(&self, name: &str) -> bool {
         self.files.is_empty() || self.files.iter().any(|file| file == name)
+    }
+
+    /// What a kernel runs of it.
+    fn of(&self, kernel: &Kernel) -> Self {
+        let more = self.more.iter().filter(|(name, _)| *name == kernel.name);
+        let mut all = Self { more: &[], ..self.clone() };
+        all.files.extend(more.map(|&(_, file)| file.to_owned()));
+        all
     }
 
     /// What each machine of a kernel runs, so that there are enough of about the same length for all
@@ -93,10 +103,11 @@ pub(crate) fn vm(selection: &Selection) -> Result<Tally> {
     let qemu = Qemu::find(&mut packages)?;
     let files: Vec<_> = kernels.iter().map(|kernel| Files::of(kernel, &mut packages)).collect();
     let machines = kernels.iter().zip(&files).flat_map(|(kernel, files)| {
+        let selection = selection.of(kernel);
         // What cannot be booted fails once.
         let shares = match files {
             Ok(_) => selection.shares(kernel, &programs),
-            Err(_) => vec![selection.clone()],
+            Err(_) => vec![selection],
         };
         shares.into_iter().enumerate().map(move |(number, share)| (*kernel, files, number, share))
     });
