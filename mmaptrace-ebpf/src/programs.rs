@@ -299,10 +299,15 @@ pub(crate) fn task_fork(ctx: BtfTracePointContext) -> i32 {
     let child = argument(&ctx, 1) as *const c_void;
     // SAFETY: they are tasks.
     unsafe {
-        if forked(argument(&ctx, 0) as *const c_void, child) {
+        let is_ready = forked(argument(&ctx, 0) as *const c_void, child);
+        if is_ready {
             commit::send();
         }
-        space::has_begun(load_address(child, layout!(task_mm)));
+        let mm: *const c_void = load(child, layout!(task_mm));
+        space::has_begun(mm as u64);
+        if is_ready {
+            commit::see_growth(mm);
+        }
     }
     0
 }

@@ -92,12 +92,14 @@ pub(crate) fn follow(mm: u64, begins: bool) -> Option<*mut Space> {
     found
 }
 
-/// All was sent that an address space begins with: pictures may come.
+/// All was sent that an address space begins with: pictures may come. What is looked at after this is as
+/// whoever finds it begun has left it.
 #[inline(always)]
 pub(crate) fn has_begun(mm: u64) {
     if let Some(space) = find(mm) {
-        // SAFETY: elements stay valid for the length of a run.
-        unsafe { core::ptr::write_volatile(&raw mut (*space).begins, 0) };
+        // SAFETY: elements stay valid for the length of a run. In one instruction, which on x86 no other
+        // passes.
+        unsafe { compare_exchange(&raw mut (*space).begins, 1, 0) };
     }
 }
 

@@ -48,7 +48,8 @@ pub struct Totals {
     pub healed: u64,
     /// Records that could not be decoded.
     pub malformed: u64,
-    /// Doubts that have begun: [`Event::Doubt`].
+    /// Causes of doubt, those during a doubt included; and how often a process was found in another address
+    /// space, or to have ended, and no record had told of it.
     pub doubts: u64,
 }
 
@@ -57,13 +58,7 @@ impl Model {
     /// `out`: nothing for a name or for a part of a commit.
     pub fn apply(&mut self, bytes: &[u8], out: &mut Vec<Event>) {
         match decode(bytes) {
-            Ok(record) => {
-                let before = out.len();
-                self.record(&record, out);
-                let new = out[before..].iter();
-                let doubts = new.filter(|event| matches!(event, Event::Doubt { .. })).count();
-                self.totals.doubts += doubts as u64;
-            }
+            Ok(record) => self.record(&record, out),
             Err(error) => {
                 self.totals.malformed += 1;
                 out.push(Event::Malformed { kind: error.kind(), len: bytes.len() });
@@ -177,6 +172,7 @@ impl Model {
             Some(space) => {
                 let lost = space.note_lost(header, out);
                 self.totals.lost = self.totals.lost.saturating_add(lost);
+                self.totals.doubts += u64::from(lost > 0);
             }
             None => {}
         }
@@ -217,9 +213,10 @@ impl Model {
         self.see_stacks(header, commit.user_stack, commit.kernel_stack);
         let Some(space) = self.spaces.get_mut(&header.mm) else { return };
         let id = space.id();
-        let healed = space.healed();
+        let (healed, doubts) = (space.healed(), space.doubts());
         let done = space.apply(commit, regions, out);
         self.totals.healed += space.healed() - healed;
+        self.totals.doubts += space.doubts() - doubts;
         let known = self.processes.get(header.pid);
         let elsewhere = known.is_none_or(|process| process.space != Some(id));
         let enters = match commit.cause {
@@ -237,6 +234,9 @@ impl Model {
             _ => false,
         };
         if enters {
+            let is_told = matches!(commit.cause, cause::FORK | cause::EXEC);
+            let was_elsewhere = known.is_some_and(|process| process.space.is_some());
+            self.totals.doubts += u64::from(was_elsewhere && !is_told);
             self.processes.enter(header.pid, commit.comm, id);
         }
         let Some(done) = done else { return };
@@ -368,7 +368,9 @@ impl Model {
         let (comm, commits) =
             self.threads.end(tid).unwrap_or_else(|| (known.unwrap_or_default(), Commits::new()));
         let last = header.flags & flag::GROUP != 0;
-        let status = (header.flags & flag::UNTOLD == 0).then_some(exit.status);
+        let is_told = header.flags & flag::UNTOLD == 0;
+        self.totals.doubts += u64::from(!is_told);
+        let status = is_told.then_some(exit.status);
         if last {
             let space = self.processes.get(pid).and_then(|process| process.space);
             let space = space.and_then(|id| self.spaces.get(self.mms.get(&id)?));
@@ -414,6 +416,7 @@ impl Model {
         let mut space = Space::new(id, header);
         let lost = space.note_lost(header, out);
         self.totals.lost = self.totals.lost.saturating_add(lost);
+        self.totals.doubts += u64::from(lost > 0);
         self.mms.insert(id, header.mm);
         self.spaces.insert(header.mm, space);
         id

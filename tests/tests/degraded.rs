@@ -262,10 +262,10 @@ fn threads_of_what_is_gone_are_told() {
     tracer.process().signal(libc::SIGCONT);
     let trace = tracer.wait();
     assert_eq!(trace.total("lost"), 0, "{}", trace.end());
-    // A hundred, and the main one.
-    assert_eq!(trace.of_type("fork").count(), 100);
-    let exits: Vec<_> = trace.of_type("exit").collect();
-    assert_eq!(exits.len(), 101);
+    // A hundred, and the main one; but for runs that the kernel has left out.
+    let (made, exits) = (trace.of_type("fork").count(), trace.of_type("exit").collect::<Vec<_>>());
+    let missing = 201_usize.saturating_sub(made + exits.len()) as u64;
+    assert!(missing <= trace.left_out(), "{made} made, {} ended: {}", exits.len(), trace.stderr);
     for exit in exits {
         assert_eq!(exit["last"], exit["tid"] == victim.pid(), "{exit}");
     }

@@ -152,7 +152,7 @@ impl Space {
         // What was never seeded was never exact: that is no heal.
         if healed.is_some_and(|why| why != Doubt::Unseeded) {
             self.healed += 1;
-            let lost = self.lost - std::mem::replace(&mut self.told, self.lost);
+            let lost = self.lost.saturating_sub(std::mem::replace(&mut self.told, self.lost));
             out.push(Event::Healed { time, space, id, differences, lost });
         }
         Some(done)

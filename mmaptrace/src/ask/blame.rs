@@ -26,7 +26,7 @@ use crate::{
     control::DumpFormat,
     escape::Escaped,
     exit::Exit,
-    history::{Moment, Past},
+    history::{Moment, Past, Then},
     output::print,
     sink::{
         Telling,
@@ -76,6 +76,9 @@ pub fn run(config: &Dump) -> Result<Exit> {
     past.confirm(&mut then, config.pid)?;
     note_doubt(&past, &then, config.pid);
     let Some(space) = told.model.space_of(config.pid) else {
+        if let Some(why) = Then::homeless(&told.model, config.pid) {
+            bail!(why);
+        }
         bail!("there was no process {} then; --at exit is the end of one", config.pid);
     };
     let rows = rows(space, told.model.names(), heap, &origins);

@@ -136,6 +136,9 @@ fn side(labels: &mut Labels, of: &When) -> Result<Side> {
     let (Some(space), Some(&Process { comm, .. })) =
         (then.model.space_of(pid), then.model.process(pid))
     else {
+        if let Some(why) = Then::homeless(&then.model, pid) {
+            bail!(why);
+        }
         let living: Vec<_> = then.model.processes().map(|it| it.pid).collect();
         match &living[..] {
             [] => bail!("there was no process {pid} then, nor any other"),

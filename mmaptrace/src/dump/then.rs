@@ -40,7 +40,9 @@ pub(super) fn print(config: &Dump) -> Result<Printed> {
 
 fn absence(model: &Model, pid: u32) -> String {
     let known = model.process_totals().any(|process| process.pid == pid);
-    if known {
+    if let Some(why) = Then::homeless(model, pid) {
+        why
+    } else if known {
         format!("process {pid} had ended by then; the map that it ended with is that of --at exit")
     } else {
         format!("no process {pid} was traced at that moment")

@@ -3,17 +3,12 @@
 use std::{fmt, ops::ControlFlow};
 
 use anyhow::{Result, bail};
-use mmaptrace_common::record::flag;
-use mmaptrace_model::{
-    Event, Model, Space,
-    decode::{Record, decode},
-    event::Cause,
-};
+use mmaptrace_model::{Event, Model, Space, event::Cause};
 use mmaptrace_recording::{Error, Item, Segment};
 
 use super::{
     Past, Step,
-    moment::{Moment, Point, time_of},
+    moment::{Moment, Point, ends, time_of},
     take,
 };
 
@@ -76,10 +71,10 @@ impl Past {
         })?;
         let all = then.model.totals().events;
         match (point, short) {
-            (Point::Events(events), _) if all >= events => {}
+            (Point::Events(events) | Point::End { events, .. }, _) if all >= events => {}
             // What precedes the cut was read, and has all that `point` finds.
             (Point::Time(time), None | Some(Error::Cut { .. })) => then.time = time,
-            (Point::Events(events), None) => {
+            (Point::Events(events) | Point::End { events, .. }, None) => {
                 bail!("there are no {events} events in {}, but {all}", self.name)
             }
             (_, Some(error)) => bail!("{}: {error}", self.name),
@@ -137,7 +132,11 @@ impl Past {
         })?;
         let then = |(model, time): (Vec<u8>, u64)| -> Result<Then> {
             let model = Model::from_keyframe(&model)?;
-            let point = Point::Events(model.totals().events);
+            let events = model.totals().events;
+            let point = match turn {
+                Turn::Exec => Point::Events(events),
+                Turn::Exit => Point::End { events, pid },
+            };
             Ok(Then { model, time, point })
         };
         found.map(then).transpose()
@@ -145,6 +144,16 @@ impl Past {
 }
 
 impl Then {
+    /// Why a process that lives has no map, in words; `None`: there is none of that PID.
+    pub fn homeless(model: &Model, pid: u32) -> Option<String> {
+        model.process(pid).map(|_| {
+            format!(
+                "process {pid} was in no address space then that is known: it was about to end, or \
+                 records were lost"
+            )
+        })
+    }
+
     fn take(&mut self, item: Item<'_>, events: &mut Vec<Event>) {
         events.clear();
         self.time = time_of(&item).unwrap_or(self.time);
@@ -176,17 +185,6 @@ impl fmt::Display for Turn {
             Self::Exec => "exec",
             Self::Exit => "exit",
         })
-    }
-}
-
-/// Whether an item ends the address space of a process, or the process before it.
-fn ends(model: &Model, item: &Item<'_>, pid: u32) -> bool {
-    let Item::Record(bytes) = item else { return false };
-    let Some(space) = model.space_of(pid) else { return false };
-    match decode(bytes) {
-        Ok(Record::End(header)) => header.mm == space.mm(),
-        Ok(Record::Exit(exit)) => exit.header.pid == pid && exit.header.flags & flag::GROUP != 0,
-        Ok(_) | Err(_) => false,
     }
 }
 

@@ -4,14 +4,20 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
+use mmaptrace_common::record::{Exit, flag};
 use mmaptrace_model::{
     Backing, Event, Model, Space,
+    decode::{Record, decode},
     event::{Cause, Doubt, SpaceId},
     model::Totals,
 };
-use mmaptrace_recording::End;
+use mmaptrace_recording::{End, Item};
 
-use super::{Past, Step, moment::Point, take};
+use super::{
+    Past, Step,
+    moment::{Point, time_of},
+    take,
+};
 
 /// What all has come to.
 pub(super) struct Last {
@@ -81,7 +87,7 @@ impl Past {
             return Ok(Some(doubt));
         }
         // Without calls nobody sees a file's new name before the next picture; of now one was just taken.
-        if !self.start().calls && has_files(space) && !self.is_now(point)? {
+        if !self.start().calls && has_files(space) && !self.is_now(point, pid) {
             return Ok(Some(Doubt::NoPicture));
         }
         let last = self.last()?;
@@ -96,12 +102,13 @@ impl Past {
         })
     }
 
-    fn is_now(&mut self, point: Point) -> Result<bool> {
-        let until = self.until()?;
-        Ok(self.now.is_some() && matches!(point, Point::Time(time) if time >= until))
+    /// Whether a point is now, for which its tracer was asked for this process.
+    fn is_now(&self, point: Point, pid: u32) -> bool {
+        let Some(now) = self.now.as_ref().filter(|now| now.pid == Some(pid)) else { return false };
+        matches!(point, Point::Time(time) if time >= now.time)
     }
 
-    /// What all comes to.
+    /// What all comes to; or what it had come to when a running tracer told what it knows.
     ///
     /// # Errors
     /// It cannot be read.
@@ -111,9 +118,13 @@ impl Past {
             None => self.reader.rewind(),
         }
         let (mut model, mut events) = (Model::default(), Vec::new());
+        let until = self.now.as_ref().map_or(u64::MAX, |now| now.known.time);
         self.steps(|step| {
             match step {
                 Step::Model(known) => model = *known,
+                Step::Item(item) if time_of(&item).is_some_and(|time| time > until) => {
+                    return Ok(ControlFlow::Break(()));
+                }
                 Step::Item(item) => {
                     events.clear();
                     take(&mut model, item, &mut events);
@@ -129,7 +140,7 @@ impl Past {
         self.go_to(&point)?;
         let (mut model, mut events) = (Model::default(), Vec::new());
         let (mut is_later, mut seen) = (false, Seen::default());
-        self.steps(|step| {
+        let short = self.steps(|step| {
             let item = match step {
                 Step::Model(known) => {
                     model = *known;
@@ -138,17 +149,24 @@ impl Past {
                 Step::Item(item) => item,
             };
             is_later |= point.is_before(&model, &item);
+            if is_later && ends_in(&model, &item, subject) {
+                seen.meet(true);
+            }
             events.clear();
             take(&mut model, item, &mut events);
             for event in events.iter().filter(|_| is_later) {
                 seen.take(event, subject);
             }
             Ok(match seen.verdict() {
-                Verdict::Open => ControlFlow::Continue(()),
-                Verdict::Exact | Verdict::Doubtful(_) => ControlFlow::Break(()),
+                Verdict::Open if !seen.is_over() => ControlFlow::Continue(()),
+                Verdict::Open | Verdict::Exact | Verdict::Doubtful(_) => ControlFlow::Break(()),
             })
         })?;
-        Ok(seen.verdict())
+        Ok(match (seen.verdict(), short) {
+            // What would have told, maybe, cannot be read.
+            (Verdict::Open, Some(_)) => Verdict::Doubtful(Doubt::Cut),
+            (verdict, _) => verdict,
+        })
     }
 }
 
@@ -175,7 +193,7 @@ struct Seen {
     has_no_gap: bool,
     /// It was found at work in its space.
     is_there: bool,
-    /// It has another image since, and says no more of the one before.
+    /// It has another image since, or has ended, and says no more of the space.
     has_left: bool,
 }
 
@@ -197,6 +215,9 @@ impl Seen {
             Event::Call { space: of, task, .. } if task.pid == pid => self.meet(*of == space),
             Event::End { space: of, .. } if *of == space => self.has_no_gap = true,
             Event::Exec { task, .. } if task.pid == pid => self.has_left = true,
+            // Another has its PID: its end was lost.
+            Event::Fork { child, .. } if child.pid == pid && child.tid == pid => self.end(None),
+            Event::Exit { task, last: true, status, .. } if task.pid == pid => self.end(*status),
             Event::Call { .. }
             | Event::Exec { .. }
             | Event::Fork { .. }
@@ -218,6 +239,19 @@ impl Seen {
         }
     }
 
+    /// The process has ended; without a status nobody knows when.
+    fn end(&mut self, status: Option<u32>) {
+        if status.is_none() && !self.is_there && !self.has_left {
+            self.doubt.get_or_insert(Doubt::NoPicture);
+        }
+        self.has_left = true;
+    }
+
+    /// Whether nothing more comes that says what to think.
+    const fn is_over(&self) -> bool {
+        self.has_left && self.has_no_gap
+    }
+
     fn verdict(&self) -> Verdict {
         match self.doubt {
             Some(why) => Verdict::Doubtful(why),
@@ -227,6 +261,97 @@ impl Seen {
     }
 }
 
+/// Whether the process ends by this item, in the space that it was known to be in. Where the kernel has taken
+/// that from it by then the record does not say.
+fn ends_in(model: &Model, item: &Item<'_>, subject: Subject) -> bool {
+    let Item::Record(bytes) = item else { return false };
+    let Ok(Record::Exit(Exit { header, .. })) = decode(bytes) else { return false };
+    let space = model.space(subject.space);
+    header.pid == subject.pid
+        && header.flags & flag::GROUP != 0
+        && space.is_some_and(|it| it.mm() == header.mm && it.generation() == header.generation)
+}
+
 fn has_files(space: &Space) -> bool {
     space.map().iter().any(|region| matches!(region.backing, Backing::File { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use mmaptrace_model::event::{Commits, Effects, Stacks, Task};
+
+    use super::*;
+
+    const SUBJECT: Subject = Subject { pid: 100, space: SpaceId(1) };
+
+    fn commit(pid: u32, space: u64, cause: Cause) -> Event {
+        let task = Task { pid, tid: pid, comm: [0; 16] };
+        let (effects, stacks) = (Effects::new(), Stacks::default());
+        let space = SpaceId(space);
+        Event::Commit {
+            time: 1,
+            space,
+            task,
+            id: 2,
+            cause,
+            effects,
+            brk: None,
+            exact: true,
+            stacks,
+        }
+    }
+
+    fn exit(status: Option<u32>) -> Event {
+        let task = Task { pid: 100, tid: 100, comm: [0; 16] };
+        Event::Exit { time: 1, task, status, last: true, commits: Commits::new() }
+    }
+
+    /// What is thought after these events, in a word, and whether more is of no use.
+    fn seen(events: &[&Event]) -> (&'static str, bool) {
+        let mut seen = Seen::default();
+        for event in events {
+            seen.take(event, SUBJECT);
+        }
+        let verdict = match seen.verdict() {
+            Verdict::Exact => "exact",
+            Verdict::Doubtful(_) => "in doubt",
+            Verdict::Open => "open",
+        };
+        (verdict, seen.is_over())
+    }
+
+    #[test]
+    fn a_map_is_exact_if_its_process_is_met_in_it_without_a_gap() {
+        let doubt = Event::Doubt { time: 1, space: SpaceId(1), after: 1, why: Doubt::Lost(1) };
+        let [own, others] = [100, 200].map(|pid| commit(pid, 1, Cause::Fault));
+        assert_eq!(seen(&[&own]), ("exact", false));
+        assert_eq!(seen(&[&doubt, &own]), ("in doubt", false));
+        assert_eq!(seen(&[&own, &doubt]).0, "exact");
+        assert_eq!(seen(&[&others]), ("open", false));
+        assert_eq!(seen(&[&others, &own]).0, "exact");
+        // It has left, and nobody said when.
+        assert_eq!(seen(&[&commit(100, 2, Cause::Seed)]).0, "in doubt");
+        // What it does to another's is no matter.
+        assert_eq!(seen(&[&commit(100, 2, Cause::Remote(None))]).0, "open");
+    }
+
+    #[test]
+    fn what_has_ended_is_over() {
+        let end = Event::End { time: 1, space: SpaceId(1) };
+        assert_eq!(seen(&[&end]), ("open", false));
+        assert_eq!(seen(&[&end, &exit(Some(0))]), ("open", true));
+        assert_eq!(seen(&[&end, &exit(None)]), ("in doubt", true));
+        // Another with its PID.
+        assert_eq!(seen(&[&exit(Some(0)), &commit(100, 2, Cause::Fault)]), ("open", false));
+    }
+
+    #[test]
+    fn nothing_is_known_of_the_end_of_what_was_cut() {
+        let last = |end| Last { totals: Totals::default(), end };
+        assert_eq!(last(None).doubt(), Some(Doubt::Cut));
+        assert_eq!(last(Some(End::default())).doubt(), None);
+        assert_eq!(last(Some(End { lost: 3, ..End::default() })).doubt(), Some(Doubt::Lost(3)));
+        let unseen = End { unseen: true, ..End::default() };
+        assert_eq!(last(Some(unseen)).doubt(), Some(Doubt::NoPicture));
+    }
 }

@@ -58,6 +58,9 @@ pub struct Past {
 struct Now {
     /// When: ns of `CLOCK_MONOTONIC`.
     time: u64,
+    /// The process that it was asked for, if any was: all is known of that.
+    pid: Option<u32>,
+    /// What it knows beside the past.
     known: End,
 }
 
@@ -110,13 +113,15 @@ impl Told {
         };
         let lost = totals.lost.max(beside) + totals.malformed + unfollowed;
         let lost = (lost > 0).then(|| format!("not exact: {lost} records were lost"));
+        let doubted = lost.is_none() && totals.doubts > 0;
+        let doubted = doubted.then(|| "not exact: the model was in doubt for a while".to_owned());
         let unseen =
             unseen.then(|| "not exact: it is not known where all processes are".to_owned());
         let since = self.since.map(|since| self.clock.of_day(since));
         let since = since.map(|since| format!("what was before {since} is forgotten (--history)"));
         let short = self.short.as_ref().map(|error| format!("the events end early: {error}"));
         let suspicion = self.suspicion.clone();
-        [degraded, lost, unseen, suspicion, since, short].into_iter().flatten()
+        [degraded, lost, doubted, unseen, suspicion, since, short].into_iter().flatten()
     }
 
     /// How a question ends that was answered by what there is; says what is wrong with that.
@@ -145,7 +150,7 @@ impl Past {
             Source::File(path) => Self::open_file(path, None),
             Source::Tracer { pid, socket } => {
                 let (remembered, known) = client::remembered(*pid, socket.as_deref())?;
-                let now = Some(Now { time: machine::now(), known });
+                let now = Some(Now { time: machine::now(), pid: *pid, known });
                 match remembered {
                     // It writes on, and what it writes is cut wherever it is just now.
                     Remembered::File(path) => Self::open_file(&path, now),
@@ -208,7 +213,7 @@ impl Past {
         let to = to.map(|moment| self.point(moment)).transpose()?;
         let mut until = match to {
             Some(Point::Time(time)) => time,
-            Some(Point::Events(_)) => self.start().time,
+            Some(Point::Events(_) | Point::End { .. }) => self.start().time,
             None => self.until()?,
         };
         match &from {

@@ -3,8 +3,11 @@
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
-use mmaptrace_common::record::Header;
-use mmaptrace_model::Model;
+use mmaptrace_common::record::{Header, flag};
+use mmaptrace_model::{
+    Model,
+    decode::{Record, decode},
+};
 use mmaptrace_recording::Item;
 use zerocopy::FromBytes as _;
 
@@ -137,6 +140,14 @@ pub(super) enum Point {
     Time(u64),
     /// Right after so many events.
     Events(u64),
+    /// Right before the first item after so many events with which the address space of this process ends, or
+    /// the process before it.
+    End {
+        /// How many.
+        events: u64,
+        /// Which.
+        pid: u32,
+    },
 }
 
 impl Point {
@@ -145,7 +156,19 @@ impl Point {
         match *self {
             Self::Time(time) => time_of(item).is_some_and(|at| at > time),
             Self::Events(events) => model.totals().events >= events,
+            Self::End { events, pid } => model.totals().events >= events && ends(model, item, pid),
         }
+    }
+}
+
+/// Whether an item ends the address space of a process, or the process before it.
+pub(super) fn ends(model: &Model, item: &Item<'_>, pid: u32) -> bool {
+    let Item::Record(bytes) = item else { return false };
+    let Some(space) = model.space_of(pid) else { return false };
+    match decode(bytes) {
+        Ok(Record::End(header)) => header.mm == space.mm(),
+        Ok(Record::Exit(exit)) => exit.header.pid == pid && exit.header.flags & flag::GROUP != 0,
+        Ok(_) | Err(_) => false,
     }
 }
 
@@ -224,7 +247,9 @@ impl Past {
     pub(super) fn go_to(&mut self, point: &Point) -> Result<()> {
         let place = match *point {
             Point::Time(time) => self.reader.last_where(|place| place.time <= time)?,
-            Point::Events(events) => self.reader.last_where(|place| place.events <= events)?,
+            Point::Events(events) | Point::End { events, .. } => {
+                self.reader.last_where(|place| place.events <= events)?
+            }
         };
         match place {
             Some(place) => self.reader.go_to(&place),

@@ -41,12 +41,7 @@ impl Engine {
             DumpFormat::Maps | DumpFormat::Pmap | DumpFormat::Json => None,
         };
         let Some(space) = self.intake.model().space_of(pid) else {
-            let reply = if self.intake.alive.contains(&pid) {
-                Reply::Error { why: UNREAD.to_owned() }
-            } else {
-                Reply::NoSuchProcess
-            };
-            return Ok((reply, Vec::new()));
+            return Ok((self.absence(pid), Vec::new()));
         };
         let moved = residence.as_ref().is_some_and(|it| !it.covers(space.map()));
         let residence = residence.unwrap_or_default();
@@ -63,13 +58,23 @@ impl Engine {
         Ok((reply, body))
     }
 
+    /// What is said of a process of which nothing is known.
+    fn absence(&self, pid: u32) -> Reply {
+        if self.intake.alive.contains(&pid) {
+            Reply::Error { why: UNREAD.to_owned() }
+        } else {
+            Reply::NoSuchProcess
+        }
+    }
+
     fn answer_history(&mut self, pid: Option<u32>) -> Result<(Reply, Vec<u8>)> {
         self.catch_up()?;
         let mut processes = self.intake.model().process_totals();
-        if pid.is_some_and(|pid| !processes.any(|process| process.pid == pid)) {
-            return Ok((Reply::NoSuchProcess, Vec::new()));
-        }
+        let unknown = pid.filter(|&pid| !processes.any(|process| process.pid == pid));
         drop(processes);
+        if let Some(pid) = unknown {
+            return Ok((self.absence(pid), Vec::new()));
+        }
         // What no record tells is to be known there as it is here.
         match pid.filter(|&pid| self.intake.model().space_of(pid).is_some()) {
             Some(pid) => self.refresh(pid)?,
