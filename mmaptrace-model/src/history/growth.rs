@@ -10,6 +10,7 @@ mod ledger;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
+    ops::Range,
 };
 
 pub use figures::{Figures, Kind, Lifetimes, Population, Site};
@@ -31,6 +32,9 @@ pub struct Growth {
     ledger: Ledger,
     /// The entry of the ledger that each page is of.
     pages: HashMap<SpaceId, Pages<u32>>,
+    /// The last commit of each thread that may have put pages in place of others, while its call
+    /// has not returned.
+    replacing: HashMap<u32, Deed>,
     populations: BTreeMap<SpaceId, Population>,
 }
 
@@ -38,20 +42,33 @@ impl Growth {
     /// Takes an event, and the model after it.
     pub fn event(&mut self, event: &Event, model: &Model) {
         match event {
-            Event::Commit { space, effects, .. } => {
-                if let (Some(deed), [_, ..]) = (Deed::of(event), &effects[..]) {
-                    self.commit(&deed, effects, model);
+            Event::Commit { space, task, effects, .. } => {
+                if let Some(deed) = Deed::of(event) {
+                    if !effects.is_empty() {
+                        self.commit(&deed, effects, model);
+                    }
+                    if deed.call().and_then(deed::replaced).is_some() {
+                        self.replacing.insert(task.tid, deed);
+                    }
                 }
                 self.count(*space, model);
             }
+            Event::Call { task, call, result, commits, .. } => {
+                if let Some(deed) = self.replacing.remove(&task.tid)
+                    && *result >= 0
+                    && commits.contains(&deed.id)
+                    && let Some(range) = deed::replaced(call)
+                {
+                    self.replaced(&deed, range, model);
+                }
+            }
+            Event::Exit { task, .. } => drop(self.replacing.remove(&task.tid)),
             // What is mapped then is left: nobody unmapped it. What was seen of an image in the making is
             // told again.
             Event::End { space, .. } | Event::Exec { space, .. } => {
                 self.pages.remove(space);
             }
-            Event::Call { .. }
-            | Event::Fork { .. }
-            | Event::Exit { .. }
+            Event::Fork { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
             | Event::Malformed { .. } => {}
@@ -84,6 +101,21 @@ impl Growth {
         population.peak = population.peak.max(now);
         if population.owner.is_none() {
             population.owner = model.process_of(space).map(|process| (process.pid, process.comm));
+        }
+    }
+
+    /// New pages in place of others that no effect tells from them.
+    fn replaced(&mut self, deed: &Deed, range: Range<u64>, model: &Model) {
+        let Some(space) = model.space(deed.space) else { return };
+        let pages = self.pages.entry(deed.space).or_default();
+        for region in space.map().overlapping(range.start, range.end) {
+            let region = region.clip(region.start.max(range.start), region.end.min(range.end));
+            // Those of this commit were entered by its effects, later ones by theirs.
+            for older in self.ledger.older(pages, region.start..region.end, deed.time) {
+                let region = region.clip(older.start, older.end);
+                self.ledger.unmap(pages, deed.time, &region);
+                self.ledger.map(pages, deed, &region, &(0..0));
+            }
         }
     }
 

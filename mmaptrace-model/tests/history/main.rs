@@ -28,7 +28,7 @@ enum Step {
 
 impl Step {
     /// The same with memory that an effect tells from what was there. Without, only the return of
-    /// the call tells of it, which is for origins to know.
+    /// the call tells of it, which is for origins and growth to know.
     fn told(&self) -> Self {
         match *self {
             Self::Map { at, len, flags, .. } => Self::Map { at, len, flags, own: true },
@@ -109,8 +109,7 @@ proptest! {
         let mut world = World::new(20);
         for (number, (index, tid, step)) in steps.iter().enumerate() {
             let index = index % world.processes.len();
-            let step = step.told();
-            take(&mut world, index, 101 + tid, number as u64, &step);
+            take(&mut world, index, 101 + tid, number as u64, step);
             let mut truth = BTreeMap::<_, (u64, u64)>::new();
             for process in &world.processes {
                 for page in process.pages.values() {

@@ -86,6 +86,26 @@ impl Ledger {
         pages.remove(old.start..old.end);
     }
 
+    /// The parts of a range that no entry has which was made then or later: ns of `CLOCK_MONOTONIC`.
+    pub(super) fn older(
+        &self,
+        pages: &Pages<u32>,
+        range: Range<u64>,
+        time: u64,
+    ) -> Vec<Range<u64>> {
+        let mut parts = Vec::new();
+        let mut from = range.start;
+        for (entered, &id) in overlapping(pages, range.clone()) {
+            if self.entries[id as usize].born >= time {
+                parts.push(from..entered.start);
+                from = entered.end;
+            }
+        }
+        parts.push(from..range.end);
+        parts.retain(|part| part.start < part.end);
+        parts
+    }
+
     /// Notes that pages can be accessed, or no longer.
     pub(super) fn change(&mut self, pages: &Pages<u32>, old: &Region, new: &Region) {
         if is_accessible(old) == is_accessible(new) {
