@@ -110,6 +110,22 @@ fn by_cgroup() {
     assert!(!dumps(outside.pid()));
     tracer.signal(libc::SIGINT);
     assert_eq!(tracer.wait().code(), Some(0));
+    // A tracer that is in it itself does not trace itself, nor is it to wait for itself.
+    let within = |options: &str| {
+        let enter = format!("echo $$ > {}/cgroup.procs", below.display());
+        let trace = format!("exec \"$0\" -q -o /dev/null --cgroup {} {options}", group.display());
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("{enter}; {trace}")).arg(mmaptrace(&[]).get_program());
+        shell
+    };
+    let mut tracer = Process::spawn(&mut within(""));
+    until("the one inside", || dumps(inside.pid()).then_some(()));
+    assert!(!dumps(tracer.pid()));
+    tracer.signal(libc::SIGINT);
+    assert_eq!(tracer.wait().code(), Some(0));
+    let refused = run(&mut within("--on-full wait"));
+    assert_eq!(refused.code(), Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("would wait as well"), "{}", refused.stderr);
     drop(inside);
     until("an empty cgroup", || fs::remove_dir(&below).ok());
     fs::remove_dir(&group).expect("an empty cgroup");

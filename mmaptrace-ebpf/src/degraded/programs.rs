@@ -84,13 +84,20 @@ pub(crate) fn call_exit(ctx: RawTracePointContext) -> i32 {
 pub(crate) fn task_fork(ctx: RawTracePointContext) -> i32 {
     let (pid, tid) = ids();
     let may_match = layout!(follow_all) != 0 || layout!(follow_cgroup) != 0;
-    if may_match || PROCESSES.get_ptr(pid).is_some() {
-        let parent = u64::from(pid) << 32 | u64::from(tid);
-        // Where it finds no room the child is not followed.
-        let _ = BORN.insert(argument(&ctx, 1), parent, 0);
+    let is_followed = PROCESSES.get_ptr(pid).is_some();
+    if may_match || is_followed {
+        // It may have ended before the child runs.
+        let followed = if is_followed { FOLLOWED } else { 0 };
+        let parent = followed | u64::from(pid) << 32 | u64::from(tid);
+        if BORN.insert(argument(&ctx, 1), parent, 0).is_err() {
+            ring::count_unfollowed();
+        }
     }
     0
 }
+
+/// In what is kept of a parent, beside its ids: it was followed.
+const FOLLOWED: u64 = 1 << 63;
 
 /// Follows the current task if it is new, and is to be followed.
 #[inline(always)]
@@ -101,8 +108,8 @@ fn born(task: u64, (child_pid, child_tid): (u32, u32)) {
     // SAFETY: elements stay valid for the length of a run.
     let parent = unsafe { *parent };
     let _ = BORN.remove(task);
-    let (pid, tid) = ((parent >> 32) as u32, parent as u32);
-    let is_parent_followed = PROCESSES.get_ptr(pid).is_some();
+    let is_parent_followed = parent & FOLLOWED != 0;
+    let (pid, tid) = (((parent & !FOLLOWED) >> 32) as u32, parent as u32);
     let is_thread = child_pid == pid;
     let wanted = if is_thread {
         is_parent_followed

@@ -13,6 +13,8 @@ use mmaptrace_model::{
 };
 use mmaptrace_recording::{End, Item};
 
+use crate::kernel::Tier;
+
 use super::{
     Past, Step,
     moment::{Point, time_of},
@@ -85,6 +87,10 @@ impl Past {
         let Some(space) = model.space_of(pid) else { return Ok(None) };
         if let Some(doubt) = space.doubt_of_dump(model.names()) {
             return Ok(Some(doubt));
+        }
+        // In the degraded tier what was read once is sure until anything happens, which nobody may tell.
+        if self.start().tier != Tier::Exact.name() && !self.is_now(point, pid) {
+            return Ok(Some(Doubt::Unlocked));
         }
         // Without calls nobody sees a file's new name before the next picture; of now one was just taken.
         if !self.start().calls && has_files(space) && !self.is_now(point, pid) {

@@ -39,6 +39,12 @@ impl Clock {
         Self { offset: machine::clock_offset(), utc_offset: machine::utc_offset() }
     }
 
+    /// By how many whole seconds the clock on the wall is ahead now of what this takes it for: the machine has
+    /// slept, or its clock was set.
+    pub fn slip(&self) -> i64 {
+        machine::clock_offset().saturating_sub(self.offset) / NANOS.cast_signed()
+    }
+
     /// A time of `CLOCK_MONOTONIC`, in ns, as one since the epoch.
     pub fn epoch(&self, monotonic: u64) -> Epoch {
         let nanos = monotonic.saturating_add_signed(self.offset);

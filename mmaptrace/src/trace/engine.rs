@@ -398,7 +398,10 @@ impl Engine {
     /// Whether all is over: no process left, and nothing that tells of them on its way.
     pub(super) fn is_over(&self, closed: bool, command_runs: bool) -> Result<bool> {
         let Intake { alive, threads, ended, .. } = &self.intake;
-        let left = self.intake.model().spaces().next().is_some() || !threads.is_empty();
+        // In the degraded tier a child is told of once it runs.
+        let left = self.intake.model().spaces().next().is_some()
+            || !threads.is_empty()
+            || self.source.tier() == Tier::Degraded;
         let is_over = closed && !command_runs && alive.is_empty() && (!left || ended.is_empty());
         // The record that there is another may be one that was lost.
         Ok(is_over && self.followed()?.0.is_empty())

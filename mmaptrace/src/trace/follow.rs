@@ -13,13 +13,22 @@ use super::engine::Engine;
 use crate::{config::Target, kernel::SeedError, machine::process_of, note};
 
 /// Sees that what the target names is there, before anything is done about it. Returns the PIDs of
-/// the processes it names by one, each once: it may be that of any of their threads.
+/// the processes it names by one, each once: it may be that of any of their threads. `wait`: they are to
+/// wait while the tracer is behind.
 ///
 /// # Errors
 /// It is not, or is this process.
-pub(super) fn check(target: &Target) -> Result<Vec<u32>> {
+pub(super) fn check(target: &Target, wait: bool) -> Result<Vec<u32>> {
     if let Some(cgroup) = &target.cgroup {
-        members(cgroup, &mut Vec::new())?;
+        let mut pids = Vec::new();
+        members(cgroup, &mut pids)?;
+        if wait && pids.contains(&std::process::id()) {
+            bail!(
+                "this tracer is in {} itself, and most likely who reads of it, and would wait as \
+                 well: not with --on-full wait",
+                cgroup.display()
+            );
+        }
     }
     let mut pids = Vec::new();
     for &pid in &target.pids {
@@ -57,12 +66,14 @@ pub(super) fn processes(engine: &mut Engine, target: &Target) -> Result<()> {
     }
     if target.all || target.name.is_some() {
         for pid in running() {
-            let wanted = target.all || target.name.as_deref() == name(pid).as_deref();
-            if wanted && pid != std::process::id() {
+            if target.all || target.name.as_deref() == name(pid).as_deref() {
                 others.push(pid);
             }
         }
     }
+    // To trace itself it would have to tell of what it does to tell. And its child lets go on those that
+    // wait for it.
+    others.retain(|&pid| !is_own(pid));
     for pid in others {
         match engine.follow(pid)? {
             // It ended meanwhile, or is a kernel thread.
@@ -76,6 +87,13 @@ pub(super) fn processes(engine: &mut Engine, target: &Target) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a process is this one, or a child of it.
+fn is_own(pid: u32) -> bool {
+    let own = std::process::id();
+    let parent = || procfs::process::Process::new(pid.cast_signed()).and_then(|it| it.stat());
+    pid == own || parent().is_ok_and(|stat| stat.ppid.cast_unsigned() == own)
 }
 
 fn refused(pid: u32, error: &SeedError) -> anyhow::Error {

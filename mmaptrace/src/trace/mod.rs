@@ -79,7 +79,7 @@ async fn trace(mut config: Trace, guard: Option<Guard>, launch: Option<Launch>) 
     if !machine::in_initial_pid_namespace() {
         bail!("PIDs in this PID namespace are not the kernel's; run it outside the container");
     }
-    config.target.pids = follow::check(&config.target)?;
+    config.target.pids = follow::check(&config.target, config.wait)?;
     let began = Instant::now();
     let (source, why) = source::open(&Settings {
         ring_bytes: config.buffer,
@@ -201,6 +201,7 @@ fn finish(
     let outcome = outcome.and_then(|over| engine.end(status).map(|()| over));
     let summary = engine.summary(status);
     let (compared, left_out) = (engine.compared(), engine.losses.left_out);
+    let slip = engine.clock.slip();
     // The programs go with it.
     drop(engine);
     let over = match outcome {
@@ -213,6 +214,12 @@ fn finish(
                     note(format_args!(
                         "the kernel left out {left_out} runs of programs that it was in the middle of: \
                          calls, traced or not, may be missing"
+                    ));
+                }
+                if slip != 0 {
+                    note(format_args!(
+                        "the machine slept or its clock was set: times of day are off by {slip} s from \
+                         then on"
                     ));
                 }
                 match compared {

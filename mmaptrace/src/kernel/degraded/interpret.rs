@@ -127,6 +127,8 @@ impl Degraded {
             self.queue.push(&fork, &[]);
             return;
         }
+        // The end of a process that had its PID may have come after it was made.
+        let _ = self.shared.follow(child);
         fork.header.mm = self.enter(child, BTreeSet::from([fork.child_tid]));
         self.queue.push(&fork, &[]);
         let header = Header { pid: child, tid: fork.child_tid, ..fork.header };
