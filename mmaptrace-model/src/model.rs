@@ -48,9 +48,13 @@ pub struct Totals {
     pub healed: u64,
     /// Records that could not be decoded.
     pub malformed: u64,
-    /// Causes of doubt, those during a doubt included; and how often a process was found in another address
-    /// space, or to have ended, and no record had told of it.
+    /// Causes of doubt, those during a doubt included.
     pub doubts: u64,
+    /// How often a process was found in another address space, or to have ended, and no record had told of
+    /// it; and how often one told of that later: a picture may be of an image in the making.
+    pub found: u64,
+    /// See [`Totals::found`].
+    pub explained: u64,
 }
 
 impl Model {
@@ -234,9 +238,9 @@ impl Model {
             _ => false,
         };
         if enters {
-            let is_told = matches!(commit.cause, cause::FORK | cause::EXEC);
-            let was_elsewhere = known.is_some_and(|process| process.space.is_some());
-            self.totals.doubts += u64::from(was_elsewhere && !is_told);
+            if !matches!(commit.cause, cause::FORK | cause::EXEC) {
+                self.find(header.pid, id);
+            }
             self.processes.enter(header.pid, commit.comm, id);
         }
         let Some(done) = done else { return };
@@ -277,6 +281,7 @@ impl Model {
         let task = Task { pid: header.pid, tid: header.tid, comm: record.comm };
         let Some(space) = self.space_at(header, out) else { return };
         if self.is_found_in(task.pid, space) {
+            self.find(task.pid, space);
             self.processes.enter(task.pid, task.comm, space);
         }
         self.threads.see(task.tid, space, task.comm);
@@ -310,6 +315,7 @@ impl Model {
         let space = self.begin(header, out);
         // A picture may come before the image's own commit.
         if let Some(space) = self.spaces.get_mut(&header.mm) {
+            self.totals.explained += u64::from(space.found);
             space.begin_image();
         }
         self.processes.enter(task.pid, task.comm, space);
@@ -369,7 +375,7 @@ impl Model {
             self.threads.end(tid).unwrap_or_else(|| (known.unwrap_or_default(), Commits::new()));
         let last = header.flags & flag::GROUP != 0;
         let is_told = header.flags & flag::UNTOLD == 0;
-        self.totals.doubts += u64::from(!is_told);
+        self.totals.found += u64::from(!is_told);
         let status = is_told.then_some(exit.status);
         if last {
             let space = self.processes.get(pid).and_then(|process| process.space);
@@ -404,6 +410,16 @@ impl Model {
         match self.processes.get(pid) {
             Some(process) => process.space.is_none_or(|now| now < space),
             None => self.processes.of_space(space).is_none(),
+        }
+    }
+
+    /// A process is in this space, and known in another: no record has told how it came.
+    fn find(&mut self, pid: u32, id: SpaceId) {
+        let is_elsewhere = self.processes.get(pid).is_some_and(|process| process.space.is_some());
+        let mm = self.mms.get(&id);
+        if let (true, Some(space)) = (is_elsewhere, mm.and_then(|mm| self.spaces.get_mut(mm))) {
+            self.totals.found += u64::from(!space.found);
+            space.found = true;
         }
     }
 

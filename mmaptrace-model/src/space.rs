@@ -77,6 +77,8 @@ pub struct Space {
     reading: Reading,
     read: Read,
     renames: u64,
+    /// Whether a process was found in it that no record had told to be there.
+    pub(crate) found: bool,
     /// What a picture has shown of a call that is not counted yet.
     renaming: Option<Renaming>,
     lost: u64,
@@ -124,6 +126,7 @@ impl Space {
             reading: Reading::Locked,
             read: Read::Never,
             renames: 0,
+            found: false,
             renaming: None,
             lost: 0,
             told: 0,

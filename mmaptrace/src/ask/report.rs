@@ -33,7 +33,7 @@ pub fn run(config: &Report) -> Result<Exit> {
     let mut exposure = Exposure::default();
     let scope = Scope { pid: config.pid };
     let until = until(&mut past, config.at.as_ref(), config.pid)?;
-    let told = past.replay(None, until.as_ref(), |event, model| {
+    let told = past.replay(None, until, |event, model| {
         if scope.has_event(event, model) {
             stacks.event(event, model);
             match config.topic {

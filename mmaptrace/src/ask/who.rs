@@ -273,7 +273,7 @@ pub fn run(config: &config::Who) -> Result<Exit> {
     let manner = Manner { format: config.format, style, clock, heap };
     let mut teller = Teller::new(address, length, pid, manner);
     let until = until(&mut past, config.at.as_ref(), pid)?;
-    let told = past.replay(None, until.as_ref(), |event, model| {
+    let told = past.replay(None, until, |event, model| {
         teller.event(event, model)?;
         Ok(ControlFlow::Continue(()))
     })?;

@@ -54,7 +54,9 @@ fn write(config: &Export, past: &mut Past, out: impl Write, name: &str) -> Resul
     let scope = Scope { pid: config.pid };
     let about = About { clock: past.clock(), heap: past.heap_rule(), scope };
     let mut export = exporter(config.format, out, about);
-    let told = past.replay(config.from.as_ref(), config.to.as_ref(), |event, model| {
+    let [from, to] = [&config.from, &config.to]
+        .map(|moment| moment.as_ref().map(|moment| past.point(moment)).transpose());
+    let told = past.replay(from?, to?, |event, model| {
         if scope.has_event(event, model) {
             export.event(event, model).with_context(failed)?;
         }

@@ -19,7 +19,8 @@ pub struct Then {
     pub model: Model,
     /// When: ns of `CLOCK_MONOTONIC`.
     pub time: u64,
-    point: Point,
+    /// Where that is.
+    pub point: Point,
 }
 
 impl Past {
@@ -148,8 +149,8 @@ impl Then {
     pub fn homeless(model: &Model, pid: u32) -> Option<String> {
         model.process(pid).map(|_| {
             format!(
-                "process {pid} was in no address space then that is known: it was about to end, or \
-                 records were lost"
+                "process {pid} was in no address space then that is known: it was about to end \
+                 or to run a new image, or records were lost"
             )
         })
     }

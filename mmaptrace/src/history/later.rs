@@ -50,8 +50,8 @@ impl Last {
 
     /// Whether nothing was doubted or lost since these were the totals.
     fn is_quiet_since(&self, then: &Totals) -> bool {
-        (then.doubts, then.lost, then.malformed)
-            == (self.totals.doubts, self.totals.lost, self.totals.malformed)
+        let all = |it: &Totals| [it.doubts, it.found, it.explained, it.lost, it.malformed];
+        all(then) == all(&self.totals)
     }
 
     /// Whether the model knows whose all losses were, and where all processes are.
@@ -156,7 +156,7 @@ impl Past {
             };
             is_later |= point.is_before(&model, &item);
             if is_later && ends_in(&model, &item, subject) {
-                seen.meet(true);
+                seen.meet(subject.space, subject.space, false);
             }
             events.clear();
             take(&mut model, item, &mut events);
@@ -169,6 +169,7 @@ impl Past {
             })
         })?;
         Ok(match (seen.verdict(), short) {
+            (Verdict::Open, _) if seen.elsewhere.is_some() => Verdict::Doubtful(Doubt::NoPicture),
             // What would have told, maybe, cannot be read.
             (Verdict::Open, Some(_)) => Verdict::Doubtful(Doubt::Cut),
             (verdict, _) => verdict,
@@ -199,6 +200,8 @@ struct Seen {
     has_no_gap: bool,
     /// It was found at work in its space.
     is_there: bool,
+    /// It was found in another first, and no record tells how it came there.
+    elsewhere: Option<SpaceId>,
     /// It has another image since, or has ended, and says no more of the space.
     has_left: bool,
 }
@@ -215,12 +218,16 @@ impl Seen {
                 let is_own =
                     matches!(cause, Cause::Call(_) | Cause::Fault | Cause::Growth(_) | Cause::Seed);
                 if is_own && task.pid == pid {
-                    self.meet(*of == space);
+                    self.meet(*of, space, *cause == Cause::Seed);
                 }
             }
-            Event::Call { space: of, task, .. } if task.pid == pid => self.meet(*of == space),
+            Event::Call { space: of, task, .. } if task.pid == pid => self.meet(*of, space, false),
             Event::End { space: of, .. } if *of == space => self.has_no_gap = true,
-            Event::Exec { task, .. } if task.pid == pid => self.has_left = true,
+            Event::Exec { task, space: of, .. } if task.pid == pid => {
+                // A picture was of the image in the making.
+                self.elsewhere = self.elsewhere.filter(|it| it != of);
+                self.has_left = true;
+            }
             // Another has its PID: its end was lost.
             Event::Fork { child, .. } if child.pid == pid && child.tid == pid => self.end(None),
             Event::Exit { task, last: true, status, .. } if task.pid == pid => self.end(*status),
@@ -235,13 +242,16 @@ impl Seen {
         }
     }
 
-    /// The process was met, in its space or in another.
-    fn meet(&mut self, is_there: bool) {
-        match (self.is_there || self.has_left, is_there) {
-            (false, true) => self.is_there = true,
-            // The exec that took it there was lost, before the point maybe.
-            (false, false) => self.doubt = self.doubt.or(Some(Doubt::NoPicture)),
-            (true, _) => {}
+    /// The process was met, in its space or in another: the exec that took it there was lost, before the
+    /// point maybe; or is told of after a picture.
+    fn meet(&mut self, of: SpaceId, space: SpaceId, by_picture: bool) {
+        if of == space {
+            self.is_there |= !self.has_left;
+        } else if !self.is_there && !self.has_left {
+            self.elsewhere = self.elsewhere.or(Some(of));
+            if !by_picture {
+                self.doubt = self.doubt.or(Some(Doubt::NoPicture));
+            }
         }
     }
 
@@ -284,6 +294,8 @@ fn has_files(space: &Space) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use mmaptrace_model::event::{Commits, Effects, Stacks, Task};
 
     use super::*;
@@ -321,6 +333,7 @@ mod tests {
         let verdict = match seen.verdict() {
             Verdict::Exact => "exact",
             Verdict::Doubtful(_) => "in doubt",
+            Verdict::Open if seen.elsewhere.is_some() => "elsewhere",
             Verdict::Open => "open",
         };
         (verdict, seen.is_over())
@@ -336,7 +349,13 @@ mod tests {
         assert_eq!(seen(&[&others]), ("open", false));
         assert_eq!(seen(&[&others, &own]).0, "exact");
         // It has left, and nobody said when.
-        assert_eq!(seen(&[&commit(100, 2, Cause::Seed)]).0, "in doubt");
+        assert_eq!(seen(&[&commit(100, 2, Cause::Seed)]).0, "elsewhere");
+        assert_eq!(seen(&[&commit(100, 2, Cause::Fault)]).0, "in doubt");
+        let task = Task { pid: 100, tid: 100, comm: [0; 16] };
+        let (path, argv) = (Arc::default(), Vec::new());
+        let image =
+            Event::Exec { time: 1, space: SpaceId(2), task, old_tid: None, path, argv, cut: false };
+        assert_eq!(seen(&[&commit(100, 2, Cause::Seed), &image]).0, "open");
         // What it does to another's is no matter.
         assert_eq!(seen(&[&commit(100, 2, Cause::Remote(None))]).0, "open");
     }

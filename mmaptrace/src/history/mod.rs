@@ -18,7 +18,7 @@ use mmaptrace_model::{Event, HeapRule, Model};
 use mmaptrace_recording::{Block, End, Error, Item, Reader, Start};
 
 pub use at::Then;
-pub use moment::{BadMoment, Moment};
+pub use moment::{BadMoment, Moment, Point};
 pub use scope::Scope;
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
     machine, note,
     sink::Clock,
 };
-use moment::{Point, time_of};
+use moment::time_of;
 
 /// Whose past.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Told {
         };
         let lost = totals.lost.max(beside) + totals.malformed + unfollowed;
         let lost = (lost > 0).then(|| format!("not exact: {lost} records were lost"));
-        let doubted = lost.is_none() && totals.doubts > 0;
+        let doubted = lost.is_none() && totals.doubts + totals.found > totals.explained;
         let doubted = doubted.then(|| "not exact: the model was in doubt for a while".to_owned());
         let unseen =
             unseen.then(|| "not exact: it is not known where all processes are".to_owned());
@@ -201,16 +201,13 @@ impl Past {
     /// after the record that it came with, until it is told to break.
     ///
     /// # Errors
-    /// It cannot be read, a moment is not in it or is one of a process ([`Moment::Exec`],
-    /// [`Moment::Exit`]), or `tell` fails.
+    /// It cannot be read, or `tell` fails.
     pub fn replay(
         &mut self,
-        from: Option<&Moment>,
-        to: Option<&Moment>,
+        from: Option<Point>,
+        to: Option<Point>,
         mut tell: impl FnMut(&Event, &Model) -> Result<ControlFlow<()>>,
     ) -> Result<Told> {
-        let from = from.map(|moment| self.point(moment)).transpose()?;
-        let to = to.map(|moment| self.point(moment)).transpose()?;
         let mut until = match to {
             Some(Point::Time(time)) => time,
             Some(Point::Events(_) | Point::End { .. }) => self.start().time,

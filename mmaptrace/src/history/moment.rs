@@ -135,7 +135,7 @@ fn date(text: &str) -> Option<u64> {
 
 /// Where a moment is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Point {
+pub enum Point {
     /// Right before the first item that is later: ns of `CLOCK_MONOTONIC`.
     Time(u64),
     /// Right after so many events.
@@ -195,8 +195,8 @@ impl Past {
     /// Where a moment is.
     ///
     /// # Errors
-    /// Nowhere in this past, or it is one of a process.
-    pub(super) fn point(&mut self, moment: &Moment) -> Result<Point> {
+    /// Nowhere in this past, or it is one of a process ([`Moment::Exec`], [`Moment::Exit`]).
+    pub fn point(&mut self, moment: &Moment) -> Result<Point> {
         let Clock { offset, utc_offset } = self.clock();
         let forgotten = self.reader.forgotten();
         let (start, end) = (self.start().time, self.until()?);

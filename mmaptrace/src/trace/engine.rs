@@ -34,9 +34,10 @@ pub(super) const ATTEMPTS: usize = 3;
 
 /// How long the last lines wait for their reader.
 const LAST_WRITE: Duration = Duration::from_secs(2);
-/// How long pictures of all are taken at the end, if something was lost, in ns; and how long is waited where
-/// one was refused, or more was lost.
+/// How long pictures of all are taken at the end, if something was lost, and for who asks for the past, in
+/// ns; and how long is waited where one was refused, or more was lost.
 const LAST_LOOK: u64 = 1_000_000_000;
+const LOOK: u64 = 100_000_000;
 const NEXT_LOOK: Duration = Duration::from_millis(1);
 /// How long a model in doubt waits for its next picture, in ns: at first, and at most.
 const MIN_PATIENCE: u64 = 1_000_000;
@@ -547,17 +548,7 @@ impl Engine {
         self.catch_up()?;
         // Of children that nobody told of, nobody would see what they do.
         self.losses = Losses::default();
-        let until = now() + LAST_LOOK;
-        loop {
-            self.look_for_gaps()?;
-            self.look_for_losses()?;
-            self.place(until.saturating_sub(now()))?;
-            self.unplaced = !self.all_are_placed()?;
-            if !self.unplaced || now() >= until {
-                break;
-            }
-            thread::sleep(NEXT_LOOK);
-        }
+        self.unplaced = !self.settle(LAST_LOOK)?;
         self.healing.at = 0;
         self.heal()?;
         self.catch_up()?;
@@ -579,11 +570,26 @@ impl Engine {
 
     /// What is known beside the model, which is told of all losses that are known.
     pub(super) fn totals_now(&mut self) -> Result<End> {
-        self.look_for_losses()?;
+        let unplaced = !self.settle(LOOK)?;
         self.tell_of_all_losses()?;
-        let unplaced = !self.all_are_placed()?;
         let totals = self.totals(None);
         Ok(End { unseen: totals.unseen || unplaced, ..totals })
+    }
+
+    /// Looks for what losses have left untold until all processes are where they are known to be, or for so
+    /// many ns. Whether they are.
+    fn settle(&mut self, patience: u64) -> Result<bool> {
+        let until = now() + patience;
+        loop {
+            self.look_for_gaps()?;
+            self.look_for_losses()?;
+            self.place(until.saturating_sub(now()))?;
+            let settled = self.all_are_placed()?;
+            if settled || now() >= until {
+                return Ok(settled);
+            }
+            thread::sleep(NEXT_LOOK);
+        }
     }
 
     fn tell_of_all_losses(&mut self) -> Result<()> {

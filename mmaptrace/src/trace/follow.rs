@@ -52,11 +52,12 @@ fn leader(tid: u32) -> Result<u32> {
     Ok(pid)
 }
 
-/// Follows the processes that the target names, and those that run already and match it.
+/// Follows the processes that the target names, and those that run already and match it, but for the
+/// tracer's `own`.
 ///
 /// # Errors
 /// One that was named by its PID cannot be traced.
-pub(super) fn processes(engine: &mut Engine, target: &Target) -> Result<()> {
+pub(super) fn processes(engine: &mut Engine, target: &Target, own: &[u32]) -> Result<()> {
     for &pid in &target.pids {
         engine.follow(pid)?.map_err(|error| refused(pid, &error))?;
     }
@@ -71,9 +72,7 @@ pub(super) fn processes(engine: &mut Engine, target: &Target) -> Result<()> {
             }
         }
     }
-    // To trace itself it would have to tell of what it does to tell. And its child lets go on those that
-    // wait for it.
-    others.retain(|&pid| !is_own(pid));
+    others.retain(|pid| !own.contains(pid));
     for pid in others {
         match engine.follow(pid)? {
             // It ended meanwhile, or is a kernel thread.
@@ -87,13 +86,6 @@ pub(super) fn processes(engine: &mut Engine, target: &Target) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether a process is this one, or a child of it.
-fn is_own(pid: u32) -> bool {
-    let own = std::process::id();
-    let parent = || procfs::process::Process::new(pid.cast_signed()).and_then(|it| it.stat());
-    pid == own || parent().is_ok_and(|stat| stat.ppid.cast_unsigned() == own)
 }
 
 fn refused(pid: u32, error: &SeedError) -> anyhow::Error {

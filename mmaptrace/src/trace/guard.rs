@@ -41,6 +41,11 @@ impl Guard {
         }
     }
 
+    /// Its PID.
+    pub(super) const fn pid(&self) -> u32 {
+        self.pid.cast_unsigned()
+    }
+
     /// A process is about to be stopped.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ mod verify;
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    future, io,
+    future, io, process,
     time::Duration,
 };
 
@@ -100,7 +100,11 @@ async fn trace(mut config: Trace, guard: Option<Guard>, launch: Option<Launch>) 
     machine::give_back_memory();
     // Only now: a file that is there already is lost by it.
     let mut engine = engine(&config, source)?;
+    // To trace itself it would have to tell of what it does to tell.
+    let mut own = vec![process::id()];
+    own.extend(launch.as_ref().map(|launch| launch.pid));
     if let Some(guard) = guard {
+        own.push(guard.pid());
         engine.press_back(guard);
     }
     if let Some(why) = why.filter(|_| !config.quiet) {
@@ -123,7 +127,7 @@ async fn trace(mut config: Trace, guard: Option<Guard>, launch: Option<Launch>) 
             None
         }
     };
-    follow::processes(&mut engine, &config.target)?;
+    follow::processes(&mut engine, &config.target, &own)?;
     if config.verbose {
         engine.describe(|space| note(format_args!("{space}")))?;
     }
@@ -217,9 +221,11 @@ fn finish(
                     ));
                 }
                 if slip != 0 {
+                    let (by, how) =
+                        (slip.unsigned_abs(), if slip > 0 { "behind" } else { "ahead of" });
                     note(format_args!(
-                        "the machine slept or its clock was set: times of day are off by {slip} s from \
-                         then on"
+                        "the machine slept or its clock was set: times of day are {by} s {how} the clock \
+                         from then on"
                     ));
                 }
                 match compared {

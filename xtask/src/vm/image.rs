@@ -158,6 +158,7 @@ const DEGRADED: &[LeftOut] = &[
     without("attach", &["the_end_of_the_program"], 1, ENDS),
     without("blame", ALL, 7, UNSEEN),
     without("calls", &["madvise_", "process_madvise"], 13, "flags that maps does not print"),
+    without("contention", &["verify_finds"], 1, "comparisons with the kernel"),
     without("dump", &["a_flooded_process"], 1, UNSEEN),
     without("effects_without_calls", ALL, 28, UNSEEN),
     without("errors", &["a_kernel_thread", "a_tracer_that_fails_waits", "a_zombie"], 3, THE_TIER),
