@@ -307,13 +307,11 @@ impl Space {
     /// Doubts. Only the first cause is an event; until it is healed, others are but counted. That it was
     /// never read is none, and nothing fits what is not known; but a loss is told then, too.
     fn raise(&mut self, time: u64, why: Doubt, out: &mut Vec<Event>) {
+        if self.doubt == Some(Doubt::Unseeded) && !matches!(why, Doubt::Lost(_)) {
+            return;
+        }
         self.doubts += 1;
-        let is_told = match self.doubt {
-            None => true,
-            Some(Doubt::Unseeded) => matches!(why, Doubt::Lost(_)),
-            Some(_) => false,
-        };
-        if is_told {
+        if matches!(self.doubt, None | Some(Doubt::Unseeded)) {
             self.doubt = Some(why);
             out.push(Event::Doubt { time, space: self.id, after: self.sure, why });
         }

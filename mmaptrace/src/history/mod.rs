@@ -113,7 +113,8 @@ impl Told {
         };
         let lost = totals.lost.max(beside) + totals.malformed + unfollowed;
         let lost = (lost > 0).then(|| format!("not exact: {lost} records were lost"));
-        let doubted = lost.is_none() && totals.doubts + totals.found > totals.explained;
+        let doubts = (totals.doubts + totals.found).saturating_sub(totals.explained);
+        let doubted = doubts > 0 && lost.is_none() && !self.degraded;
         let doubted = doubted.then(|| "not exact: the model was in doubt for a while".to_owned());
         let unseen =
             unseen.then(|| "not exact: it is not known where all processes are".to_owned());
