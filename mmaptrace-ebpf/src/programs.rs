@@ -300,16 +300,29 @@ pub(crate) fn task_fork(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: they are tasks.
     unsafe {
         let is_ready = forked(argument(&ctx, 0) as *const c_void, child);
-        if is_ready {
-            commit::send();
-        }
-        let mm: *const c_void = load(child, layout!(task_mm));
+        begin(child, is_ready);
+    }
+    0
+}
+
+/// Sends what the address space of a task that was made, or has a new image, begins with, if that is ready;
+/// pictures of it may come then.
+///
+/// # Safety
+/// `task` is a BTF pointer to a task.
+#[inline(always)]
+unsafe fn begin(task: *const c_void, is_ready: bool) {
+    if is_ready {
+        commit::send();
+    }
+    // SAFETY: as above; what is ready has an address space.
+    unsafe {
+        let mm: *const c_void = load(task, layout!(task_mm));
         space::has_begun(mm as u64);
         if is_ready {
             commit::see_growth(mm);
         }
     }
-    0
 }
 
 /// `true`: the child's address space is ready to [`commit::send`].
@@ -358,20 +371,10 @@ unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
 #[btf_tracepoint(function = "sched_process_exec")]
 pub(crate) fn task_exec(ctx: BtfTracePointContext) -> i32 {
     let _alone = Alone::begin();
-    // SAFETY: argument 2 is the current task's `linux_binprm`.
-    let is_ready =
-        unsafe { executed(argument(&ctx, 1) as u32, argument(&ctx, 2) as *const c_void) };
-    if is_ready {
-        commit::send();
-    }
-    let task: *const c_void = current().cast();
-    // SAFETY: it is the current task, and has an address space.
+    // SAFETY: argument 2 is the current task's `linux_binprm`, and the task the current one.
     unsafe {
-        let mm: *const c_void = load(task, layout!(task_mm));
-        space::has_begun(mm as u64);
-        if is_ready {
-            commit::see_growth(mm);
-        }
+        let is_ready = executed(argument(&ctx, 1) as u32, argument(&ctx, 2) as *const c_void);
+        begin(current().cast::<c_void>(), is_ready);
     }
     0
 }

@@ -57,6 +57,14 @@ pub struct Totals {
     pub explained: u64,
 }
 
+impl Totals {
+    /// So many records of a space are lost, which doubts it.
+    fn lose(&mut self, records: u64) {
+        self.lost = self.lost.saturating_add(records);
+        self.doubts += u64::from(records > 0);
+    }
+}
+
 impl Model {
     /// Takes a record from the ring, whose bytes are aligned to 8, and appends what it tells to
     /// `out`: nothing for a name or for a part of a commit.
@@ -124,7 +132,7 @@ impl Model {
 
     /// Whether every process is exact, or was when it ended.
     pub fn is_exact(&self) -> bool {
-        !self.processes.has_forgotten_a_doubt() && self.process_totals().all(|it| it.exact)
+        self.processes.are_exact(|id| self.space(id))
     }
 
     /// Doubts a space for a reason that no record tells: what is known of what came later. That is no
@@ -175,8 +183,7 @@ impl Model {
             Some(space) if space.is_other_than(header) => self.end(header, out),
             Some(space) => {
                 let lost = space.note_lost(header, out);
-                self.totals.lost = self.totals.lost.saturating_add(lost);
-                self.totals.doubts += u64::from(lost > 0);
+                self.totals.lose(lost);
             }
             None => {}
         }
@@ -431,8 +438,7 @@ impl Model {
         let id = SpaceId(self.last_id);
         let mut space = Space::new(id, header);
         let lost = space.note_lost(header, out);
-        self.totals.lost = self.totals.lost.saturating_add(lost);
-        self.totals.doubts += u64::from(lost > 0);
+        self.totals.lose(lost);
         self.mms.insert(id, header.mm);
         self.spaces.insert(header.mm, space);
         id

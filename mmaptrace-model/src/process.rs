@@ -66,11 +66,6 @@ impl Processes {
         self.live.values()
     }
 
-    /// Whether one that ended in doubt is not remembered any more.
-    pub(crate) const fn has_forgotten_a_doubt(&self) -> bool {
-        self.forgotten_in_doubt
-    }
-
     /// A process that runs in a space.
     pub(crate) fn of_space(&self, space: SpaceId) -> Option<&Process> {
         let owner = self.owners.get(&space).and_then(|pid| self.live.get(pid));
@@ -143,6 +138,15 @@ impl Processes {
             process.lost = process.lost.saturating_add(space.lost());
             process.healed += space.healed();
         }
+    }
+
+    /// Whether all are exact, or were when they ended, those included that are not remembered any more.
+    pub(crate) fn are_exact<'a>(&self, space: impl Fn(SpaceId) -> Option<&'a Space>) -> bool {
+        let is_exact = |process: &Process| {
+            let space = process.space.and_then(&space);
+            space.map_or(process.exact, |space| space.doubt().is_none())
+        };
+        !self.forgotten_in_doubt && self.ended.iter().chain(self.live.values()).all(is_exact)
     }
 
     /// All of them as of now, the ended ones first.

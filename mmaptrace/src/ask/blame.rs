@@ -72,9 +72,9 @@ pub fn run(config: &Dump) -> Result<Exit> {
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    let mut then = past.at(&config.at.unwrap_or(Moment::END), config.pid)?;
-    past.confirm(&mut then, config.pid)?;
-    note_doubt(&past, &then, config.pid);
+    let point = until.map_or_else(|| past.point(&Moment::END), Ok)?;
+    let doubt = past.doubt_at(point, &told.model, config.pid)?;
+    note_doubt(&past, told.until, config.pid, doubt);
     let Some(space) = told.model.space_of(config.pid) else {
         if let Some(why) = Then::homeless(&told.model, config.pid) {
             bail!(why);

@@ -131,8 +131,7 @@ pub fn run(config: &Diff) -> Result<Exit> {
 /// The map of a process at a moment, or the last that it had.
 fn side(labels: &mut Labels, of: &When) -> Result<Side> {
     let mut past = Past::open(&of.source)?;
-    let (mut then, pid) = moment(&mut past, of)?;
-    past.confirm(&mut then, pid)?;
+    let (then, pid) = moment(&mut past, of)?;
     let (Some(space), Some(&Process { comm, .. })) =
         (then.model.space_of(pid), then.model.process(pid))
     else {
@@ -145,7 +144,8 @@ fn side(labels: &mut Labels, of: &When) -> Result<Side> {
             living => bail!("there was no process {pid} then, but these: {}", list(living)),
         }
     };
-    note_doubt(&past, &then, pid);
+    let doubt = past.doubt_at(then.point, &then.model, pid)?;
+    note_doubt(&past, then.time, pid, doubt);
     let (names, heap) = (then.model.names(), past.heap_rule());
     let take = |region| labels.take(region, space.name(region, names, heap));
     Ok(Side {

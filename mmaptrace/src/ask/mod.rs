@@ -14,7 +14,7 @@ mod who;
 mod words;
 
 use anyhow::{Result, bail};
-use mmaptrace_model::Model;
+use mmaptrace_model::{Model, event::Doubt};
 
 use crate::{
     history::{Moment, Past, Point, Then},
@@ -44,11 +44,10 @@ fn turn(past: &mut Past, at: &Moment, pid: Option<u32>) -> Result<(Then, u32)> {
     Ok((past.at(at, pid)?, pid))
 }
 
-/// Says why the map of a process is not known to be exact at a moment, if it is not.
-fn note_doubt(past: &Past, then: &Then, pid: u32) {
-    let space = then.model.space_of(pid);
-    if let Some(doubt) = space.and_then(|space| space.doubt_of_dump(then.model.names())) {
-        let (time, why) = (past.clock().of_day(then.time), Why(doubt));
+/// Says why the map of a process is not known to be exact at a time, ns of `CLOCK_MONOTONIC`, if it is not.
+fn note_doubt(past: &Past, time: u64, pid: u32, doubt: Option<Doubt>) {
+    if let Some(doubt) = doubt {
+        let (time, why) = (past.clock().of_day(time), Why(doubt));
         note(format_args!("{pid}: NOT known to be exact at {time}: {why}"));
     }
 }

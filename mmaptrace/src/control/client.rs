@@ -50,7 +50,8 @@ pub enum Remembered {
     Bytes(Vec<u8>),
 }
 
-/// Asks for what a tracer remembers, and what it knows beside it: the one that traces `pid`, or did; else there must be only one.
+/// Asks for what a tracer remembers, and what it knows beside it: the one that traces `pid`, or did; else
+/// there must be only one.
 ///
 /// # Errors
 /// No tracer answers, or one fails to; or it remembers nothing.

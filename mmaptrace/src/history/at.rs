@@ -57,6 +57,25 @@ impl Past {
     }
 
     fn at_point(&mut self, point: Point) -> Result<Then> {
+        let (mut then, short) = self.read_to(point)?;
+        let all = then.model.totals().events;
+        match (point, short) {
+            (Point::Events(events) | Point::End { events, .. }, _) if all >= events => {}
+            // What precedes the cut was read, and has all that `point` finds.
+            (Point::Time(time), None | Some(Error::Cut { .. })) => then.time = time,
+            (Point::Events(events) | Point::End { events, .. }, None) => {
+                bail!("there are no {events} events in {}, but {all}", self.name)
+            }
+            (_, Some(error)) => bail!("{}: {error}", self.name),
+        }
+        Ok(then)
+    }
+
+    /// The model at a point, or where the past ends before it, and why it is shorter than it was, if it is.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn read_to(&mut self, point: Point) -> Result<(Then, Option<Error>)> {
         self.go_to(&point)?;
         let mut then = Then { model: Model::default(), time: self.start().time, point };
         let mut events = Vec::new();
@@ -70,17 +89,7 @@ impl Past {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        let all = then.model.totals().events;
-        match (point, short) {
-            (Point::Events(events) | Point::End { events, .. }, _) if all >= events => {}
-            // What precedes the cut was read, and has all that `point` finds.
-            (Point::Time(time), None | Some(Error::Cut { .. })) => then.time = time,
-            (Point::Events(events) | Point::End { events, .. }, None) => {
-                bail!("there are no {events} events in {}, but {all}", self.name)
-            }
-            (_, Some(error)) => bail!("{}: {error}", self.name),
-        }
-        Ok(then)
+        Ok((then, short))
     }
 
     /// The last such turn of a process.

@@ -13,13 +13,9 @@ use mmaptrace_model::{
 };
 use mmaptrace_recording::{End, Item};
 
-use crate::kernel::Tier;
+use crate::{kernel::Tier, sink::summary};
 
-use super::{
-    Past, Step,
-    moment::{Point, time_of},
-    take,
-};
+use super::{Past, Point, Step, Then, take};
 
 /// What all has come to.
 pub(super) struct Last {
@@ -56,9 +52,7 @@ impl Last {
 
     /// Whether the model knows whose all losses were, and where all processes are.
     fn knows_all_losses(&self) -> bool {
-        self.end
-            .as_ref()
-            .is_some_and(|end| end.lost <= self.totals.lost && end.unfollowed == 0 && !end.unseen)
+        self.end.as_ref().is_some_and(|end| summary::knows_all_losses(&self.totals, end))
     }
 
     /// Why a map is not known to be exact of which nothing came any more, if it is not.
@@ -78,12 +72,7 @@ impl Past {
     ///
     /// # Errors
     /// The past cannot be read.
-    pub(super) fn doubt_at(
-        &mut self,
-        point: Point,
-        model: &Model,
-        pid: u32,
-    ) -> Result<Option<Doubt>> {
+    pub fn doubt_at(&mut self, point: Point, model: &Model, pid: u32) -> Result<Option<Doubt>> {
         let Some(space) = model.space_of(pid) else { return Ok(None) };
         if let Some(doubt) = space.doubt_of_dump(model.names()) {
             return Ok(Some(doubt));
@@ -119,25 +108,8 @@ impl Past {
     /// # Errors
     /// It cannot be read.
     pub(super) fn last(&mut self) -> Result<Last> {
-        match self.reader.last_segment()? {
-            Some(segment) => self.reader.go_to_segment(&segment),
-            None => self.reader.rewind(),
-        }
-        let (mut model, mut events) = (Model::default(), Vec::new());
         let until = self.now.as_ref().map_or(u64::MAX, |now| now.known.time);
-        self.steps(|step| {
-            match step {
-                Step::Model(known) => model = *known,
-                Step::Item(item) if time_of(&item).is_some_and(|time| time > until) => {
-                    return Ok(ControlFlow::Break(()));
-                }
-                Step::Item(item) => {
-                    events.clear();
-                    take(&mut model, item, &mut events);
-                }
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
+        let (Then { model, .. }, _) = self.read_to(Point::Time(until))?;
         Ok(Last { totals: model.totals(), end: self.end().cloned() })
     }
 

@@ -26,7 +26,7 @@ use crate::{
     exit::Exit,
     kernel::Tier,
     machine, note,
-    sink::Clock,
+    sink::{Clock, summary},
 };
 use moment::time_of;
 
@@ -107,17 +107,14 @@ impl Told {
         let degraded = "not exact: the tracer was in its degraded tier";
         let degraded = self.degraded.then(|| degraded.to_owned());
         let totals = self.model.totals();
-        let (beside, unfollowed, unseen) = match &self.end {
-            Some(end) => (end.lost, end.unfollowed, end.unseen),
-            None => (0, 0, false),
-        };
-        let lost = totals.lost.max(beside) + totals.malformed + unfollowed;
+        let end = self.end.clone().unwrap_or_default();
+        let lost = summary::lost(&totals, &end);
         let lost = (lost > 0).then(|| format!("not exact: {lost} records were lost"));
         let doubts = (totals.doubts + totals.found).saturating_sub(totals.explained);
         let doubted = doubts > 0 && lost.is_none() && !self.degraded;
         let doubted = doubted.then(|| "not exact: the model was in doubt for a while".to_owned());
         let unseen =
-            unseen.then(|| "not exact: it is not known where all processes are".to_owned());
+            end.unseen.then(|| "not exact: it is not known where all processes are".to_owned());
         let since = self.since.map(|since| self.clock.of_day(since));
         let since = since.map(|since| format!("what was before {since} is forgotten (--history)"));
         let short = self.short.as_ref().map(|error| format!("the events end early: {error}"));

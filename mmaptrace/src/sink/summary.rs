@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use mmaptrace_model::{Model, process::Process};
+use mmaptrace_model::{Model, model::Totals, process::Process};
 use mmaptrace_recording::End;
 
 use crate::escape::{self, Escaped};
@@ -36,14 +36,9 @@ impl Summary {
         Self {
             time: end.time,
             events: totals.events,
-            // The kernel counts what no record of an mm told of as well.
-            lost: totals.lost.max(end.lost) + totals.malformed + end.unfollowed,
+            lost: lost(&totals, end),
             healed: totals.healed,
-            exact: model.is_exact()
-                && !end.unseen
-                && end.unfollowed == 0
-                // Those of which nobody knows whose they were.
-                && end.lost <= totals.lost,
+            exact: model.is_exact() && knows_all_losses(&totals, end),
             differences: end.differences,
             command: end.command,
             processes,
@@ -54,6 +49,18 @@ impl Summary {
     pub fn regions(&self) -> u64 {
         self.processes.iter().map(|process| process.regions).sum()
     }
+}
+
+/// Records that found no room, or could not be read, or were of what could not be followed. The kernel
+/// counts what no record of an mm told of as well.
+pub fn lost(totals: &Totals, end: &End) -> u64 {
+    totals.lost.max(end.lost) + totals.malformed + end.unfollowed
+}
+
+/// Whether the model has been told of all losses, so that it is known whose they were, and where all
+/// processes are.
+pub const fn knows_all_losses(totals: &Totals, end: &End) -> bool {
+    end.lost <= totals.lost && end.unfollowed == 0 && !end.unseen
 }
 
 /// The most processes that the line for people names.
