@@ -40,4 +40,8 @@ pub struct End {
     pub differences: Option<u64>,
     /// How the launched command ended, as `wait` tells it.
     pub command: Option<u32>,
+    /// By how many seconds `CLOCK_REALTIME` was ahead of what [`Start::clock_offset`] makes of the time:
+    /// the machine had slept, or its clock was set.
+    #[serde(default)]
+    pub slip: i64,
 }

@@ -78,6 +78,7 @@ pub struct Place {
     pub events: u64,
     /// Where reading may begin to get here, in bytes from the start.
     from: u64,
+    at: u64,
     next: u64,
 }
 
@@ -89,6 +90,7 @@ impl Place {
             until: head.until.get(),
             events: head.events.get(),
             from: at.saturating_sub(back),
+            at,
             next: at + head.whole(),
         }
     }
@@ -239,6 +241,20 @@ impl<R: Read + Seek> Reader<R> {
             }
         }
         Ok(Some(found))
+    }
+
+    /// What was known when it ended, of which only the last block is read; `None`: it was cut.
+    ///
+    /// # Errors
+    /// [`Error`], where that block is damaged.
+    pub fn last_end(&mut self) -> Result<Option<End>, Error> {
+        let Some(Place { at, .. }) = self.last_where(|_| true)? else { return Ok(None) };
+        let head = self.head_at(at)?.filter(|head| head.kind == kind::END);
+        let Some(head) = head else { return Ok(None) };
+        self.begin_at(at);
+        let end = self.payload(&head).and_then(|()| self.json(at));
+        self.rewind();
+        end.map(Some)
     }
 
     /// The last segment, as far as it is whole.

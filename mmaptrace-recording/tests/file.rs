@@ -90,6 +90,27 @@ fn what_was_written_is_read() {
     assert_eq!(reader.end().map(|end| end.lost), Some(3));
 }
 
+/// Without the rest; what is damaged before it does not matter.
+#[test]
+fn the_end_is_read_alone() {
+    let (mut bytes, ends) = written(true);
+    let last_end = |bytes: &[u8]| {
+        let mut reader = Reader::open(Cursor::new(bytes)).expect("a recording");
+        let end = reader.last_end().map(|end| end.map(|end| end.lost));
+        assert!(times(&mut reader).0.first() == Some(&10), "what reads on begins at the beginning");
+        end
+    };
+    let [.., before, _] = ends[..] else { panic!("{ends:?}") };
+    assert!(matches!(last_end(&bytes), Ok(Some(3))));
+    assert!(matches!(last_end(&bytes[..bytes.len() - 1]), Ok(None)));
+    assert!(matches!(last_end(&bytes[..before]), Ok(None)));
+    bytes[before - 1] ^= 0x10;
+    assert!(matches!(last_end(&bytes), Ok(Some(3))));
+    let last = bytes.len() - 1;
+    bytes[last] ^= 0x10;
+    assert!(matches!(last_end(&bytes), Err(Error::Damaged { .. })));
+}
+
 /// Wherever the writer is killed, all whole blocks are read, and the cut has its place.
 #[test]
 fn a_cut_anywhere_leaves_the_blocks_before_it() {

@@ -1,10 +1,24 @@
 //! What is to be known of this machine: its clocks, its limits, its processes, and who we are on it.
 
-use std::{fs, io::Read as _};
+use std::{fs, io::Read as _, sync::LazyLock};
 
-/// Nanoseconds of `CLOCK_MONOTONIC`.
+/// Nanoseconds of `CLOCK_MONOTONIC` as the kernel has them, whatever the time namespace
+/// (`time_namespaces(7)`).
 pub fn now() -> u64 {
-    time(libc::CLOCK_MONOTONIC)
+    static AHEAD: LazyLock<i64> = LazyLock::new(|| {
+        let offsets = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+        monotonic_offset(&offsets).unwrap_or(0)
+    });
+    time(libc::CLOCK_MONOTONIC).wrapping_sub(AHEAD.cast_unsigned())
+}
+
+/// What the clock of a time namespace is ahead of the kernel's, in ns: of the line
+/// `monotonic  SECONDS  NANOSECONDS`.
+fn monotonic_offset(offsets: &str) -> Option<i64> {
+    let line = offsets.lines().find_map(|line| line.strip_prefix("monotonic"))?;
+    let mut parts = line.split_whitespace();
+    let (seconds, nanos): (i64, i64) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some(seconds * 1_000_000_000 + nanos)
 }
 
 /// Since the machine was booted, in the unit of `/proc/PID/stat`'s times.
@@ -88,5 +102,20 @@ pub fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_time_namespace_is_ahead() {
+        let of = |seconds| {
+            format!("monotonic  {seconds:>10} {:>9}\nboottime           7         0\n", 500)
+        };
+        assert_eq!(monotonic_offset(&of(1000)), Some(1_000_000_000_500));
+        assert_eq!(monotonic_offset(&of(-2)), Some(-1_999_999_500));
+        assert_eq!(monotonic_offset(""), None);
     }
 }

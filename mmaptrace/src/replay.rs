@@ -8,9 +8,10 @@ use crate::{
     config::Replay,
     exit::Exit,
     flow::Flow,
-    history::{Past, Source, Step},
+    history::{Past, Step},
     note,
     output::{WRITE, is_broken_pipe},
+    sink::Slip,
     view::{self, Stream},
 };
 
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1_000_000_000);
 /// # Errors
 /// It cannot be read, or is cut or damaged; what precedes that is shown.
 pub fn run(config: &Replay) -> Result<Exit> {
-    let mut past = Past::open(&Source::File(config.recording.clone()))?;
+    let mut past = Past::of_file(&config.recording)?;
     let start = past.start().clone();
     let (sink, output) = view::open(&config.viewing, Stream::Stdout, &start)?;
     let mut flow = Flow::new(Some(sink), &start, false).context(WRITE)?;
@@ -49,6 +50,7 @@ pub fn run(config: &Replay) -> Result<Exit> {
         return Err(anyhow!("{}: {error}", config.recording.display()));
     }
     if let Some(end) = end.filter(|_| !config.quiet) {
+        Slip(end.slip).note();
         note(format_args!("{}", flow.summary(&end)));
     }
     Ok(Exit::Success)

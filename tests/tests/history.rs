@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use mmaptrace_tests::{
     Finished, Outcome, Process, Scratch, Tracer, Victim, children, difference, dump_as, maps,
-    mmaptrace, needs_root, now, run, until, victim, victim_path,
+    mmaptrace, needs_root, now, run, skip, until, victim, victim_path,
 };
 
 /// How often `wander` stands still.
@@ -272,4 +272,27 @@ fn moments_that_are_none() {
     // Tracers that others run have nothing to tell of it either.
     let stranger = dump_as(idle.pid(), &["--at", "-0s"]);
     assert!(matches!(stranger.code(), Some(1 | 42)), "{}", stranger.stderr);
+}
+
+/// There the clock that programs read is not the kernel's.
+#[test]
+fn times_are_those_of_the_day_in_a_time_namespace() {
+    const NAME: &str = "times_are_those_of_the_day_in_a_time_namespace";
+    const AHEAD: [&str; 3] = ["-T", "--monotonic", "1000"];
+    needs_root!(NAME);
+    let is_possible = Command::new("unshare").args(AHEAD).arg("true").output();
+    if !is_possible.is_ok_and(|tried| tried.status.success()) {
+        return skip(NAME, "no unshare -T");
+    }
+    let seconds = |time: &str| time.parse::<f64>().unwrap_or_else(|e| panic!("{time}: {e}"));
+    let before = seconds(&now());
+    let tool = mmaptrace(&[]).get_program().to_owned();
+    let traced =
+        run(Command::new("unshare").args(AHEAD).arg(tool).args(["-q", "-ttt", "--", "true"]));
+    let after = seconds(&now());
+    let text = traced.stderr;
+    let times: Vec<f64> =
+        text.lines().filter_map(|line| Some(seconds(line.split(' ').next()?))).collect();
+    assert!(times.len() > 5, "{text}");
+    assert!(times.iter().all(|time| (before..=after).contains(time)), "{before} {after}: {text}");
 }

@@ -26,7 +26,7 @@ use crate::{
     exit::Exit,
     kernel::Tier,
     machine, note,
-    sink::{Clock, summary},
+    sink::{Clock, Slip, summary},
 };
 use moment::time_of;
 
@@ -139,37 +139,52 @@ pub enum Step<'a> {
 }
 
 impl Past {
-    /// Opens it.
+    /// Opens it, and says so where its times of day are not those of the clock.
     ///
     /// # Errors
     /// There is no such recording or tracer, it cannot be read, or the tracer remembers nothing.
     pub fn open(source: &Source) -> Result<Self> {
+        let mut past = Self::find(source)?;
+        let end = match &past.now {
+            Some(now) => Some(now.known.clone()),
+            // What is damaged is told of when it is read.
+            None => past.reader.last_end().unwrap_or_default(),
+        };
+        Slip(end.map_or(0, |end| end.slip)).note();
+        Ok(past)
+    }
+
+    fn find(source: &Source) -> Result<Self> {
         match source {
-            Source::File(path) => Self::open_file(path, None),
+            Source::File(path) => Self::of_file(path),
             Source::Tracer { pid, socket } => {
                 let (remembered, known) = client::remembered(*pid, socket.as_deref())?;
                 let now = Some(Now { time: machine::now(), pid: *pid, known });
                 match remembered {
                     // It writes on, and what it writes is cut wherever it is just now.
-                    Remembered::File(path) => Self::open_file(&path, now),
+                    Remembered::File(path) => Ok(Self { now, ..Self::of_file(&path)? }),
                     Remembered::Bytes(bytes) => {
                         let name = "what the tracer remembers".to_owned();
-                        Self::new(Box::new(Cursor::new(bytes)), name, now)
+                        Ok(Self { now, ..Self::new(Box::new(Cursor::new(bytes)), name)? })
                     }
                 }
             }
         }
     }
 
-    fn open_file(path: &Path, now: Option<Now>) -> Result<Self> {
+    /// A recording that is asked for nothing but itself.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be read.
+    pub fn of_file(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
-        Self::new(Box::new(file), name, now)
+        Self::new(Box::new(file), name)
     }
 
-    fn new(input: Box<dyn Input>, name: String, now: Option<Now>) -> Result<Self> {
+    fn new(input: Box<dyn Input>, name: String) -> Result<Self> {
         let reader = Reader::open(input).map_err(|error| anyhow!("{name}: {error}"))?;
-        Ok(Self { reader, name, now })
+        Ok(Self { reader, name, now: None })
     }
 
     /// What was known when it began.

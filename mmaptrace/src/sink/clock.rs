@@ -5,7 +5,7 @@ use std::{
     iter,
 };
 
-use crate::{digits::Digits, machine};
+use crate::{digits::Digits, machine, note};
 
 use mmaptrace_recording::Start;
 
@@ -39,10 +39,9 @@ impl Clock {
         Self { offset: machine::clock_offset(), utc_offset: machine::utc_offset() }
     }
 
-    /// By how many whole seconds the clock on the wall is ahead now of what this takes it for: the machine has
-    /// slept, or its clock was set.
-    pub fn slip(&self) -> i64 {
-        machine::clock_offset().saturating_sub(self.offset) / NANOS.cast_signed()
+    /// By how much the clock on the wall is ahead now of what this takes it for.
+    pub fn slip(&self) -> Slip {
+        Slip(machine::clock_offset().saturating_sub(self.offset) / NANOS.cast_signed())
     }
 
     /// A time of `CLOCK_MONOTONIC`, in ns, as one since the epoch.
@@ -77,6 +76,30 @@ impl Display for Epoch {
         f.write_str(Digits::decimal::<1>(self.seconds).as_str())?;
         f.write_str(".")?;
         f.write_str(Digits::decimal::<9>(self.nanos.into()).as_str())
+    }
+}
+
+/// By how many whole seconds the clock on the wall is ahead of what a [`Clock`] takes it for: the machine
+/// has slept, or its clock was set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slip(pub i64);
+
+impl Slip {
+    /// Says so, if there is any.
+    pub fn note(self) {
+        if self != Self::default() {
+            note(format_args!("{self}"));
+        }
+    }
+}
+
+impl Display for Slip {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (by, how) = (self.0.unsigned_abs(), if self.0 > 0 { "behind" } else { "ahead of" });
+        write!(
+            f,
+            "the machine slept or its clock was set: times of day are {by} s {how} the clock from then on"
+        )
     }
 }
 
@@ -169,5 +192,16 @@ mod tests {
             stamp(Stamp { times: Times::Seconds, clock: west, time: 86_400 * NANOS, before: 0 }),
             "23:00:00 "
         );
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_told_of() {
+        let told = "the machine slept or its clock was set: times of day are";
+        assert_eq!(Slip(5).to_string(), format!("{told} 5 s behind the clock from then on"));
+        assert_eq!(Slip(-60).to_string(), format!("{told} 60 s ahead of the clock from then on"));
+        let now = Clock::of_now();
+        let hour = 3600 * NANOS.cast_signed() + NANOS.cast_signed() / 2;
+        let slip = |by| Clock { offset: now.offset + by, ..now }.slip();
+        assert_eq!((slip(0), slip(-hour), slip(hour)), (Slip(0), Slip(3600), Slip(-3600)));
     }
 }

@@ -25,7 +25,7 @@ use mmaptrace_model::{
 };
 
 use crate::symbols::{Backtrace, Backtraces};
-pub use clock::Clock;
+pub use clock::{Clock, Slip};
 pub use filter::{Filter, Hidden};
 pub use json::Json;
 pub use lens::Lens;

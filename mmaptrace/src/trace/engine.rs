@@ -606,6 +606,7 @@ impl Engine {
             unseen: !self.awaited.is_empty() || self.unplaced,
             differences: self.differences.filter(|_| self.compared.0 > 0),
             command: status.map(|status| status as u32),
+            slip: self.clock.slip().0,
         }
     }
 

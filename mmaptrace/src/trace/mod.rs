@@ -220,14 +220,7 @@ fn finish(
                          calls, traced or not, may be missing"
                     ));
                 }
-                if slip != 0 {
-                    let (by, how) =
-                        (slip.unsigned_abs(), if slip > 0 { "behind" } else { "ahead of" });
-                    note(format_args!(
-                        "the machine slept or its clock was set: times of day are {by} s {how} the clock \
-                         from then on"
-                    ));
-                }
+                slip.note();
                 match compared {
                     None => {}
                     Some((0, _)) => note(format_args!("not compared with /proc: {NOT_POSSIBLE}")),

@@ -116,6 +116,7 @@ pub(crate) const ROOTLESS: &[Skip] = &[
     ("python_with_threads_that_map", "no python3"),
     ("shell_children_are_followed", "no bash"),
     ("the_reader_of_standard_output_does_not_read", "emulated"),
+    ("times_are_those_of_the_day_in_a_time_namespace", "no unshare -T"),
     ("vfork_and_exec_of_python", "no python3"),
     ("what_differs_becomes_the_shortest_list", "emulated"),
 ];
