@@ -1,4 +1,5 @@
-//! A recording: what is damaged gets an error, and memory stays bounded.
+//! A recording: what is damaged gets an error, and memory stays bounded, read from the start as from wherever
+//! its heads lead.
 #![no_main]
 
 use std::io::Cursor;
@@ -14,4 +15,15 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     reader.forgotten();
+    let _ = reader.last_end();
+    if let Ok(Some(place)) = reader.last_where(|place| place.events < 100) {
+        reader.go_to(&place);
+        let _ = reader.next_block();
+    }
+    let mut segment = reader.last_segment();
+    while let Ok(Some(it)) = segment {
+        reader.go_to_segment(&it);
+        let _ = reader.next_block();
+        segment = reader.segment_before(&it);
+    }
 });

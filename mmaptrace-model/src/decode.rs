@@ -26,7 +26,7 @@ pub enum Record<'a> {
     Stack(&'a record::Stack, &'a [u64]),
     /// The build id of a file.
     BuildId(&'a record::BuildId, &'a [u8]),
-    /// Records of an address space were lost.
+    /// Records of an address space were lost; of mm 0, of none that is there.
     Loss(&'a Header),
 }
 

@@ -251,6 +251,15 @@ pub enum Event {
         /// How many of its records were lost since it was last exact.
         lost: u64,
     },
+    /// Records that found no room were of no address space that is there now: of ends of tasks, which before
+    /// Linux 6.16 have left theirs, or of spaces that have ended. Told once all that are there have told of
+    /// theirs.
+    Lost {
+        /// When that was known: ns of `CLOCK_MONOTONIC`.
+        time: u64,
+        /// How many.
+        records: u64,
+    },
     /// A record that could not be decoded.
     Malformed {
         /// Its kind, as far as it could be told.

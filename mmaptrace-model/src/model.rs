@@ -201,6 +201,11 @@ impl Model {
                 self.stacks.insert(stack, addresses, space, &self.names);
             }
             Record::BuildId(id, bytes) => self.stacks.identify(id.key, bytes),
+            Record::Loss(header) if header.mm == 0 => {
+                let records = header.lost.into();
+                self.totals.lost += records;
+                out.push(Event::Lost { time: header.time, records });
+            }
             // What was lost is noted above.
             Record::Loss(header) => {
                 if let Some(space) = self.spaces.get_mut(&header.mm) {

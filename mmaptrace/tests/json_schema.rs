@@ -121,6 +121,10 @@ mod schema {
             regions: u64,
             limit: u64,
         },
+        Lost {
+            time: String,
+            records: u64,
+        },
         Malformed {
             kind: u16,
             len: u64,
@@ -445,6 +449,7 @@ fn events() -> Vec<Event> {
         Event::Fork { time, space, task, child: TASK, shared: true },
         Event::Exit { time, task, status: Some(0x8b), last: true, commits: [2][..].into() },
         Event::Healed { time, space, id: 1240, differences: 2, lost: 3 },
+        Event::Lost { time, records: 4 },
         Event::Malformed { kind: 77, len: 3 },
         Event::End { time, space },
     ]);

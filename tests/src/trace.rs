@@ -119,12 +119,17 @@ impl Trace {
             }
         }
         assert!(told > 0, "{end}");
-        let lost = healed.iter().filter_map(|line| line["lost"].as_u64()).sum::<u64>();
+        let of_spaces = healed.iter().filter_map(|line| line["lost"].as_u64()).sum::<u64>();
         assert_eq!(
-            (lost, healed.len() as u64),
+            (of_spaces + self.lost_of_none(), healed.len() as u64),
             (self.total("lost"), self.total("healed")),
             "{end}"
         );
+    }
+
+    /// How many records were lost of no space that is there.
+    pub fn lost_of_none(&self) -> u64 {
+        self.of_type("lost").filter_map(|line| line["records"].as_u64()).sum()
     }
 
     /// The lines that tell of a process, of its descendants, and of what others did to them.

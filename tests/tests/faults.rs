@@ -60,9 +60,12 @@ fn what_ended_unseen_has_ended() {
     tracer.process().signal(libc::SIGCONT);
     assert_heals(victim.pid());
     let trace = tracer.finish();
-    assert!(trace.total("lost") > 0, "{}", trace.end());
+    assert!(trace.lost_of_none() > 0, "{}", trace.end());
     let ended: Vec<_> = trace.of_type("exit").map(|exit| &exit["pid"]).collect();
     let processes = trace.end()["processes"].as_array().expect("processes");
+    // What was lost of nothing that is there leaves nothing in doubt.
+    let are_exact = processes.iter().all(|process| process["exact"] == true);
+    assert_eq!(trace.end()["exact"], are_exact, "{}", trace.end());
     for process in processes.iter().filter(|process| process["pid"] != victim.pid()) {
         assert!(ended.contains(&&process["pid"]), "it has not ended: {process}");
     }

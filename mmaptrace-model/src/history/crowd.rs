@@ -63,6 +63,7 @@ impl Crowd {
             | Event::Exit { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
+            | Event::Lost { .. }
             | Event::Malformed { .. } => {}
         }
         None

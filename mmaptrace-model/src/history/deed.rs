@@ -48,6 +48,7 @@ impl Deed {
             | Event::End { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
+            | Event::Lost { .. }
             | Event::Malformed { .. } => None,
         }
     }

@@ -111,6 +111,7 @@ impl Exposure {
             | Event::Exit { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
+            | Event::Lost { .. }
             | Event::Malformed { .. } => {}
         }
     }

@@ -71,6 +71,7 @@ impl Growth {
             Event::Fork { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
+            | Event::Lost { .. }
             | Event::Malformed { .. } => {}
         }
     }

@@ -68,6 +68,7 @@ impl Origins {
             Event::Fork { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
+            | Event::Lost { .. }
             | Event::Malformed { .. } => {}
         }
     }

@@ -112,6 +112,7 @@ impl Story {
             | Event::End { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
+            | Event::Lost { .. }
             | Event::Malformed { .. } => None,
         }
     }

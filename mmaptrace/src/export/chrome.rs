@@ -108,6 +108,9 @@ impl<W: Write> Export for Chrome<W> {
                 let args = json!({ "differences": differences });
                 trace.mark("model exact again", *time, pid(lives, *space), args);
             }
+            Event::Lost { time, records } => {
+                trace.mark("records lost", *time, 0, json!({ "records": records }));
+            }
             Event::Malformed { kind, len } => {
                 let args = json!({ "kind": kind, "bytes": len });
                 trace.mark("malformed record", *now, 0, args);

@@ -246,6 +246,10 @@ impl<W: Write> Export for Csv<W> {
                     Head { commit: Some(*id), ..bare(*time, process(*space), None, "healed") };
                 self.plain(&head, "")
             }
+            Event::Lost { time, records } => {
+                let head = bare(*time, None, None, "lost");
+                self.plain(&head, &records.to_string())
+            }
             // An end of a space has no place in a table of effects, and a record that cannot be
             // read no time.
             Event::End { .. } | Event::Malformed { .. } => Ok(()),

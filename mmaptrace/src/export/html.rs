@@ -203,6 +203,9 @@ impl<W: Write> Export for Html<W> {
                 let text = format!("model read again: {differences} differences");
                 self.mark(MarkKind::Doubt, Some(*space), None, &text);
             }
+            Event::Lost { records, .. } => {
+                self.mark(MarkKind::Doubt, None, None, &format!("records lost: {records}"));
+            }
             Event::Malformed { .. } => {
                 self.mark(MarkKind::Doubt, None, None, "a record could not be read");
             }

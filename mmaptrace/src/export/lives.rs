@@ -165,6 +165,7 @@ impl Lives {
             | Event::Exit { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
+            | Event::Lost { .. }
             | Event::Malformed { .. } => {}
         }
         if !self.begun
@@ -266,7 +267,8 @@ pub(super) const fn time(event: &Event) -> Option<u64> {
         | Event::Exit { time, .. }
         | Event::End { time, .. }
         | Event::Doubt { time, .. }
-        | Event::Healed { time, .. } => Some(*time),
+        | Event::Healed { time, .. }
+        | Event::Lost { time, .. } => Some(*time),
         Event::Malformed { .. } => None,
     }
 }

@@ -210,6 +210,7 @@ impl Seen {
             | Event::End { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
+            | Event::Lost { .. }
             | Event::Malformed { .. } => {}
         }
     }

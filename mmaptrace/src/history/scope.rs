@@ -31,7 +31,7 @@ impl Scope {
                 self.has(task.pid)
             }
             Event::Fork { task, child, .. } => self.has(task.pid) || self.has(child.pid),
-            Event::Malformed { .. } => true,
+            Event::Lost { .. } | Event::Malformed { .. } => true,
         }
     }
 }

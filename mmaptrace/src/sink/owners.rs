@@ -44,6 +44,7 @@ impl Owners {
             | Event::End { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
+            | Event::Lost { .. }
             | Event::Malformed { .. } => {}
         }
     }

@@ -135,6 +135,22 @@ impl Engine {
         }
         if self.losses.unplaced.is_empty() && self.losses.refused.is_empty() {
             self.losses.placed = self.losses.placing;
+            self.tell_of_the_rest()?;
+        }
+        Ok(())
+    }
+
+    /// Tells the model of losses in no space that is there, where pictures of all have told of theirs.
+    fn tell_of_the_rest(&mut self) -> Result<()> {
+        self.catch_up()?;
+        if self.missing()? != self.losses.placed {
+            return Ok(());
+        }
+        let lost = self.source.shared().faults().context(MAPS)?.lost;
+        let rest = lost.saturating_sub(self.intake.model().totals().lost);
+        if rest > 0 {
+            let lost = u32::try_from(rest).unwrap_or(u32::MAX);
+            self.intake.record(Header { lost, ..bare(kind::LOSS, 0) }.as_bytes())?;
         }
         Ok(())
     }

@@ -88,6 +88,7 @@ impl<W: Write> Json<W> {
             | Event::End { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
+            | Event::Lost { .. }
             | Event::Malformed { .. } => false,
         }
     }
@@ -189,6 +190,9 @@ impl<W: Write> Json<W> {
                 differences: *differences,
                 lost: *lost,
             },
+            Event::Lost { time, records } => {
+                Line::Lost { time: self.time(*time), records: *records }
+            }
             Event::Malformed { kind, len } => Line::Malformed { kind: *kind, len: *len },
         })
     }

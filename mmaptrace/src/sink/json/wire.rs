@@ -163,6 +163,7 @@ tagged! {
         Doubt = "doubt" { time: Epoch, space: u64, process: Option<u32>, after: u64, why: Doubt },
         Healed = "healed" { time: Epoch, space: u64, process: Option<u32>, id: u64, differences: u64, lost: u64 },
         Crowded = "crowded" { time: Epoch, space: u64, process: Option<u32>, regions: u64, limit: u64 },
+        Lost = "lost" { time: Epoch, records: u64 },
         Malformed = "malformed" { kind: u16, len: usize },
         Dump = "dump" (it: Dump<'a>),
         End = "end" (it: End<'a>),

@@ -38,6 +38,7 @@ pub(crate) use stack::{Function, base, why_cut};
 pub(crate) use style::Palette;
 pub use style::Style;
 pub use why::Why;
+use why::plural;
 pub(crate) use why::{Because, tag};
 
 /// How long effects wait for the return of their call, in ns.
@@ -359,7 +360,6 @@ impl<W: Write> Sink for Text<W> {
             }
             Event::Healed { time, space, id, differences, lost } => {
                 let owner = self.owners.of(*space, view);
-                let plural = |count: u64| if count == 1 { "" } else { "s" };
                 let found = format!("{differences} difference{}", plural(*differences));
                 let lost = match lost {
                     0 => String::new(),
@@ -371,6 +371,11 @@ impl<W: Write> Sink for Text<W> {
                     format_args!("exact again from commit {id} ({found}{lost})"),
                 );
             }
+            Event::Lost { time, records } => self.page.alarm(
+                Some(*time),
+                None,
+                format_args!("{records} record{} lost, of what has ended", plural(*records)),
+            ),
             Event::Malformed { kind, len } => self.page.alarm(
                 None,
                 None,

@@ -296,6 +296,10 @@ fn doubt_is_hard_to_miss() {
         "!!! 4711 worker: exact again from commit 1240 (2 differences, 3 records lost)\n"
     );
     assert_eq!(
+        text.show(&Event::Lost { time: 9, records: 1 }),
+        "!!! 1 record lost, of what has ended\n"
+    );
+    assert_eq!(
         text.show(&Event::Malformed { kind: 77, len: 3 }),
         "!!! a record that cannot be read: kind 77, 3 bytes\n"
     );

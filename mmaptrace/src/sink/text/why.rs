@@ -12,13 +12,17 @@ use crate::{
     syscall,
 };
 
+/// What follows a noun after so many.
+pub(super) const fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
 /// Why a model is in doubt: `3 records lost`.
 #[derive(Clone, Copy, Debug)]
 pub struct Why(pub Doubt);
 
 impl Display for Why {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let plural = |count| if count == 1 { "" } else { "s" };
         match self.0 {
             Doubt::Unseeded => f.write_str("not read yet"),
             Doubt::Lost(count) => write!(f, "{count} record{} lost", plural(count)),
