@@ -42,9 +42,10 @@ fn known(key: u64) -> bool {
     NAMES.get_ptr(key).is_some_and(|sent| unsafe { *sent } == renames().moves)
 }
 
+/// Notes that a name was sent; so many were the moves before it was read.
 #[inline(always)]
-fn note_sent(key: u64) {
-    let _ = NAMES.insert(key, renames().moves, 0);
+fn note_sent(key: u64, moves: u64) {
+    let _ = NAMES.insert(key, moves, 0);
 }
 
 /// How often names have changed.
@@ -78,6 +79,7 @@ pub(crate) extern "C" fn send_path(deleted: u32) -> i32 {
     };
     // SAFETY: elements of per-CPU arrays; the walk is this program's.
     let (walk, out) = unsafe { (&mut *walk, &mut *out) };
+    let moves = renames().moves;
     walk.length = 0;
     walk.complete = 0;
     let mut flags = if deleted == 0 { 0 } else { flag::DELETED };
@@ -107,7 +109,7 @@ pub(crate) extern "C" fn send_path(deleted: u32) -> i32 {
     };
     // SAFETY: the element is of at least that size.
     if unsafe { emit::send((&raw const *out).cast(), size, walk.mm) } {
-        note_sent(walk.key);
+        note_sent(walk.key, moves);
     } else {
         walk.tally.lost += 1;
     }
@@ -226,6 +228,7 @@ pub(crate) extern "C" fn send_name(text: u64, hash: u32) -> i32 {
     };
     // SAFETY: as in `send_path`.
     let (walk, out) = unsafe { (&mut *walk, &mut *out) };
+    let moves = renames().moves;
     // What lies behind the NUL counts for the key.
     out.text = [0; NAME_MAX / 8];
     // SAFETY: the helper checks the source, and the destination is of that size.
@@ -257,7 +260,7 @@ pub(crate) extern "C" fn send_name(text: u64, hash: u32) -> i32 {
     out.name = Name { header, key: walk.key, len: length, pad: 0 };
     // SAFETY: the element is of at least that size.
     if unsafe { emit::send((&raw const *out).cast(), size, walk.mm) } {
-        note_sent(walk.key);
+        note_sent(walk.key, moves);
     } else {
         walk.tally.lost += 1;
     }

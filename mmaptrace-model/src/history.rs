@@ -23,7 +23,7 @@ mod snapshot;
 mod story;
 
 pub use crowd::{Crowd, Crowded};
-pub use deed::Deed;
+pub use deed::{Deed, Replacing};
 pub use exposure::{Exposed, Exposure, How, Shared, Since};
 pub use growth::{Figures, Growth, Kind, Lifetimes, Population, Site};
 pub use origins::{Origin, Origins};

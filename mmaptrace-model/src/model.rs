@@ -13,7 +13,7 @@ use crate::{
     decode::{Record, decode},
     event::{Cause, Commits, Doubt, Event, SpaceId, Stacks, Syscall, Task},
     names::Names,
-    process::{Process, Processes},
+    process::{Forgotten, Process, Processes},
     space::Space,
     stack::{StackTable, Unidentified},
     threads::Threads,
@@ -144,9 +144,15 @@ impl Model {
         }
     }
 
-    /// Every process with its totals as of now, those that ended first.
+    /// Every process with its totals as of now, those that ended first: the last few thousand of those. Of the
+    /// others, [`Model::forgotten`] tells.
     pub fn process_totals(&self) -> impl Iterator<Item = Process> {
         self.processes.totals(|id| self.space(id))
+    }
+
+    /// The processes that ended longer ago than those that are remembered one by one.
+    pub const fn forgotten(&self) -> Forgotten {
+        self.processes.forgotten()
     }
 
     /// Condemns the names that no region has had for as long as since the last call, and returns their

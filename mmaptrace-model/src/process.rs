@@ -41,13 +41,23 @@ impl Process {
     }
 }
 
+/// Ended processes that are remembered together only: there were some thousands more since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// How many.
+    pub processes: u64,
+    /// How many regions they had when they ended.
+    pub regions: u64,
+    /// Whether one of them was not exact then.
+    pub in_doubt: bool,
+}
+
 /// All processes that are followed, and the last ones that were.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Processes {
     live: BTreeMap<u32, Process>,
     ended: VecDeque<Process>,
-    /// Whether one that is remembered no more was not exact at its end.
-    forgotten_in_doubt: bool,
+    forgotten: Forgotten,
     /// The first process of each space, which its losses and heals count with.
     owners: BTreeMap<SpaceId, u32>,
 }
@@ -114,7 +124,10 @@ impl Processes {
         if self.ended.len() == ENDED
             && let Some(oldest) = self.ended.pop_front()
         {
-            self.forgotten_in_doubt |= !oldest.exact;
+            let Forgotten { processes, regions, in_doubt } = &mut self.forgotten;
+            *processes += 1;
+            *regions += oldest.regions;
+            *in_doubt |= !oldest.exact;
         }
         self.ended.push_back(process);
     }
@@ -146,7 +159,11 @@ impl Processes {
             let space = process.space.and_then(&space);
             space.map_or(process.exact, |space| space.doubt().is_none())
         };
-        !self.forgotten_in_doubt && self.ended.iter().chain(self.live.values()).all(is_exact)
+        !self.forgotten.in_doubt && self.ended.iter().chain(self.live.values()).all(is_exact)
+    }
+
+    pub(crate) const fn forgotten(&self) -> Forgotten {
+        self.forgotten
     }
 
     /// All of them as of now, the ended ones first.

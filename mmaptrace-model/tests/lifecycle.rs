@@ -325,6 +325,9 @@ fn a_doubt_outlives_its_process() {
         }
     }
     assert!(model.process_totals().all(|process| process.exact), "it is remembered");
+    let (forgotten, remembered) = (model.forgotten(), model.process_totals().count() as u64);
+    assert!(forgotten.in_doubt && forgotten.processes + remembered == 5001);
+    assert_eq!(forgotten.regions, forgotten.processes, "one each");
     assert!(!model.is_exact());
     assert_eq!(model.totals().doubts, 1);
 }

@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(1_000_000_000);
 /// It cannot be read, or is cut or damaged; what precedes that is shown.
 pub fn run(config: &Replay) -> Result<Exit> {
     let mut past = Past::of_file(&config.recording)?;
+    if let Some(output) = &config.viewing.output {
+        past.spare(output)?;
+    }
     let start = past.start().clone();
     let (sink, output) = view::open(&config.viewing, Stream::Stdout, &start)?;
     let mut flow = Flow::new(Some(sink), &start, false).context(WRITE)?;

@@ -148,6 +148,7 @@ mod schema {
             differences: Option<u64>,
             command: Option<Status>,
             processes: Vec<Process>,
+            forgotten: u64,
         },
     }
 
@@ -510,7 +511,7 @@ fn kind(line: &str) -> String {
     value["type"].as_str().expect("a type").to_owned()
 }
 
-const TYPES: [&str; 13] = [
+const TYPES: [&str; 14] = [
     "call",
     "commit",
     "crowded",
@@ -522,6 +523,7 @@ const TYPES: [&str; 13] = [
     "exit",
     "fork",
     "healed",
+    "lost",
     "malformed",
     "start",
 ];

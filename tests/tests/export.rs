@@ -387,9 +387,20 @@ fn what_cannot_be_exported() {
     assert!(none.stderr.contains("process 4000000 was not traced"), "{}", none.stderr);
     fails(&["--format", "csv", "-i", file, "-o", "/no/such/file"], 1, "/no/such/file");
     fails(&["--format", "csv", "-i", file, "-o", "/dev/full"], 1, "no space left");
+    let itself = run(mmaptrace(&["replay", "-o"]).args([file, file]));
+    assert_eq!(itself.code(), Some(1));
+    assert!(itself.stderr.contains("the recording itself"), "{}", itself.stderr);
+    let out = recording.with_file_name("other");
+    std::fs::write(&out, "kept").expect("a file");
+    let other = out.to_str().expect("UTF-8");
+    fails(&["--format", "csv", "-i", file, "-o", other, "--to", "1"], 1, "that is 1.");
+    assert_eq!(std::fs::read_to_string(&out).expect("it"), "kept");
     let victim = victim!("stand_still");
+    let recorder = Tracer::record(&[victim.pid()], &[]);
+    let (pid, recorded) = (victim.pid().to_string(), recorder.recording().display().to_string());
+    fails(&["--format", "csv", "-p", &pid, "-o", &recorded], 1, "the recording itself");
+    recorder.finish();
     let tracer = Tracer::attach(victim.pid(), &["--history", "0"]);
-    let pid = victim.pid().to_string();
     fails(&["--format", "csv", "-p", &pid], 1, "histor");
     tracer.finish();
 }
@@ -400,15 +411,17 @@ fn a_reader_that_leaves() {
     needs_root!("a_reader_that_leaves");
     let (launched, recording) = record(&[], "storm_mixed");
     let error = launched.scratch.join("error");
-    let mut export = mmaptrace(&["export", "--format", "chrome", "-i"]);
-    export.arg(&recording).stdout(Stdio::piped());
-    export.stderr(std::fs::File::create(&error).expect("a file"));
-    let mut export = Process::spawn(&mut export);
-    let mut reader = export.child().stdout.take().expect("a pipe");
-    reader.read_exact(&mut [0]).expect("a byte");
-    drop(reader);
-    assert_eq!(export.wait().code(), Some(0));
-    assert_eq!(std::fs::read_to_string(&error).expect("its standard error"), "");
+    for format in ["chrome", "csv"] {
+        let mut export = mmaptrace(&["export", "--format", format, "-i"]);
+        export.arg(&recording).stdout(Stdio::piped());
+        export.stderr(std::fs::File::create(&error).expect("a file"));
+        let mut export = Process::spawn(&mut export);
+        let mut reader = export.child().stdout.take().expect("a pipe");
+        reader.read_exact(&mut [0]).expect("a byte");
+        drop(reader);
+        assert_eq!(export.wait().code(), Some(0), "{format}");
+        assert_eq!(std::fs::read_to_string(&error).expect("its standard error"), "", "{format}");
+    }
 }
 
 /// Whatever was not read at each change is told to be so.

@@ -1,11 +1,12 @@
 //! The past, asked for later: of a recording, or of a tracer that still runs.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
 use mmaptrace_tests::{
-    Finished, Outcome, Process, Scratch, Tracer, Victim, children, difference, dump_as, maps,
-    mmaptrace, needs_root, now, run, skip, until, victim, victim_path,
+    Finished, Outcome, Process, Scratch, Tracer, Victim, children, difference, dump_as,
+    is_emulated, maps, mmaptrace, needs_root, now, run, skip, until, victim, victim_path,
 };
+use serde_json::Value;
 
 /// How often `wander` stands still.
 const HALTS: usize = 100;
@@ -295,4 +296,70 @@ fn times_are_those_of_the_day_in_a_time_namespace() {
         text.lines().filter_map(|line| Some(seconds(line.split(' ').next()?))).collect();
     assert!(times.len() > 5, "{text}");
     assert!(times.iter().all(|time| (before..=after).contains(time)), "{before} {after}: {text}");
+}
+
+/// Nothing comes later that the answer lacked.
+#[test]
+fn what_a_tracer_tells_of_a_moment_stays_so() {
+    const NAME: &str = "what_a_tracer_tells_of_a_moment_stays_so";
+    needs_root!(NAME);
+    if is_emulated() {
+        return skip(NAME, "emulated, a moment is as long as a change takes");
+    }
+    let mut victim = victim!("storm_without_end");
+    let pid = victim.pid();
+    let tracer = Tracer::attach(pid, &[]);
+    victim.go();
+    assert_eq!(victim.line().as_deref(), Some("STORM"));
+    let told = |at: &str| -> Value {
+        let dump = dump_as(pid, &["--format", "json", "--at", at]);
+        assert_eq!(dump.code(), Some(0), "--at {at}: {}", dump.stderr);
+        serde_json::from_str(&dump.text()).expect("JSON")
+    };
+    // Enough of a past that it takes a while to hand it over.
+    std::thread::sleep(Duration::from_secs(1));
+    let before = ["-1ms", "-2ms", "-3ms"].map(|ago| [ago; 5]);
+    let first: Vec<_> = before.as_flattened().iter().map(|ago| told(ago)).collect();
+    for first in first.iter().filter(|dump| dump["exact"] == true) {
+        let again = told(first["time"].as_str().expect("a time"));
+        assert_eq!(again["time"], first["time"]);
+        assert_eq!(again["regions"], first["regions"], "at {}", first["time"]);
+    }
+    assert!(first.iter().any(|dump| dump["exact"] == true), "{first:?}");
+    drop(victim);
+    tracer.finish();
+}
+
+/// The tracer itself has forgotten it, but for its past.
+#[test]
+fn what_ended_thousands_of_processes_ago_is_known() {
+    const NAME: &str = "what_ended_thousands_of_processes_ago_is_known";
+    needs_root!(NAME);
+    if is_emulated() {
+        return skip(NAME, "emulated, thousands of processes take too long");
+    }
+    let mut victim = victim!("generations");
+    let tracer = Tracer::attach(victim.pid(), &["-f"]);
+    victim.go();
+    assert_eq!(victim.line().as_deref(), Some("HALF"));
+    let first = until("the first child", || {
+        let stream = String::from_utf8(tracer.stream()).expect("UTF-8");
+        let lines = stream.lines().filter(|line| line.contains(r#""type":"fork""#));
+        lines
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .find_map(|fork| fork["child"]["pid"].as_u64())
+    });
+    let first = first.to_string();
+    for question in
+        [&["who", "0x1000", "-p"][..], &["report", "-p"], &["export", "--format", "folded", "-p"]]
+    {
+        let answer = run(mmaptrace(question).arg(&first));
+        assert_eq!((answer.code(), &answer.stderr[..]), (Some(0), ""), "{question:?}");
+    }
+    let trace = tracer.finish();
+    let end = trace.end();
+    let remembered = end["processes"].as_array().expect("processes").len() as u64;
+    let forgotten = end["forgotten"].as_u64().expect("a number");
+    let made = trace.of_type("fork").count() as u64;
+    assert!(forgotten > 0 && remembered + forgotten == made + 1, "{remembered} {forgotten} {made}");
 }

@@ -1,6 +1,6 @@
 //! A commit as a deed: who did it, when, and by what; and what its call asked for.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use mmaptrace_common::syscalls::lookup;
 
@@ -53,6 +53,11 @@ impl Deed {
         }
     }
 
+    /// Whether it may have put pages in place of others that no effect tells from them; see [`Replacing`].
+    pub fn may_replace(&self) -> bool {
+        self.call().and_then(replaced).is_some()
+    }
+
     /// The call of a thread of the space that it was part of.
     pub(super) const fn call(&self) -> Option<&Syscall> {
         match &self.cause {
@@ -65,6 +70,45 @@ impl Deed {
             | Cause::Seed
             | Cause::Fork
             | Cause::Exec => None,
+        }
+    }
+}
+
+/// Calls that may put pages in place of others that no effect tells from them: anonymous memory over
+/// anonymous memory, with `MAP_FIXED`. Whether one did is known once it has returned.
+#[derive(Debug, Default)]
+pub struct Replacing {
+    /// The last such commit of each thread whose call has not returned.
+    last: HashMap<u32, Deed>,
+}
+
+impl Replacing {
+    /// Takes an event, and tells what has put new pages where, if it tells of that. Of those pages others may
+    /// have changed or replaced some before the call returned.
+    pub fn event(&mut self, event: &Event) -> Option<(Deed, Range<u64>)> {
+        match event {
+            Event::Commit { task, .. } => {
+                if let Some(deed) = Deed::of(event).filter(Deed::may_replace) {
+                    self.last.insert(task.tid, deed);
+                }
+                None
+            }
+            Event::Call { task, call, result, commits, .. } => {
+                let deed = self.last.remove(&task.tid)?;
+                let did = *result >= 0 && commits.contains(&deed.id);
+                Some(deed).filter(|_| did).zip(replaced(call))
+            }
+            Event::Exit { task, .. } => {
+                self.last.remove(&task.tid);
+                None
+            }
+            Event::Exec { .. }
+            | Event::Fork { .. }
+            | Event::End { .. }
+            | Event::Doubt { .. }
+            | Event::Healed { .. }
+            | Event::Lost { .. }
+            | Event::Malformed { .. } => None,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 pub use self::files::Shared;
 use self::{before::unapply, files::Files};
 use super::{
-    deed::{self, Deed, Move},
+    deed::{self, Deed, Move, Replacing},
     pages::{Pages, copied},
 };
 use crate::{
@@ -78,11 +78,15 @@ pub struct Exposure {
     found: Vec<Exposed>,
     index: HashMap<(SpaceId, u64, u64, How), usize>,
     files: Files,
+    replacing: Replacing,
 }
 
 impl Exposure {
     /// Takes an event, and the model after it.
     pub fn event(&mut self, event: &Event, model: &Model) {
+        if let Some((deed, pages)) = self.replacing.event(event) {
+            self.replaced(&Arc::new(deed), &pages, model);
+        }
         match event {
             Event::Commit { space, cause, effects, .. } => {
                 let known = self.spaces.contains_key(space);
@@ -170,6 +174,26 @@ impl Exposure {
             pages.remove(moved.destination());
             for (range, marks) in carried {
                 pages.insert(moved.place(range.start)..moved.place(range.end), marks);
+            }
+        }
+    }
+
+    /// New pages in place of others that no effect tells from them: what those were says nothing of these.
+    fn replaced(&mut self, deed: &Arc<Deed>, range: &Range<u64>, model: &Model) {
+        let Some(now) = model.space(deed.space) else { return };
+        // Between the commit and the return of its call others may have come.
+        let later = |mark: &Option<Since>| {
+            let mark = mark.as_ref().and_then(Option::as_ref);
+            mark.is_some_and(|mark| mark.space == deed.space && mark.id >= deed.id)
+        };
+        for region in now.map().overlapping(range.start, range.end) {
+            let region = region.clip(region.start.max(range.start), region.end.min(range.end));
+            let pages = self.spaces.entry(deed.space).or_default();
+            let known = copied(pages, region.start..region.end).into_iter();
+            for (Range { start, end }, marks) in known {
+                if !later(&marks.writable) && !later(&marks.executable) {
+                    self.enter(deed.space, &region.clip(start, end), Some(deed), model);
+                }
             }
         }
     }

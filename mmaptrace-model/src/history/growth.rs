@@ -17,7 +17,7 @@ pub use figures::{Figures, Kind, Lifetimes, Population, Site};
 use ledger::Ledger;
 
 use super::{
-    deed::{self, Deed, Move},
+    deed::{self, Deed, Move, Replacing},
     pages::{Pages, copied},
 };
 use crate::{
@@ -32,43 +32,31 @@ pub struct Growth {
     ledger: Ledger,
     /// The entry of the ledger that each page is of.
     pages: HashMap<SpaceId, Pages<u32>>,
-    /// The last commit of each thread that may have put pages in place of others, while its call
-    /// has not returned.
-    replacing: HashMap<u32, Deed>,
+    replacing: Replacing,
     populations: BTreeMap<SpaceId, Population>,
 }
 
 impl Growth {
     /// Takes an event, and the model after it.
     pub fn event(&mut self, event: &Event, model: &Model) {
+        if let Some((deed, range)) = self.replacing.event(event) {
+            self.replaced(&deed, range, model);
+        }
         match event {
-            Event::Commit { space, task, effects, .. } => {
-                if let Some(deed) = Deed::of(event) {
-                    if !effects.is_empty() {
-                        self.commit(&deed, effects, model);
-                    }
-                    if deed.call().and_then(deed::replaced).is_some() {
-                        self.replacing.insert(task.tid, deed);
-                    }
+            Event::Commit { space, effects, .. } => {
+                if let (Some(deed), [_, ..]) = (Deed::of(event), &effects[..]) {
+                    self.commit(&deed, effects, model);
                 }
                 self.count(*space, model);
             }
-            Event::Call { task, call, result, commits, .. } => {
-                if let Some(deed) = self.replacing.remove(&task.tid)
-                    && *result >= 0
-                    && commits.contains(&deed.id)
-                    && let Some(range) = deed::replaced(call)
-                {
-                    self.replaced(&deed, range, model);
-                }
-            }
-            Event::Exit { task, .. } => drop(self.replacing.remove(&task.tid)),
             // What is mapped then is left: nobody unmapped it. What was seen of an image in the making is
             // told again.
             Event::End { space, .. } | Event::Exec { space, .. } => {
                 self.pages.remove(space);
             }
-            Event::Fork { .. }
+            Event::Call { .. }
+            | Event::Fork { .. }
+            | Event::Exit { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
             | Event::Lost { .. }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use super::{
-    deed::{self, Deed, Move},
+    deed::{self, Deed, Move, Replacing},
     pages::{Pages, copied, overlapping},
 };
 use crate::{
@@ -26,31 +26,19 @@ pub struct Origin {
 #[derive(Debug, Default)]
 pub struct Origins {
     spaces: HashMap<SpaceId, Pages<Origin>>,
-    /// The last commit of each thread that may have put pages in place of others, while its call
-    /// has not returned.
-    replacing: HashMap<u32, Deed>,
+    replacing: Replacing,
 }
 
 impl Origins {
     /// Takes an event, and the model after it.
     pub fn event(&mut self, event: &Event, model: &Model) {
+        if let Some((deed, pages)) = self.replacing.event(event) {
+            self.replaced(deed, pages, model);
+        }
         match event {
-            Event::Commit { space, task, effects, .. } => {
-                let Some(deed) = Deed::of(event) else { return };
-                if deed.call().and_then(deed::replaced).is_some() {
-                    self.replacing.insert(task.tid, deed);
-                }
-                if !effects.is_empty() {
+            Event::Commit { space, effects, .. } => {
+                if let (Some(deed), [_, ..]) = (Deed::of(event), &effects[..]) {
                     self.commit(*space, &Arc::new(deed), effects);
-                }
-            }
-            Event::Call { task, call, result, commits, .. } => {
-                if let Some(deed) = self.replacing.remove(&task.tid)
-                    && *result >= 0
-                    && commits.contains(&deed.id)
-                    && let Some(pages) = deed::replaced(call)
-                {
-                    self.replaced(deed, pages, model);
                 }
             }
             // The child has what its parent had. Its own map says what of it is there.
@@ -60,12 +48,13 @@ impl Origins {
                     self.spaces.insert(*space, pages);
                 }
             }
-            Event::Exit { task, .. } => drop(self.replacing.remove(&task.tid)),
             // What was seen of an image in the making is told again.
             Event::End { space, .. } | Event::Exec { space, .. } => {
                 self.spaces.remove(space);
             }
-            Event::Fork { .. }
+            Event::Call { .. }
+            | Event::Fork { .. }
+            | Event::Exit { .. }
             | Event::Doubt { .. }
             | Event::Healed { .. }
             | Event::Lost { .. }

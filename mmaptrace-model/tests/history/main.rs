@@ -26,17 +26,6 @@ enum Step {
     Fork,
 }
 
-impl Step {
-    /// The same with memory that an effect tells from what was there. Without, only the return of
-    /// the call tells of it, which is for origins and growth to know.
-    fn told(&self) -> Self {
-        match *self {
-            Self::Map { at, len, flags, .. } => Self::Map { at, len, flags, own: true },
-            _ => self.clone(),
-        }
-    }
-}
-
 fn step() -> impl Strategy<Value = Step> {
     let flags = prop::sample::select(vec![0, READ, READ | WRITE, READ | EXEC, READ | WRITE | EXEC]);
     let (at, len) = (0_u64..60, 1_u64..12);
@@ -142,7 +131,7 @@ proptest! {
         for (number, (index, tid, step)) in steps.iter().enumerate() {
             let index = index % world.processes.len();
             let before: Vec<_> = world.processes.iter().map(|it| it.pages.clone()).collect();
-            take(&mut world, index, 101 + tid, number as u64, &step.told());
+            take(&mut world, index, 101 + tid, number as u64, step);
             for (process, before) in world.processes.iter().zip(before) {
                 for (&at, page) in &process.pages {
                     let was = before.get(&at);

@@ -56,7 +56,14 @@ pub enum Remembered {
 /// # Errors
 /// No tracer answers, or one fails to; or it remembers nothing.
 pub fn remembered(pid: Option<u32>, socket: Option<&Path>) -> Result<(Remembered, End)> {
-    match first_answer(Request::History { pid }, pid, socket)? {
+    let asked = first_answer(Request::History { pid }, pid, socket);
+    // It may have forgotten a process that its past tells of.
+    let asked = asked.or_else(|error| {
+        let is_unknown = pid.is_some() && error.is::<NotTraced>();
+        let any = is_unknown.then(|| first_answer(Request::History { pid: None }, None, socket));
+        any.and_then(Result::ok).ok_or(error)
+    });
+    match asked? {
         (Reply::History { known, .. }, bytes) => Ok((Remembered::Bytes(bytes), known)),
         (Reply::Recording { path, known }, _) => {
             Ok((Remembered::File(OsString::from_vec(path).into()), known))

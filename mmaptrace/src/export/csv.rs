@@ -49,6 +49,14 @@ const COLUMNS: [&str; 17] = [
     "result",
 ];
 
+/// What the writer says that the table is written to: whose reader has left, say.
+fn unwrap(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        kind => io::Error::other(format!("{kind:?}")),
+    }
+}
+
 /// Lines that wait for the results of those before them. Then the first is written without.
 const PATIENCE: usize = 1 << 16;
 
@@ -114,7 +122,7 @@ impl<W: Write> Csv<W> {
             if !complete {
                 line.push_field("");
             }
-            self.out.write_record(&line)?;
+            self.out.write_record(&line).map_err(unwrap)?;
         }
         Ok(())
     }
@@ -167,7 +175,7 @@ impl<W: Write> Export for Csv<W> {
     fn event(&mut self, event: &Event, model: &Model) -> io::Result<()> {
         if !self.titled {
             self.titled = true;
-            self.out.write_record(COLUMNS)?;
+            self.out.write_record(COLUMNS).map_err(unwrap)?;
         }
         let process = |space| model.process_of(space).map(|process| process.pid);
         let bare = |time, process, task, call| Head {

@@ -146,10 +146,8 @@ impl<W: Write> Export for Html<W> {
         let Self { lives, data, gathered, .. } = self;
         gathered.backtraces.event(event, model);
         // What it ends refers to its row, which is written after.
-        if let Event::Commit { space, id, effects, .. } = event
-            && !effects.is_empty()
-        {
-            gathered.deeds.insert((*space, *id), data.deeds.len());
+        if let Some(deed) = lives::change(event) {
+            gathered.deeds.insert((deed.space, deed.id), data.deeds.len());
         }
         let change = lives.event(event, model, &mut |past| gathered.past(past, data));
         match event {

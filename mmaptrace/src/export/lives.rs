@@ -9,12 +9,12 @@
 mod look;
 mod pieces;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use mmaptrace_model::{
     Effect, Event, HeapRule, Model, Region, Space,
     event::{Cause, SpaceId},
-    history::{Deed, Origins},
+    history::{Deed, Origins, Replacing},
 };
 
 use self::{
@@ -107,6 +107,7 @@ pub(super) struct Lives {
     scope: Scope,
     origins: Origins,
     spaces: BTreeMap<SpaceId, Pieces>,
+    replacing: Replacing,
     names: Names,
     begun: bool,
 }
@@ -118,13 +119,15 @@ impl Lives {
             scope: about.scope,
             origins: Origins::default(),
             spaces: BTreeMap::new(),
+            replacing: Replacing::default(),
             names: Names::default(),
             begun: false,
         }
     }
 
     /// Takes an event and the model after it, and tells what is over with it. What did it and what
-    /// it mapped, if it changed anything.
+    /// it mapped, if it changed anything; of a commit whose call put pages in place of their like, the rest of
+    /// that with the call.
     pub(super) fn event(
         &mut self,
         event: &Event,
@@ -132,7 +135,8 @@ impl Lives {
         tell: &mut Tell<'_>,
     ) -> Option<Change> {
         self.origins.event(event, model);
-        let mut done = None;
+        let replaced = self.replacing.event(event);
+        let mut done = replaced.map(|(deed, pages)| self.replaced(deed, &pages, model, tell));
         match event {
             Event::Commit { time, space, cause, effects, .. } => {
                 let whole = match cause {
@@ -144,7 +148,7 @@ impl Lives {
                     | Cause::Worker
                     | Cause::Remote(_) => false,
                 };
-                if let (Some(deed), [_, ..]) = (Deed::of(event), &effects[..]) {
+                if let Some(deed) = change(event) {
                     let deed = Arc::new(deed);
                     let mapped = self.effects(effects, &deed, model, tell);
                     done = Some(Change { deed, mapped });
@@ -243,6 +247,44 @@ impl Lives {
         mapped
     }
 
+    /// New pages in place of others that no effect tells from them.
+    fn replaced(
+        &mut self,
+        deed: Deed,
+        range: &Range<u64>,
+        model: &Model,
+        tell: &mut Tell<'_>,
+    ) -> Change {
+        let (id, deed) = (deed.space, Arc::new(deed));
+        let Self { heap, origins, names, spaces, .. } = self;
+        let pieces = Pieces::of(id, spaces, model);
+        let mut look = Look { space: model.space(id), model, heap: *heap, origins, names };
+        let owner = pieces.owner;
+        let mut mapped = 0;
+        let regions = look.space.into_iter();
+        for region in regions.flat_map(|space| space.map().overlapping(range.start, range.end)) {
+            let new = region.clip(region.start.max(range.start), region.end.min(range.end));
+            for older in pieces.before(&deed, new.start..new.end) {
+                pieces.take(older.start, older.end, |piece| {
+                    let until = deed.time.max(piece.since);
+                    tell(&Past {
+                        owner,
+                        piece: &piece,
+                        until,
+                        fate: Fate::Replaced,
+                        by: Some(&deed),
+                    });
+                });
+                let new = new.clip(older.start, older.end);
+                look.pieces(id, &new, deed.time, |piece| {
+                    mapped += piece.region.size();
+                    pieces.put(piece);
+                });
+            }
+        }
+        Change { deed, mapped }
+    }
+
     /// Takes from the model what no effect has told of.
     fn fill(&mut self, id: SpaceId, since: u64, model: &Model) {
         let Some(space) = model.space(id) else { return };
@@ -255,6 +297,12 @@ impl Lives {
             }
         }
     }
+}
+
+/// What a commit did, if it changed anything, or may have.
+pub(super) fn change(event: &Event) -> Option<Deed> {
+    let Event::Commit { effects, .. } = event else { return None };
+    Deed::of(event).filter(|deed| !effects.is_empty() || deed.may_replace())
 }
 
 /// When an event happened: ns of `CLOCK_MONOTONIC`.
@@ -324,6 +372,22 @@ mod tests {
                 "7f0000002000-7f0000003000 rw-p 30..50 Unmapped, mapped 6 made 6",
                 "400000-402000 r-xp 20..80 Gone, mapped 4 made 4",
                 "7f0000000000-7f0000001000 rw-p 30..80 Gone, mapped 6 made 6",
+                "7f0000003000-7f0000004000 rw-p 30..80 Gone, mapped 6 made 6",
+                "7ffe00000000-7ffe00021000 rw-p 20..80 Gone, mapped 4 made 4",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_mapped_over_its_like_is_anothers() {
+        let told = told(&testing::mapped_over_its_like());
+        assert_eq!(
+            told,
+            [
+                "7f0000001000-7f0000003000 rw-p 30..40 Replaced, mapped 6 made 6",
+                "400000-402000 r-xp 20..80 Gone, mapped 4 made 4",
+                "7f0000000000-7f0000001000 rw-p 30..80 Gone, mapped 6 made 6",
+                "7f0000001000-7f0000003000 rw-p 40..80 Gone, mapped 8 made 8",
                 "7f0000003000-7f0000004000 rw-p 30..80 Gone, mapped 6 made 6",
                 "7ffe00000000-7ffe00021000 rw-p 20..80 Gone, mapped 4 made 4",
             ]

@@ -1,11 +1,9 @@
 //! `mmaptrace export`.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, BufWriter, IsTerminal as _, Write},
     ops::ControlFlow,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -14,7 +12,7 @@ use super::{About, Scope, exporter};
 use crate::{
     config::Export,
     exit::Exit,
-    history::{Past, Source},
+    history::{Past, Point},
     output::is_broken_pipe,
 };
 
@@ -32,9 +30,12 @@ pub fn run(config: &Export) -> Result<Exit> {
         .output
         .as_ref()
         .map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
+    let [from, to] = [&config.from, &config.to]
+        .map(|moment| moment.as_ref().map(|moment| past.point(moment)).transpose());
+    let range = (from?, to?);
     let out: Box<dyn Write> = match &config.output {
-        Some(path) if is_source(path, &config.source) => bail!("{name} is the recording itself"),
         Some(path) => {
+            past.spare(path)?;
             Box::new(File::create(path).with_context(|| format!("cannot create {name}"))?)
         }
         None if config.format.is_binary() && io::stdout().is_terminal() => {
@@ -42,21 +43,25 @@ pub fn run(config: &Export) -> Result<Exit> {
         }
         None => Box::new(io::stdout()),
     };
-    match write(config, &mut past, BufWriter::with_capacity(BUFFER, out), &name) {
+    match write(config, &mut past, range, BufWriter::with_capacity(BUFFER, out), &name) {
         // Whoever read it has seen enough.
         Err(error) if is_broken_pipe(&error) => Ok(Exit::Success),
         outcome => outcome,
     }
 }
 
-fn write(config: &Export, past: &mut Past, out: impl Write, name: &str) -> Result<Exit> {
+fn write(
+    config: &Export,
+    past: &mut Past,
+    (from, to): (Option<Point>, Option<Point>),
+    out: impl Write,
+    name: &str,
+) -> Result<Exit> {
     let failed = || format!("cannot write {name}");
     let scope = Scope { pid: config.pid };
     let about = About { clock: past.clock(), heap: past.heap_rule(), scope };
     let mut export = exporter(config.format, out, about);
-    let [from, to] = [&config.from, &config.to]
-        .map(|moment| moment.as_ref().map(|moment| past.point(moment)).transpose());
-    let told = past.replay(from?, to?, |event, model| {
+    let told = past.replay(from, to, |event, model| {
         if scope.has_event(event, model) {
             export.event(event, model).with_context(failed)?;
         }
@@ -65,12 +70,4 @@ fn write(config: &Export, past: &mut Past, out: impl Write, name: &str) -> Resul
     export.finish(&told.faults().collect::<Vec<_>>()).with_context(failed)?;
     told.expect(config.pid)?;
     Ok(told.end())
-}
-
-/// Whether a path, by this or another name, is that of the recording.
-fn is_source(path: &Path, source: &Source) -> bool {
-    let Source::File(recording) = source else { return false };
-    let inode = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-    let recording = inode(recording);
-    recording.is_some() && inode(path) == recording
 }

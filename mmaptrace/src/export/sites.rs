@@ -58,7 +58,8 @@ impl Sites {
         {
             let totals = entry(totals, &owner, Some(&deed));
             totals.mapped += mapped;
-            totals.calls += 1;
+            // What a call has done besides is of the same deed.
+            totals.calls += u64::from(matches!(event, Event::Commit { .. }));
         }
     }
 

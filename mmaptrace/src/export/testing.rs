@@ -113,6 +113,20 @@ pub(super) fn story() -> Vec<Step> {
     ]
 }
 
+/// The beginning of the story; then two of the four pages are mapped again where they are, which no effect
+/// tells, and it ends.
+pub(super) fn mapped_over_its_like() -> Vec<Step> {
+    const AT: u64 = 0x7f00_0000_1000;
+    const FIXED: (i32, [u64; 6]) = (9, [AT, 0x2000, 3, 0x32, u64::MAX, 0]);
+    let mut steps = story();
+    let end = steps.split_off(10);
+    steps.truncate(5);
+    let all = [code(), region(AT - 0x1000, AT + 0x3000, 3), stack()];
+    steps.push(commit(40, 8, cause::CALL, FIXED, &all));
+    steps.push(call(41, FIXED, AT.cast_signed()));
+    [steps, end].concat()
+}
+
 fn exit() -> Header {
     Header { flags: flag::GROUP, ..header(kind::EXIT, 70) }
 }

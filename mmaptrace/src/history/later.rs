@@ -46,7 +46,8 @@ impl Last {
 
     /// Whether nothing was doubted or lost since these were the totals.
     fn is_quiet_since(&self, then: &Totals) -> bool {
-        let all = |it: &Totals| [it.doubts, it.found, it.explained, it.lost, it.malformed];
+        let found = |it: &Totals| it.found.saturating_sub(it.explained);
+        let all = |it: &Totals| [it.doubts, found(it), it.lost, it.malformed];
         all(then) == all(&self.totals)
     }
 
@@ -100,7 +101,7 @@ impl Past {
     /// Whether a point is now, for which its tracer was asked for this process.
     fn is_now(&self, point: Point, pid: u32) -> bool {
         let Some(now) = self.now.as_ref().filter(|now| now.pid == Some(pid)) else { return false };
-        matches!(point, Point::Time(time) if time >= now.time)
+        matches!(point, Point::Time(time) if time >= now.known.time)
     }
 
     /// What all comes to; or what it had come to when a running tracer told what it knows.
@@ -185,8 +186,9 @@ impl Seen {
             Event::Doubt { space: of, why, .. } if *of == space && !self.has_no_gap => {
                 self.doubt.get_or_insert(*why);
             }
-            Event::Commit { space: of, task, cause, .. } => {
-                self.has_no_gap |= *of == space;
+            Event::Commit { space: of, task, cause, exact, .. } => {
+                // Where one is missing before it, what is to check that may come with the next.
+                self.has_no_gap |= *of == space && *exact;
                 let is_own =
                     matches!(cause, Cause::Call(_) | Cause::Fault | Cause::Growth(_) | Cause::Seed);
                 if is_own && task.pid == pid {
@@ -331,6 +333,20 @@ mod tests {
         assert_eq!(seen(&[&commit(100, 2, Cause::Seed), &image]).0, "open");
         // What it does to another's is no matter.
         assert_eq!(seen(&[&commit(100, 2, Cause::Remote(None))]).0, "open");
+    }
+
+    /// What is to check it comes right behind.
+    #[test]
+    fn a_commit_that_is_not_exact_confirms_nothing() {
+        let mut unchecked = commit(100, 1, Cause::Fault);
+        if let Event::Commit { exact, .. } = &mut unchecked {
+            *exact = false;
+        }
+        let why = Doubt::Contradiction { at: 1 };
+        let doubt = Event::Doubt { time: 1, space: SpaceId(1), after: 1, why };
+        assert_eq!(seen(&[&unchecked]).0, "open");
+        assert_eq!(seen(&[&unchecked, &doubt]).0, "in doubt");
+        assert_eq!(seen(&[&unchecked, &commit(100, 1, Cause::Fault), &doubt]).0, "exact");
     }
 
     #[test]

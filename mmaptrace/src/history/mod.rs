@@ -7,13 +7,15 @@ mod moment;
 mod scope;
 
 use std::{
-    fs::File,
+    collections::BTreeSet,
+    fs::{self, File},
     io::{Cursor, Read, Seek},
     ops::ControlFlow,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use mmaptrace_model::{Event, HeapRule, Model};
 use mmaptrace_recording::{Block, End, Error, Item, Reader, Start};
 
@@ -25,7 +27,7 @@ use crate::{
     control::client::{self, Remembered},
     exit::Exit,
     kernel::Tier,
-    machine, note,
+    note,
     sink::{Clock, Slip, summary},
 };
 use moment::time_of;
@@ -49,6 +51,8 @@ pub struct Past {
     reader: Reader<Box<dyn Input>>,
     /// What errors call it.
     name: String,
+    /// The device and inode of its file, if it is in one.
+    file: Option<(u64, u64)>,
     /// What is now where it goes on, and what its tracer knows beside it.
     now: Option<Now>,
 }
@@ -56,11 +60,9 @@ pub struct Past {
 /// What a running tracer says of the past that it has.
 #[derive(Debug)]
 struct Now {
-    /// When: ns of `CLOCK_MONOTONIC`.
-    time: u64,
     /// The process that it was asked for, if any was: all is known of that.
     pid: Option<u32>,
-    /// What it knows beside the past.
+    /// What it knows beside the past, which tells of all until then.
     known: End,
 }
 
@@ -84,6 +86,8 @@ pub struct Told {
     pub end: Option<End>,
     /// Why it is not known to be exact, in words, if it was told up to a moment before.
     pub suspicion: Option<String>,
+    /// The processes of which anything was told, by PID: the model forgets those that ended long ago.
+    pub processes: BTreeSet<u32>,
     /// Why the past is shorter than it was, if it is: a recorder was killed, or its file is damaged.
     /// What precedes that was told.
     pub short: Option<Error>,
@@ -95,9 +99,10 @@ impl Told {
     /// # Errors
     /// It does not.
     pub fn expect(&self, pid: Option<u32>) -> Result<()> {
-        let known = |pid| self.model.process_totals().any(|process| process.pid == pid);
         match pid {
-            Some(pid) if !known(pid) => Err(anyhow!("process {pid} was not traced")),
+            Some(pid) if !self.processes.contains(&pid) => {
+                Err(anyhow!("process {pid} was not traced"))
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -159,7 +164,7 @@ impl Past {
             Source::File(path) => Self::of_file(path),
             Source::Tracer { pid, socket } => {
                 let (remembered, known) = client::remembered(*pid, socket.as_deref())?;
-                let now = Some(Now { time: machine::now(), pid: *pid, known });
+                let now = Some(Now { pid: *pid, known });
                 match remembered {
                     // It writes on, and what it writes is cut wherever it is just now.
                     Remembered::File(path) => Ok(Self { now, ..Self::of_file(&path)? }),
@@ -179,12 +184,25 @@ impl Past {
     pub fn of_file(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
-        Self::new(Box::new(file), name)
+        let inode = file.metadata().ok().map(|file| (file.dev(), file.ino()));
+        Ok(Self { file: inode, ..Self::new(Box::new(file), name)? })
     }
 
     fn new(input: Box<dyn Input>, name: String) -> Result<Self> {
         let reader = Reader::open(input).map_err(|error| anyhow!("{name}: {error}"))?;
-        Ok(Self { reader, name, now: None })
+        Ok(Self { reader, name, file: None, now: None })
+    }
+
+    /// Sees that what is to be written at `path` does not take its place: that is no other name of its file.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn spare(&self, path: &Path) -> Result<()> {
+        let there = fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        if there.is_some() && there == self.file {
+            bail!("{} is the recording itself", path.display());
+        }
+        Ok(())
     }
 
     /// What was known when it began.
@@ -221,6 +239,9 @@ impl Past {
         to: Option<Point>,
         mut tell: impl FnMut(&Event, &Model) -> Result<ControlFlow<()>>,
     ) -> Result<Told> {
+        let is_whole = to.is_none();
+        // What a recorder has written since then, nobody knows what is missing in.
+        let to = to.or_else(|| self.now.as_ref().map(|now| Point::Time(now.known.time)));
         let mut until = match to {
             Some(Point::Time(time)) => time,
             Some(Point::Events(_) | Point::End { .. }) => self.start().time,
@@ -232,6 +253,7 @@ impl Past {
         }
         let mut model = Model::default();
         let mut events = Vec::new();
+        let mut processes = BTreeSet::new();
         let mut forgotten = false;
         let mut since = None;
         let short = self.steps(|step| {
@@ -253,18 +275,24 @@ impl Past {
             }
             take(&mut model, item, &mut events);
             for event in events.drain(..).filter(|_| told) {
+                if let Event::Exit { task, last: true, .. } = &event {
+                    processes.insert(task.pid);
+                }
                 if tell(&event, &model)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        let (end, suspicion) = match to {
-            None => (self.end().cloned(), None),
-            Some(_) => (None, self.last()?.fault_at(&model.totals())),
+        let (end, suspicion) = if is_whole {
+            (self.end().cloned(), None)
+        } else {
+            (None, self.last()?.fault_at(&model.totals()))
         };
         let degraded = self.start().tier != Tier::Exact.name();
-        Ok(Told { model, until, since, clock: self.clock(), degraded, end, suspicion, short })
+        processes.extend(model.process_totals().map(|process| process.pid));
+        let clock = self.clock();
+        Ok(Told { model, until, since, clock, degraded, end, suspicion, processes, short })
     }
 
     /// All from the beginning on, for a flow of its own.

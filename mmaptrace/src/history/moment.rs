@@ -79,10 +79,13 @@ fn digits(text: &str) -> Option<u64> {
 /// `3.2` in ns. Digits beyond the ninth are passed over.
 fn seconds(text: &str) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
     let mut nanos = 0;
     for place in 0..9 {
         let digit = fraction.as_bytes().get(place).copied().unwrap_or(b'0');
-        nanos = 10 * nanos + u64::from(digit.is_ascii_digit().then(|| digit - b'0')?);
+        nanos = 10 * nanos + u64::from(digit - b'0');
     }
     digits(whole)?.checked_mul(SECOND)?.checked_add(nanos)
 }
@@ -115,7 +118,13 @@ fn date(text: &str) -> Option<u64> {
     let (date, time) = text.split_once(['T', 't'])?;
     let mut parts = date.splitn(3, '-').map(digits);
     let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-    if !(1970..10_000).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 => 28 + u64::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    if !(1970..10_000).contains(&year) || !(1..=12).contains(&month) || !(1..=days).contains(&day) {
         return None;
     }
     // Days since the epoch; the year begins in March, so that the leap day is its last.
@@ -187,9 +196,11 @@ impl Past {
     /// # Errors
     /// It cannot be read.
     pub(super) fn until(&mut self) -> Result<u64> {
+        if let Some(now) = &self.now {
+            return Ok(now.known.time);
+        }
         let last = self.reader.last_where(|_| true)?;
-        let last = last.map_or(self.start().time, |place| place.until);
-        Ok(self.now.as_ref().map_or(last, |now| now.time.max(last)))
+        Ok(last.map_or(self.start().time, |place| place.until))
     }
 
     /// Where a moment is.
@@ -309,6 +320,11 @@ mod tests {
             "99999999999999999999",
             "-99999999999999h",
             "1.2.3",
+            "1732182400.123456789z",
+            "2023-02-29T00:00:00Z",
+            "2024-02-30T00:00:00Z",
+            "2100-02-29T00:00:00Z",
+            "2024-11-31T00:00:00Z",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }

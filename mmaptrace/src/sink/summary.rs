@@ -2,7 +2,11 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use mmaptrace_model::{Model, model::Totals, process::Process};
+use mmaptrace_model::{
+    Model,
+    model::Totals,
+    process::{Forgotten, Process},
+};
 use mmaptrace_recording::End;
 
 use crate::escape::{self, Escaped};
@@ -24,8 +28,10 @@ pub struct Summary {
     pub differences: Option<u64>,
     /// How the launched command ended, as `wait` tells it; `None`: it runs, or none was launched.
     pub command: Option<u32>,
-    /// Each process that was followed.
+    /// Each process that was followed, but for those that ended some thousands of others ago.
     pub processes: Vec<Process>,
+    /// Those.
+    pub forgotten: Forgotten,
 }
 
 impl Summary {
@@ -42,12 +48,14 @@ impl Summary {
             differences: end.differences,
             command: end.command,
             processes,
+            forgotten: model.forgotten(),
         }
     }
 
     /// How many regions all processes have, or had when they ended.
     pub fn regions(&self) -> u64 {
-        self.processes.iter().map(|process| process.regions).sum()
+        let remembered: u64 = self.processes.iter().map(|process| process.regions).sum();
+        remembered + self.forgotten.regions
     }
 }
 
@@ -79,7 +87,8 @@ impl Display for Summary {
         }
         let named = if self.processes.len() > NAMED { &[] } else { &self.processes[..] };
         if named.is_empty() && !self.processes.is_empty() {
-            write!(f, "; {} processes: {} regions", self.processes.len(), self.regions())?;
+            let all = self.processes.len() as u64 + self.forgotten.processes;
+            write!(f, "; {all} processes: {} regions", self.regions())?;
         }
         named.iter().try_for_each(|process| write!(f, "; {}", Line(process)))
     }
@@ -167,6 +176,8 @@ mod tests {
         summary.processes = (0..9).map(|pid| process(pid, 10, None)).collect();
         summary.differences = None;
         assert!(summary.to_string().ends_with("NOT EXACT; 9 processes: 90 regions"));
+        summary.forgotten = Forgotten { processes: 3, regions: 60, in_doubt: false };
+        assert!(summary.to_string().ends_with("NOT EXACT; 12 processes: 150 regions"));
     }
 
     #[test]

@@ -572,8 +572,11 @@ impl Engine {
     pub(super) fn totals_now(&mut self) -> Result<End> {
         let unplaced = !self.settle(LOOK)?;
         self.tell_of_all_losses()?;
+        // What was written by then is taken.
+        let time = now();
+        self.catch_up()?;
         let totals = self.totals(None);
-        Ok(End { unseen: totals.unseen || unplaced, ..totals })
+        Ok(End { time, unseen: totals.unseen || unplaced, ..totals })
     }
 
     /// Looks for what losses have left untold until all processes are where they are known to be, or for so

@@ -166,7 +166,7 @@ const DEGRADED: &[LeftOut] = &[
     without("faults", &["a_child_whose_fork", "an_exec_that_is_lost"], 2, LESS_IS_LOST),
     without("faults", &["a_picture_larger"], 1, "a picture that takes the way of all records"),
     without("faults", &["between_a_commit"], 1, "a change that is told before its call returns"),
-    without("history", ALL, 11, UNSEEN),
+    without("history", ALL, 13, UNSEEN),
     without("launch", &["the_exit_status"], 1, ENDS),
     without("launch", SHORT_LIVES, 4, "a look at what is gone by then"),
     without("memory", &["a_flood"], 1, "the memory that is enough without readings of maps"),

@@ -118,5 +118,7 @@ pub(crate) const ROOTLESS: &[Skip] = &[
     ("the_reader_of_standard_output_does_not_read", "emulated"),
     ("times_are_those_of_the_day_in_a_time_namespace", "no unshare -T"),
     ("vfork_and_exec_of_python", "no python3"),
+    ("what_a_tracer_tells_of_a_moment_stays_so", "emulated"),
     ("what_differs_becomes_the_shortest_list", "emulated"),
+    ("what_ended_thousands_of_processes_ago_is_known", "emulated"),
 ];

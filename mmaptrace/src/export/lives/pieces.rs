@@ -1,8 +1,8 @@
 //! The pieces of one space, by address.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use mmaptrace_model::{Model, event::SpaceId};
+use mmaptrace_model::{Model, event::SpaceId, history::Deed};
 
 use super::{Fate, Owner, Past, Piece, Tell};
 use crate::export::kind::Kind;
@@ -62,6 +62,18 @@ impl Pieces {
             piece.region = piece.region.clip(0, at);
             self.at.insert(at, above);
         }
+    }
+
+    /// The pieces in a range, cut at its ends, that neither a deed nor a later one has made or changed.
+    pub(super) fn before(&mut self, deed: &Deed, range: Range<u64>) -> Vec<Range<u64>> {
+        self.cut(range.start);
+        self.cut(range.end);
+        let is_later = |by: &Option<Arc<Deed>>| {
+            by.as_ref().is_some_and(|by| by.space == deed.space && by.id >= deed.id)
+        };
+        let pieces = self.at.range(range).map(|(_, piece)| piece);
+        let older = pieces.filter(|piece| !is_later(&piece.mapped) && !is_later(&piece.made));
+        older.map(|piece| piece.region.start..piece.region.end).collect()
     }
 
     /// The ranges of `[lo, hi)` that no piece covers.

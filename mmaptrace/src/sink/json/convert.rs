@@ -253,6 +253,7 @@ pub(super) fn end(summary: &Summary, time: Epoch) -> wire::End<'_> {
         differences: summary.differences,
         command: summary.command.map(status),
         processes: summary.processes.iter().map(process).collect(),
+        forgotten: summary.forgotten.processes,
     }
 }
 

@@ -355,6 +355,7 @@ object! {
         pub(super) differences: Option<u64>,
         pub(super) command: Option<Status>,
         pub(super) processes: Vec<Process<'a>>,
+        pub(super) forgotten: u64,
     }
 
     pub(super) struct Process<'a> {
