@@ -110,6 +110,8 @@ layout! {
     path_mnt,
     /// `path.dentry`
     path_dentry,
+    /// `dentry.d_flags`
+    dentry_flags,
     /// `dentry.d_hash.pprev`
     dentry_pprev,
     /// `dentry.d_parent`
@@ -150,6 +152,9 @@ layout! {
     unmapped_length,
     /// Not an offset: `FMODE_BACKING`, the bit of `file.f_mode` that tells a `backing_file`.
     file_backing,
+    /// Not an offset: 1 where maps has the device and inode of what was opened, and not of the file of the layer
+    /// below that is mapped (6.8 and later).
+    backing_as_opened,
     /// Not an offset: 1 where memory of files may have an `anon_name` too (6.2 and later). Before
     /// that its place is another's where there is a file.
     named_files,

@@ -98,6 +98,9 @@ pub mod flag {
     pub const GROUP: u16 = 1 << 10;
     /// Fork: the new task shares its parent's address space (a thread, or vfork's child).
     pub const SHARED_MM: u16 = 1 << 11;
+    /// Path: the file system looks at its files anew (`d_revalidate`), as those of file servers do and those in
+    /// user space: names, numbers and whether there is one at all may change with no call that tells of it.
+    pub const REVALIDATED: u16 = 1 << 11;
     /// Commit: the ids are the kernel's own (`mm_lock_seq`) and rise by 2, so that a hole is a lost
     /// commit. Else they are counted by the hook.
     pub const SEQUENCED: u16 = 1 << 12;

@@ -14,7 +14,7 @@ use crate::{
     emit::{self, Tally},
     kernel::{
         Entry, HAS_VSYSCALL, PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER, comm, comm_halves, current,
-        ids_of, layout, load, load_address,
+        ids_of, int, layout, load, load_address,
     },
     maps::{PROCESSES, WALK, Walk},
     name,
@@ -261,7 +261,7 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
         }
     } else if now.moved(space)
         && rule & 15 == Range::Prctl as u8
-        && actor.entry.args[0] == option::PR_SET_MM
+        && int(actor.entry.args[0]) == option::PR_SET_MM
     {
         // It changes the layout under the read lock. If it is no such call that lets go, the break
         // has moved in a shrinking brk of another thread, which is about to tell of it.

@@ -26,6 +26,12 @@ macro_rules! layout {
     };
 }
 
+/// What the kernel takes of an argument that it declares as `int`: its lower half.
+#[inline(always)]
+pub(crate) const fn int(argument: u64) -> u64 {
+    argument & 0xffff_ffff
+}
+
 /// A field of [`LAYOUT`]. Volatile, for the compiler must not believe the initial value.
 #[inline(always)]
 pub(crate) fn constant(field: &'static u32) -> u32 {

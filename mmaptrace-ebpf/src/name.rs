@@ -27,11 +27,63 @@ pub(crate) fn mix(key: u64, value: u64) -> u64 {
     (key ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
 }
 
+/// What the hash of names is keyed with, which no program can know.
+#[unsafe(no_mangle)]
+static NAME_KEY: [u64; 2] = [u64::MAX; 2];
+
+/// SipHash-1-3: programs choose the names of their memory, and would find two with one key otherwise.
+#[inline(always)]
+fn hash_of(text: &[u64; NAME_MAX / 8]) -> u64 {
+    // SAFETY: they are there; volatile, as `kernel::constant`.
+    let (k0, k1) = unsafe {
+        let key = &raw const NAME_KEY;
+        (
+            core::ptr::read_volatile(&raw const (*key)[0]),
+            core::ptr::read_volatile(&raw const (*key)[1]),
+        )
+    };
+    let mut v = [
+        k0 ^ 0x736f_6d65_7073_6575,
+        k1 ^ 0x646f_7261_6e64_6f6d,
+        k0 ^ 0x6c79_6765_6e65_7261,
+        k1 ^ 0x7465_6462_7974_6573,
+    ];
+    // All of the room, for a branch on the length would cost the verifier a path a byte.
+    let mut at = 0;
+    while at < NAME_MAX / 8 {
+        v[3] ^= text[at];
+        round(&mut v);
+        v[0] ^= text[at];
+        at += 1;
+    }
+    v[2] ^= 0xff;
+    round(&mut v);
+    round(&mut v);
+    round(&mut v);
+    v[0] ^ v[1] ^ v[2] ^ v[3]
+}
+
+#[inline(always)]
+fn round(v: &mut [u64; 4]) {
+    v[0] = v[0].wrapping_add(v[1]);
+    v[1] = v[1].rotate_left(13) ^ v[0];
+    v[0] = v[0].rotate_left(32);
+    v[2] = v[2].wrapping_add(v[3]);
+    v[3] = v[3].rotate_left(16) ^ v[2];
+    v[0] = v[0].wrapping_add(v[3]);
+    v[3] = v[3].rotate_left(21) ^ v[0];
+    v[2] = v[2].wrapping_add(v[1]);
+    v[1] = v[1].rotate_left(17) ^ v[2];
+    v[2] = v[2].rotate_left(32);
+}
+
 /// Sees that the path at `walk.mnt` and `walk.dentry` is known as `walk.key`.
 #[inline(always)]
-pub(crate) fn path(walk: &mut Walk, deleted: bool) {
+pub(crate) fn path(walk: &mut Walk, deleted: bool, revalidated: bool) {
     if !known(walk.key) {
-        send_path(u32::from(deleted));
+        let deleted = if deleted { flag::DELETED } else { 0 };
+        let revalidated = if revalidated { flag::REVALIDATED } else { 0 };
+        send_path(u32::from(deleted | revalidated));
     }
 }
 
@@ -70,10 +122,10 @@ pub(crate) fn count(more: Renames) {
     }
 }
 
-/// Sends the path.
+/// Sends the path, with these flags.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn send_path(deleted: u32) -> i32 {
+pub(crate) extern "C" fn send_path(flags: u32) -> i32 {
     let (Some(walk), Some(out)) = (WALK.get_ptr_mut(0), PATH_TEXT.get_ptr_mut(0)) else {
         return 0;
     };
@@ -82,7 +134,7 @@ pub(crate) extern "C" fn send_path(deleted: u32) -> i32 {
     let moves = renames().moves;
     walk.length = 0;
     walk.complete = 0;
-    let mut flags = if deleted == 0 { 0 } else { flag::DELETED };
+    let mut flags = flags as u16;
     if synthetic(walk) {
         flags |= flag::SYNTHETIC;
         let text: u64 = read(name_of(walk.dentry)).unwrap_or(0);
@@ -193,7 +245,11 @@ fn append(walk: &mut Walk, text: &mut [u8; PATH_TEXT_MAX + NAME_MAX], from: u64)
             from as *const c_void,
         )
     };
-    if length <= 0 {
+    // As many as the helper copies at most: one of that length, or more of which the rest is missing.
+    // Linux has names of 255 bytes, but some file systems longer ones: FUSE, and those that count
+    // characters.
+    let is_cut = length == NAME_MAX as i64 && read(from + NAME_MAX as u64 - 1) != Some(0_u8);
+    if length <= 0 || is_cut {
         return false;
     }
     walk.length = at as u32 + (mask::<{ 2 * NAME_MAX - 1 }>(length as usize) as u32);
@@ -243,14 +299,7 @@ pub(crate) extern "C" fn send_name(text: u64, hash: u32) -> i32 {
     // Without the NUL.
     let length = mask::<{ NAME_MAX - 1 }>(length as usize - 1) as u32;
     if hash != 0 {
-        // All of the room, for a branch on the length would cost the verifier a path a byte.
-        let mut key = 0;
-        let mut at = 0;
-        while at < NAME_MAX / 8 {
-            key = mix(key, out.text[at]);
-            at += 1;
-        }
-        walk.key = mix(key, u64::from(kind::NAME)) | 1;
+        walk.key = hash_of(&out.text) | 1;
         if known(walk.key) {
             return 0;
         }

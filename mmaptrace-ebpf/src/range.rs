@@ -6,7 +6,7 @@ use mmaptrace_common::{
     syscalls::{Range, option},
 };
 
-use crate::kernel::Entry;
+use crate::kernel::{Entry, int};
 
 const PAGE: u64 = 4096;
 /// An address of a process has no more, unless it asked for one that has (`DEFAULT_MAP_WINDOW`).
@@ -84,7 +84,7 @@ impl Ranges {
             _ if tagged => Self::ALL,
             FIRST | UNMAP => return Self { first: pages(a0, a1), ..Self::default() },
             AT => return Self { first: pages(a0, 1), ..Self::default() },
-            PRCTL if a0 == option::PR_SET_VMA => {
+            PRCTL if int(a0) == option::PR_SET_VMA => {
                 return Self { first: pages(a2, a3), ..Self::default() };
             }
             BRK => return Self { first: moved(space, brk, a0), ..Self::default() },

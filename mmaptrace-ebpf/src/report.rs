@@ -2,7 +2,7 @@
 
 use mmaptrace_common::syscalls::{Report, option};
 
-use crate::kernel::Entry;
+use crate::kernel::{Entry, int};
 
 /// Whether the return of a call of the table is reported, see [`Report`].
 #[inline(always)]
@@ -13,7 +13,8 @@ pub(crate) fn wanted(report: u8, call: &Entry, result: i64, made_last_commit: bo
     const IOCTL: u8 = Report::Ioctl as u8;
     const FAILURE: u8 = Report::Failure as u8;
     const PARENT: u8 = Report::Parent as u8;
-    let [a0, a1, ..] = call.args;
+    // An option, a descriptor and a command: the kernel takes each for an `int`.
+    let (a0, a1) = (int(call.args[0]), int(call.args[1]));
     match report {
         ALWAYS => true,
         PRCTL => {

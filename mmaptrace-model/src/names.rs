@@ -21,18 +21,47 @@ mod magic {
 /// What stands for the part of a name that was not told. No path of the kernel's starts with it.
 pub const CUT: &[u8] = b"...";
 
+/// So much text is kept whole, in bytes: programs choose their names, and may have a path of 16 KiB for each
+/// region.
+const TEXT_MAX: usize = 64 << 20;
+/// So much is kept of each name beyond that.
+const CUT_MAX: usize = 64;
+
 /// The names, as `/proc/PID/maps` would print them but for the escaping of newlines.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(from = "HashMap<u64, Entry>")]
 pub struct Names {
     by_key: HashMap<u64, Entry>,
+    /// The length of all of them, in bytes.
+    #[serde(skip)]
+    length: usize,
+    /// Whether there was ever one that [may change](Names::is_passing).
+    #[serde(skip)]
+    passing: bool,
+}
+
+impl From<HashMap<u64, Entry>> for Names {
+    fn from(by_key: HashMap<u64, Entry>) -> Self {
+        let length = by_key.values().map(|entry| entry.text.len()).sum();
+        let passing = by_key.values().any(|entry| entry.extent == Extent::Passing);
+        Self { by_key, length, passing }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     text: Arc<[u8]>,
-    /// Whether it is all that maps prints.
-    whole: bool,
+    extent: Extent,
     age: Age,
+}
+
+/// How much of what maps prints a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Extent {
+    Part,
+    Whole,
+    /// All, when it was read: its file system looks at it anew at times.
+    Passing,
 }
 
 /// What is known of the use of a name. What the kernel's side was told to forget may still be meant by
@@ -56,7 +85,17 @@ impl Names {
 
     /// Whether the name of a key is known, and all of it.
     pub fn is_whole(&self, key: u64) -> bool {
-        self.by_key.get(&key).is_some_and(|entry| entry.whole)
+        self.by_key.get(&key).is_some_and(|entry| entry.extent != Extent::Part)
+    }
+
+    /// Whether it may change with no call that tells of it: that of a file of a file server, say.
+    pub fn is_passing(&self, key: u64) -> bool {
+        self.by_key.get(&key).is_some_and(|entry| entry.extent == Extent::Passing)
+    }
+
+    /// Whether there was ever such a name.
+    pub const fn have_passing(&self) -> bool {
+        self.passing
     }
 
     /// How many there are.
@@ -84,22 +123,34 @@ impl Names {
             text
         };
         let told = !has(flag::SYNTHETIC) || path.magic != magic::DMA_BUF;
-        self.insert(path.key, &text, told && !has(flag::CUT));
+        let extent = match () {
+            () if has(flag::CUT) || !told => Extent::Part,
+            () if has(flag::REVALIDATED) => Extent::Passing,
+            () => Extent::Whole,
+        };
+        self.insert(path.key, &text, extent);
     }
 
     /// Takes the name of a special or named mapping.
     pub fn insert_name(&mut self, name: &record::Name, text: &[u8]) {
-        self.insert(name.key, first(text), true);
+        self.insert(name.key, first(text), Extent::Whole);
     }
 
-    fn insert(&mut self, key: u64, text: &[u8], whole: bool) {
+    fn insert(&mut self, key: u64, text: &[u8], extent: Extent) {
         let old = self.by_key.get(&key).map(|entry| &entry.text);
         // Names are sent again for each reader of a map; keep what others hold.
-        let text = match old {
-            Some(old) if **old == *text => Arc::clone(old),
-            Some(_) | None => Arc::from(text),
+        let (text, extent) = match old {
+            Some(old) if **old == *text => (Arc::clone(old), extent),
+            _ if text.len() > CUT_MAX && self.length + text.len() > TEXT_MAX => {
+                let last = &text[text.len() - CUT_MAX + CUT.len()..];
+                (Arc::from([CUT, last].concat()), Extent::Part)
+            }
+            Some(_) | None => (Arc::from(text), extent),
         };
-        self.by_key.insert(key, Entry { text, whole, age: Age::Young });
+        self.length += text.len();
+        self.passing |= extent == Extent::Passing;
+        let old = self.by_key.insert(key, Entry { text, extent, age: Age::Young });
+        self.length -= old.map_or(0, |old| old.text.len());
     }
 
     /// Condemns the names that are not `used` and were there already at the last call, and tells their
@@ -107,6 +158,7 @@ impl Names {
     /// the last call that are not used either, and did not come again.
     pub fn retain(&mut self, mut used: impl FnMut(u64) -> bool) -> Vec<u64> {
         let mut condemned = Vec::new();
+        let length = &mut self.length;
         self.by_key.retain(|&key, entry| {
             let keep = entry.age == Age::Young || used(key);
             match entry.age {
@@ -115,7 +167,10 @@ impl Names {
                     condemned.push(key);
                     entry.age = Age::Condemned;
                 }
-                Age::Condemned => return false,
+                Age::Condemned => {
+                    *length -= entry.text.len();
+                    return false;
+                }
             }
             true
         });
@@ -198,6 +253,30 @@ mod tests {
             names.insert_path(&path, b"dmabuf\0");
             assert_eq!(names.is_whole(7), whole);
         }
+    }
+
+    #[test]
+    fn names_take_no_more_than_so_much() {
+        let mut names = Names::default();
+        let path = |key| record::Path { key, ..record::Path::default() };
+        let long = "directory\0".repeat(1600);
+        let insert = |names: &mut Names, key: u64| {
+            names.insert_path(
+                &path(key),
+                [format!("{key:05}\0").as_bytes(), long.as_bytes()].concat().as_slice(),
+            );
+        };
+        (0..10_000).for_each(|key| insert(&mut names, key));
+        let length =
+            |names: &Names| names.by_key.values().map(|entry| entry.text.len()).sum::<usize>();
+        assert!(length(&names) < TEXT_MAX + 10_000 * CUT_MAX && names.length == length(&names));
+        assert!(names.is_whole(0) && !names.is_whole(9999));
+        let cut = names.get(9999).expect("it");
+        assert!(cut.starts_with(CUT) && cut.ends_with(b"/09999") && cut.len() == CUT_MAX);
+        (0..3).for_each(|_| drop(names.retain(|key| key >= 9000)));
+        assert_eq!((names.len(), names.length), (1000, length(&names)));
+        insert(&mut names, 9999);
+        assert!(names.is_whole(9999) && names.length == length(&names));
     }
 
     #[test]

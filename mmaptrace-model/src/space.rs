@@ -217,6 +217,12 @@ impl Space {
         keys.filter(|&key| names.get(key).is_none()).collect()
     }
 
+    /// Whether a region has a name that may change with no call that tells of it.
+    pub fn has_passing_names(&self, names: &Names) -> bool {
+        let mut keys = self.map.iter().filter_map(|region| region.backing.name());
+        names.have_passing() && keys.any(|key| names.is_passing(key))
+    }
+
     /// Whether to read it again would help.
     pub const fn wants_reading(&self) -> bool {
         self.doubt.is_some()

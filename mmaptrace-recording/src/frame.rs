@@ -19,6 +19,9 @@ pub struct Start {
     pub utc_offset: i32,
     /// Whether a region that only touches the break is part of the heap, as before Linux 6.7.
     pub heap_inclusive: bool,
+    /// Whether the `[vsyscall]` page may be read, and not executed only (`vsyscall=emulate`).
+    #[serde(default)]
+    pub vsyscall_readable: bool,
     /// The most regions that an address space could have (`vm.max_map_count`).
     pub max_map_count: u64,
     /// Whether returns of calls were recorded.

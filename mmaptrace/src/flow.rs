@@ -7,7 +7,9 @@
 use std::io;
 
 use mmaptrace_common::record::Header;
-use mmaptrace_model::{Event, HeapRule, Model, Region, RegionName, Space, history::Crowd};
+use mmaptrace_model::{
+    Backing, Event, Flags, HeapRule, Model, Region, RegionName, Space, history::Crowd,
+};
 use mmaptrace_recording::{End, Item, Start};
 use zerocopy::FromBytes as _;
 
@@ -25,6 +27,7 @@ pub struct Mirror {
     /// The model.
     pub model: Model,
     heap: HeapRule,
+    vsyscall: Region,
     symbols: Symbols,
 }
 
@@ -33,12 +36,20 @@ impl Mirror {
     /// now, and not of a recording.
     pub fn new(start: &Start, live: bool) -> Self {
         let heap = if start.heap_inclusive { HeapRule::Inclusive } else { HeapRule::Exclusive };
-        Self { model: Model::default(), heap, symbols: Symbols::new(live) }
+        let readable = if start.vsyscall_readable { Flags::READ.0 } else { 0 };
+        let vsyscall = Region {
+            start: 0xffff_ffff_ff60_0000,
+            end: 0xffff_ffff_ff60_1000,
+            flags: Flags(Flags::EXEC.0 | readable),
+            pgoff: 0,
+            backing: Backing::Anonymous,
+        };
+        Self { model: Model::default(), heap, vsyscall, symbols: Symbols::new(live) }
     }
 
     /// The model as sinks look at it.
     pub const fn lens(&self) -> Lens<'_> {
-        let Self { model, heap, symbols } = self;
+        let Self { model, heap, symbols, .. } = self;
         Lens { model, heap: *heap, symbols }
     }
 
@@ -46,6 +57,11 @@ impl Mirror {
     pub fn regions(&self, space: &Space) -> Vec<(Region, RegionName<'_>)> {
         let names = self.model.names();
         space.map().iter().map(|region| (*region, space.name(region, names, self.heap))).collect()
+    }
+
+    /// The `[vsyscall]` page, if a space has that, which is no region.
+    pub fn vsyscall(&self, space: &Space) -> Option<Region> {
+        space.layout().vsyscall.then_some(self.vsyscall)
     }
 
     /// A dump of a space, of the process `pid`, at a time.
@@ -61,7 +77,7 @@ impl Mirror {
             time,
             commit: space.commit(),
             doubt: space.doubt_of_dump(self.model.names()),
-            vsyscall: space.layout().vsyscall,
+            vsyscall: self.vsyscall(space),
             regions,
         }
     }

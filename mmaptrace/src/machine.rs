@@ -1,6 +1,11 @@
 //! What is to be known of this machine: its clocks, its limits, its processes, and who we are on it.
 
-use std::{fs, io::Read as _, sync::LazyLock};
+use std::{
+    fs,
+    hash::{BuildHasher as _, RandomState},
+    io::Read as _,
+    sync::LazyLock,
+};
 
 /// Nanoseconds of `CLOCK_MONOTONIC` as the kernel has them, whatever the time namespace
 /// (`time_namespaces(7)`).
@@ -54,6 +59,11 @@ pub fn utc_offset() -> i32 {
         libc::localtime_r(&raw const now, &raw mut local);
         local.tm_gmtoff as i32
     }
+}
+
+/// A number that nobody can know: what the standard library keys its hash tables with is of the kernel's.
+pub fn random() -> u64 {
+    RandomState::new().hash_one(())
 }
 
 /// The most regions that an address space may have: `vm.max_map_count`; the kernel's default where

@@ -4,14 +4,16 @@ use std::str;
 
 use mmaptrace_model::{Backing, Flags, Region, RegionName, region::PAGE};
 
+use crate::sink::maps::VSYSCALL;
+
 /// What it says.
 #[derive(Debug, Default)]
 pub struct ProcMaps {
     /// The regions, and what the last column has of each. Of flags there are those of the second
     /// column only.
     pub regions: Vec<(Region, Vec<u8>)>,
-    /// Whether it has the `[vsyscall]` line, which is no region.
-    pub vsyscall: bool,
+    /// The `[vsyscall]` page, if it has that, which is no region.
+    pub vsyscall: Option<Region>,
 }
 
 impl ProcMaps {
@@ -20,8 +22,8 @@ impl ProcMaps {
         let mut parsed = Self::default();
         for line in maps.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             let (region, name) = line_of(line)?;
-            if name == b"[vsyscall]" {
-                parsed.vsyscall = true;
+            if name == VSYSCALL {
+                parsed.vsyscall = Some(region);
             } else {
                 parsed.regions.push((region, name.to_vec()));
             }

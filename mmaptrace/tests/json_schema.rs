@@ -461,7 +461,7 @@ fn dump() -> Dump<'static> {
     const REGIONS: &[(Region, RegionName<'static>)] =
         &[(FILE, RegionName::Path(PATH)), (ANONYMOUS, RegionName::None)];
     let doubt = Some(Doubt::Hole(1));
-    Dump { pid: 4711, time: 5, commit: 1234, doubt, vsyscall: true, regions: REGIONS }
+    Dump { pid: 4711, time: 5, commit: 1234, doubt, vsyscall: Some(REGIONS[0].0), regions: REGIONS }
 }
 
 fn summary() -> Summary {

@@ -133,6 +133,7 @@ cases! { PRCTL:
     prctl_name_shared: ["prctl"];
     prctl_move_heap: ["prctl"];
     prctl_move_stack: ["prctl"];
+    prctl_wide_option: ["prctl"];
     prctl_set_brk: ["prctl"];
     prctl_beside_a_shrinking_brk: ["brk", "munmap", "prctl"];
     prctl_memory_merge: ["prctl", "mmap"];

@@ -6,8 +6,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use mmaptrace_tests::{
-    Outcome, Process, Tracer, assert_exact, cases, difference, dump_as, is_emulated, is_loaded,
-    is_stopped, maps, mmaptrace, needs_root, often, programs, skip, until, victim,
+    Outcome, Process, Scratch, Tracer, Victim, assert_exact, cases, children, difference, dump_as,
+    is_emulated, is_loaded, is_stopped, maps, mmaptrace, needs_root, often, programs, skip, until,
+    victim, victim_path,
 };
 
 /// Waits until the model of a process that stands still is exact again, and holds that it is.
@@ -358,4 +359,40 @@ fn two_tracers_of_one_process() {
 cases! { LIMITS:
     fork_reuses_a_pid: ["fork", "exit"];
     all_regions: ["mprotect", "munmap"];
+}
+
+/// Who waits for the lock of its memory cannot be woken: the tracer goes on without, and ends when it is told to.
+#[test]
+fn memory_that_is_locked_for_ever() {
+    const NAME: &str = "memory_that_is_locked_for_ever";
+    needs_root!(NAME);
+    let scratch = Scratch::new();
+    let start = |case| Victim::start_if_supported(victim_path!(), case, &[scratch.path()]);
+    let mut victim = match start("fuse_answers_late") {
+        Ok(victim) => victim,
+        Err(why) => return skip(NAME, &why),
+    };
+    let (pid, server) = (victim.pid(), children(victim.pid())[0]);
+    let mut other = victim!("stand_still");
+    let mut tracer = Tracer::attach_all(&[pid, other.pid()], &[]);
+    victim.go();
+    until("a victim that waits", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains(") D ").then_some(())
+    });
+    // Then pictures of all are asked for.
+    let names = [scratch.join("one"), scratch.join("other")];
+    std::fs::write(&names[0], "").expect("a file");
+    std::fs::rename(&names[0], &names[1]).expect("another name");
+    assert_exact(other.pid());
+    let dump = dump_as(pid, &["-v"]);
+    assert!(dump.stderr.contains("NOT known to be exact"), "{}", dump.stderr);
+    tracer.process().signal(libc::SIGINT);
+    until("the end", || {
+        String::from_utf8_lossy(&tracer.stream()).contains(r#""type":"end""#).then_some(())
+    });
+    // SAFETY: a plain call.
+    unsafe { libc::kill(server.cast_signed(), libc::SIGKILL) };
+    assert_eq!(tracer.process().wait().code(), Some(0));
+    other.work();
 }

@@ -92,6 +92,42 @@ fn path_deeper_than_is_sent() {
     tracer.finish().assert_clean();
 }
 
+/// A victim with a file of a file system of its own; `None`: that is not to be had.
+fn served(case: &str, scratch: &Scratch) -> Option<Victim> {
+    let victim = Victim::start_if_supported(victim_path!(), case, &[scratch.path()]);
+    victim.map_err(|why| skip(case, &why)).ok()
+}
+
+/// The kernel's side copies 255 bytes of a component, which is what Linux's own file systems have.
+#[test]
+fn fuse_long_name() {
+    needs_root!("fuse_long_name");
+    let scratch = Scratch::new();
+    let Some(mut victim) = served("fuse_long_name", &scratch) else { return };
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.work();
+    assert!(has(&maps(victim.pid()), &"n".repeat(300)), "maps prints all of it");
+    let dump = dump_as(victim.pid(), &["--format", "json"]);
+    let dump: Value = serde_json::from_slice(&dump.stdout).expect("a line of JSON");
+    assert_eq!((&dump["exact"], &dump["doubt"]["kind"]), (&false.into(), &"name".into()));
+    tracer.finish().assert_clean();
+}
+
+/// No call tells of it, and no picture was asked for but the dump's.
+#[test]
+fn fuse_other_inode() {
+    needs_root!("fuse_other_inode");
+    let scratch = Scratch::new();
+    let Some(mut victim) = served("fuse_other_inode", &scratch) else { return };
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    let before = maps(victim.pid());
+    assert_exact(victim.pid());
+    victim.work();
+    assert_ne!(maps(victim.pid()), before);
+    assert_exact(victim.pid());
+    tracer.finish().assert_clean();
+}
+
 fn has(maps: &[u8], path: &str) -> bool {
     String::from_utf8_lossy(maps).contains(path)
 }

@@ -19,6 +19,7 @@ const APART: &[&str] = &[
     "deeds_crash",
     "file_mapped_again_after_many",
     "flood",
+    "fuse_answers_late",
     "generations",
     "generations_for_long",
     "mmap_takes_for_ever",

@@ -277,7 +277,8 @@ impl Space {
         if self.doubt.is_some() || self.read == Read::Never {
             return None;
         }
-        let mut wrong = effects.iter().filter(|effect| !is_rename(effect));
+        let renumbered = |effect: &Effect| order == Order::Again && is_renumbered(effect);
+        let mut wrong = effects.iter().filter(|&effect| !is_rename(effect) && !renumbered(effect));
         let missing = match order {
             Order::Again => {
                 let (at, kernel) = (wrong.next()?.start(), u64::from(commit.map_count));
@@ -360,6 +361,17 @@ fn is_rename(effect: &Effect) -> bool {
         return false;
     };
     Region { backing: new.backing, ..*old } == *new
+}
+
+/// Whether the file of a region has another number, as files of file servers may get.
+fn is_renumbered(effect: &Effect) -> bool {
+    let Effect::Replaced { old, new } = effect else { return false };
+    let (Backing::File { dev: old_dev, .. }, Backing::File { dev: new_dev, .. }) =
+        (old.backing, new.backing)
+    else {
+        return false;
+    };
+    old_dev == new_dev && Region { backing: new.backing, ..*old } == *new
 }
 
 fn cause_of(commit: &record::Commit) -> Option<Cause> {

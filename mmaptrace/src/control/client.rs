@@ -59,7 +59,8 @@ pub fn remembered(pid: Option<u32>, socket: Option<&Path>) -> Result<(Remembered
     let asked = first_answer(Request::History { pid }, pid, socket);
     // It may have forgotten a process that its past tells of.
     let asked = asked.or_else(|error| {
-        let is_unknown = pid.is_some() && error.is::<NotTraced>();
+        let is_gone = pid.is_some_and(|pid| process_of(pid).is_none());
+        let is_unknown = is_gone && error.is::<NotTraced>();
         let any = is_unknown.then(|| first_answer(Request::History { pid: None }, None, socket));
         any.and_then(Result::ok).ok_or(error)
     });

@@ -87,7 +87,7 @@ pub struct Subject<'a> {
 pub fn print(mirror: &Mirror, subject: &Subject<'_>, format: DumpFormat) -> io::Result<Vec<u8>> {
     let &Subject { pid, space, time, clock, command, residence } = subject;
     let regions = mirror.regions(space);
-    let vsyscall = space.layout().vsyscall;
+    let vsyscall = mirror.vsyscall(space);
     let mut out = Vec::with_capacity(regions.len() * 100);
     match format {
         DumpFormat::Maps => maps::write(&mut out, regions, vsyscall)?,

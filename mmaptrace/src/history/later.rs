@@ -82,8 +82,10 @@ impl Past {
         if self.start().tier != Tier::Exact.name() && !self.is_now(point, pid) {
             return Ok(Some(Doubt::Unlocked));
         }
-        // Without calls nobody sees a file's new name before the next picture; of now one was just taken.
-        if !self.start().calls && has_files(space) && !self.is_now(point, pid) {
+        // Without calls nobody sees a file's new name before the next picture, and that of a file server never;
+        // of now one was just taken.
+        let is_passing = space.has_passing_names(model.names());
+        if (is_passing || !self.start().calls && has_files(space)) && !self.is_now(point, pid) {
             return Ok(Some(Doubt::NoPicture));
         }
         let last = self.last()?;

@@ -161,6 +161,7 @@ impl Types {
             backing_user_path: optional("backing_file", "user_path"),
             path_mnt: need("path", "mnt")?,
             path_dentry: need("path", "dentry")?,
+            dentry_flags: within("dentry", "d_flags", HEAD)?,
             dentry_pprev: within("dentry", "d_hash.pprev", HEAD)?,
             dentry_parent: within("dentry", "d_parent", HEAD)?,
             dentry_name: within("dentry", "d_name", HEAD)?,

@@ -4,6 +4,7 @@ pub mod btf;
 pub mod degraded;
 mod left_out;
 mod load;
+mod lookers;
 pub mod maps;
 pub mod probe;
 pub mod ring;

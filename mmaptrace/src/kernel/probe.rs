@@ -4,6 +4,7 @@ use std::{
     panic::resume_unwind,
     process,
     thread::{self, Scope, ScopedJoinHandle},
+    time::Duration,
 };
 
 use aya::{
@@ -25,10 +26,12 @@ use super::{
         LoadError, Settings, Stacks, asked_for, forget, map, object_error, refused,
         refused_because, release,
     },
+    lookers::Lookers,
     maps::{Place, Renames, Space},
     seed,
     source::{Bytes, Tally},
 };
+use crate::machine;
 
 /// The object, built by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mmaptrace-ebpf"));
@@ -44,6 +47,7 @@ pub struct Probe {
     names: HashMap<MapData, u64, u64>,
     stacks: HashMap<MapData, u64, u64>,
     left_out: LeftOut,
+    pub(super) lookers: Lookers,
     /// See [`Source::names_are_certain`].
     certain_names: bool,
 }
@@ -92,11 +96,13 @@ impl Probe {
         }
         let preemptible = release() >= PREEMPTIBLE;
         let (object, words) = object(&types, preemptible);
+        let name_key = [machine::random(), machine::random()];
         let mut layout = Layout {
             words,
             exit_tells_last: u32::from(types.tracepoint_arguments("sched_process_exit") == Some(2)),
             growth_locked: u32::from(release() >= GROWTH_LOCKED),
             file_backing: file_backing(&types),
+            backing_as_opened: u32::from(release() >= BACKING_AS_OPENED),
             tracer: process::id(),
             user_stacks: u32::from(settings.stacks.user),
             kernel_stacks: u32::from(settings.stacks.kernel),
@@ -113,6 +119,7 @@ impl Probe {
             .btf(Some(&types.btf))
             .override_global("LAYOUT", layout.as_bytes(), true)
             .override_global("NAME", &settings.follow.padded_name()[..], true)
+            .override_global("NAME_KEY", &name_key[..], true)
             .map_max_entries("RING", settings.ring_bytes)
             .map_max_entries("STACKS", room(settings.stacks != Stacks::default()))
             .map_max_entries("ENTERED", room(settings.durations))
@@ -153,6 +160,7 @@ impl Probe {
             names,
             stacks,
             left_out,
+            lookers: Lookers::default(),
             certain_names,
         };
         if !tells_names {
@@ -187,8 +195,8 @@ impl Source for Probe {
         self.shared.ring.take().map(Bytes::Ring)
     }
 
-    fn seed(&mut self, pid: u32) -> Result<(), SeedError> {
-        self.picture(pid)
+    fn seed(&mut self, pid: u32, patience: Duration) -> Result<(), SeedError> {
+        self.picture(pid, patience)
     }
 
     fn tally(&self, mm: u64) -> Result<Tally, MapError> {
@@ -334,6 +342,8 @@ const PREEMPTIBLE: (u8, u8) = (7, 0);
 const CASTS: (u8, u8) = (6, 12);
 /// Since then a stack grows under the write lock (commit 8d7071af8907).
 const GROWTH_LOCKED: (u8, u8) = (6, 5);
+/// Since then maps has the device and inode of what was opened (`file_user_inode`, `fs/proc/task_mmu.c`).
+const BACKING_AS_OPENED: (u8, u8) = (6, 8);
 /// Since then `FMODE_BACKING` is another bit of `f_mode`.
 const BACKING_MOVED: (u8, u8) = (6, 14);
 

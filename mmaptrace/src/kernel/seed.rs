@@ -1,7 +1,7 @@
 //! Pictures of whole address spaces, to seed and to heal the model.
 //!
 //! `process_vm_readv` makes the kernel take the mmap lock of that process for reading, on the
-//! caller's thread, and release it. The hook on that release, which sees that this thread asked,
+//! caller's thread, one of `lookers`, and release it. The hook on that release, which sees that this thread asked,
 //! sends all regions into the ring: under the lock, so that no change can come between, and in the
 //! order of all other commits, so that nothing has to be matched.
 //!
@@ -9,11 +9,14 @@
 //! `/proc/PID/mem` there would do as well, but first tries to grow a stack, with the lock held for
 //! writing.)
 
-use std::{fs, io, path::Path, ptr, thread, time::Duration};
+use std::{fs, io, path::Path, thread, time::Duration};
 
 use aya::maps::MapError;
 
-use super::probe::Probe;
+use super::{
+    lookers::{Looker, touch},
+    probe::Probe,
+};
 
 /// How often the lock is taken before there is no picture, and the pauses between.
 const ATTEMPTS: usize = 20;
@@ -32,6 +35,12 @@ pub enum SeedError {
     /// Its memory may not be looked at.
     #[error("cannot look at its memory")]
     Denied(#[source] io::Error),
+    /// It held its mmap lock for longer than was to be waited.
+    #[error("its memory is locked by a call that takes long, or waits for something; try again")]
+    Locked,
+    /// There is no thread to be had.
+    #[error("cannot start a thread")]
+    NoThread(#[source] io::Error),
     /// The lock was released and the hook did not see it.
     #[error("the kernel took no picture of it")]
     NoPicture,
@@ -45,7 +54,7 @@ pub enum SeedError {
 
 impl Probe {
     /// See [`Source::seed`](super::Source::seed).
-    pub(super) fn picture(&mut self, pid: u32) -> Result<(), SeedError> {
+    pub(super) fn picture(&mut self, pid: u32, patience: Duration) -> Result<(), SeedError> {
         let tasks = fs::read_dir(format!("/proc/{pid}/task"));
         let tasks = tasks.map_err(|error| match error.raw_os_error() {
             Some(libc::ENOENT | libc::ESRCH) => SeedError::NoProcess,
@@ -57,7 +66,7 @@ impl Probe {
             let Some(tid) = task.file_name().to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            match self.seed_through(pid, tid, &task.path()) {
+            match self.seed_through(pid, tid, &task.path(), patience) {
                 Err(e @ (SeedError::NoSpace | SeedError::NoProcess)) => outcome = e,
                 other => return other,
             }
@@ -65,34 +74,57 @@ impl Probe {
         Err(outcome)
     }
 
-    fn seed_through(&mut self, pid: u32, tid: i32, task: &Path) -> Result<(), SeedError> {
-        // SAFETY: it has no requirements.
-        let own = unsafe { libc::gettid() } as u32;
+    fn seed_through(
+        &mut self,
+        pid: u32,
+        tid: i32,
+        task: &Path,
+        patience: Duration,
+    ) -> Result<(), SeedError> {
+        let looker = self.lookers.take(pid).map_err(SeedError::NoThread)?;
+        let looker = looker.ok_or(SeedError::Locked)?;
         let comm = comm(&task.join("comm"));
         self.shared.update(|control| {
-            control.seed_tid = own;
+            control.seed_tid = looker.tid;
             control.seed_pid = pid;
             control.seed_comm = comm;
         })?;
-        let mut read = touch(tid);
-        for _ in 0..ATTEMPTS {
-            if self.shared.control.get(&0, 0)?.0.seed_tid == 0 {
-                return Ok(());
-            }
-            if read.raw_os_error() != Some(libc::EFAULT) {
-                break;
-            }
-            // The kernel left out the program, in the middle of which another task was; or it refused, for
-            // the space begins or its process ends.
-            thread::sleep(PAUSE);
-            read = touch(tid);
-        }
+        let outcome = self.look(&looker, tid, patience);
         self.shared.update(|control| control.seed_tid = 0)?;
+        let Some(read) = outcome? else {
+            self.lookers.leave(pid, looker);
+            return Err(SeedError::Locked);
+        };
+        self.lookers.give_back(looker);
         match read.raw_os_error() {
+            None | Some(0) => Ok(()),
             Some(libc::ESRCH) if task.exists() => Err(SeedError::NoSpace),
             Some(libc::ESRCH) => Err(SeedError::NoProcess),
             Some(libc::EPERM | libc::ENOSYS) => Err(SeedError::Denied(read)),
             _ => Err(SeedError::NoPicture),
+        }
+    }
+
+    /// Takes the lock until there was a picture: then nothing is wrong. `None`: it is waited for still.
+    fn look(
+        &self,
+        looker: &Looker,
+        tid: i32,
+        patience: Duration,
+    ) -> Result<Option<io::Error>, MapError> {
+        let mut attempts = 0;
+        loop {
+            let Some(read) = looker.touch(tid, patience) else { return Ok(None) };
+            if self.shared.control.get(&0, 0)?.0.seed_tid == 0 {
+                return Ok(Some(io::Error::from_raw_os_error(0)));
+            }
+            attempts += 1;
+            if read.raw_os_error() != Some(libc::EFAULT) || attempts > ATTEMPTS {
+                return Ok(Some(read));
+            }
+            // The kernel left out the program, in the middle of which another task was; or it refused, for
+            // the space begins or its process ends.
+            thread::sleep(PAUSE);
         }
     }
 }
@@ -101,16 +133,6 @@ impl Probe {
 pub(super) fn is_possible() -> bool {
     // SAFETY: it has no requirements.
     touch(unsafe { libc::gettid() }).raw_os_error() != Some(libc::ENOSYS)
-}
-
-/// Reads a byte at address 0 of a task's memory; the error it must be.
-fn touch(tid: i32) -> io::Error {
-    let mut byte = 0u8;
-    let local = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-    let remote = libc::iovec { iov_base: ptr::null_mut(), iov_len: 1 };
-    // SAFETY: `local` is one byte that lives on; `remote` is an address of another process.
-    let read = unsafe { libc::process_vm_readv(tid, &raw const local, 1, &raw const remote, 1, 0) };
-    if read < 0 { io::Error::last_os_error() } else { io::Error::from_raw_os_error(0) }
 }
 
 /// A task's name, NUL-padded; empty if it cannot be read.

@@ -3,6 +3,7 @@
 use std::{
     fmt::{self, Display, Formatter},
     ops::Deref,
+    time::Duration,
 };
 
 use aya::maps::{MapError, ring_buf::RingBufItem};
@@ -63,11 +64,12 @@ pub trait Source {
     fn next(&mut self) -> Option<Bytes<'_>>;
 
     /// Asks for a picture of the address space of a process, which is followed from then on. It is
-    /// among the next records when this returns, or was lost.
+    /// among the next records when this returns, or was lost. Its mmap lock is waited for no longer than
+    /// `patience`.
     ///
     /// # Errors
     /// See [`SeedError`].
-    fn seed(&mut self, pid: u32) -> Result<(), SeedError>;
+    fn seed(&mut self, pid: u32, patience: Duration) -> Result<(), SeedError>;
 
     /// What is counted of the space at an mm.
     ///

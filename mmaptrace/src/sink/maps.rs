@@ -8,11 +8,10 @@ use mmaptrace_model::{Flags, Region, RegionName};
 /// Where the name starts, counted from 0; a line that is longer already gets one space.
 const NAME_COLUMN: usize = 73;
 
-/// The line of the `[vsyscall]` page: the kernel prints it of a region that no process has.
-pub(super) const VSYSCALL: &str =
-    "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n";
+/// What a region is called that maps prints and no process has.
+pub(crate) const VSYSCALL: &[u8] = b"[vsyscall]";
 
-/// Writes the regions, and the `[vsyscall]` line if asked for.
+/// Writes the regions, and the line of the `[vsyscall]` page if there is one: a region that no process has.
 ///
 /// A path goes out as the kernel prints it: raw, but for a newline, which is `\012`.
 ///
@@ -21,16 +20,14 @@ pub(super) const VSYSCALL: &str =
 pub fn write<'a>(
     out: &mut dyn Write,
     regions: impl IntoIterator<Item = (Region, RegionName<'a>)>,
-    vsyscall: bool,
+    vsyscall: Option<Region>,
 ) -> io::Result<()> {
     let mut line = Vec::with_capacity(256);
-    for (region, name) in regions {
+    let vsyscall = vsyscall.map(|page| (page, RegionName::Special(VSYSCALL)));
+    for (region, name) in regions.into_iter().chain(vsyscall) {
         line.clear();
         push_line(&mut line, &region, name)?;
         out.write_all(&line)?;
-    }
-    if vsyscall {
-        out.write_all(VSYSCALL.as_bytes())?;
     }
     Ok(())
 }
@@ -98,7 +95,7 @@ mod tests {
 
     fn show(region: Region, name: RegionName<'_>) -> String {
         let mut out = Vec::new();
-        write(&mut out, [(region, name)], false).expect("a vector takes all");
+        write(&mut out, [(region, name)], None).expect("a vector takes all");
         String::from_utf8(out).expect("UTF-8")
     }
 
@@ -140,12 +137,28 @@ mod tests {
     fn names_are_raw_but_for_newlines() {
         let region = testing::file(0x1_0000, 0x1_1000, "r--p", 0);
         let mut out = Vec::new();
-        write(&mut out, [(region, RegionName::Path(b"/a\nb\\\x1b\xff (deleted)"))], false)
+        write(&mut out, [(region, RegionName::Path(b"/a\nb\\\x1b\xff (deleted)"))], None)
             .expect("a vector takes all");
         assert!(out.ends_with(b" /a\\012b\\\x1b\xff (deleted)\n"));
         let region = testing::region(0x1_0000, 0x1_1000, "rw-p");
         assert!(show(region, RegionName::Anon(b"x y")).ends_with(" [anon:x y]\n"));
         assert!(show(region, RegionName::AnonShmem(b"x")).ends_with(" [anon_shmem:x]\n"));
         assert!(show(region, RegionName::Special(b"[vdso]")).ends_with(" [vdso]\n"));
+    }
+
+    /// Where it may be read, too: `vsyscall=emulate`.
+    #[test]
+    fn vsyscall_is_a_line_and_no_region() {
+        for permissions in ["--xp", "r-xp"] {
+            let page = testing::region(0xffff_ffff_ff60_0000, 0xffff_ffff_ff60_1000, permissions);
+            let mut out = Vec::new();
+            write(&mut out, [], Some(page)).expect("a vector takes all");
+            let line = format!(
+                "ffffffffff600000-ffffffffff601000 {permissions} 00000000 00:00 0                  [vsyscall]\n"
+            );
+            assert_eq!(String::from_utf8_lossy(&out), line);
+            let parsed = ProcMaps::parse(&out).expect("maps").vsyscall.expect("it");
+            assert_eq!(parsed.flags.permissions(), page.flags.permissions());
+        }
     }
 }

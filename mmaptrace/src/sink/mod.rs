@@ -129,8 +129,8 @@ pub struct Dump<'a> {
     pub commit: u64,
     /// Why it may not be exact, if it may not.
     pub doubt: Option<Doubt>,
-    /// Whether the space has the `[vsyscall]` page, which is no region.
-    pub vsyscall: bool,
+    /// The `[vsyscall]` page, if the space has that, which is no region.
+    pub vsyscall: Option<Region>,
     /// The regions in address order, with their names.
     pub regions: &'a [(Region, RegionName<'a>)],
 }

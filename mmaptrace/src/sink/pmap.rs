@@ -21,7 +21,7 @@ pub fn write<'a>(
     pid: u32,
     cmdline: &[u8],
     regions: impl IntoIterator<Item = (Region, RegionName<'a>)>,
-    vsyscall: bool,
+    vsyscall: Option<Region>,
 ) -> io::Result<()> {
     writeln!(out, "{pid}:   {}", printable(cmdline))?;
     let mut total = 0;
@@ -35,10 +35,10 @@ pub fn write<'a>(
         name.push(b'\n');
         out.write_all(&name)?;
     }
-    if vsyscall {
+    if let Some(page) = vsyscall {
         // pmap reads the line as any other, and knows no name without a slash.
         total += PAGE / 1024;
-        out.write_all(b"ffffffffff600000      4K --x--   [ anon ]\n")?;
+        writeln!(out, "{:016x}      4K {}   [ anon ]", page.start, Mode(&page))?;
     }
     writeln!(out, " total {total:16}K")
 }
@@ -63,7 +63,7 @@ pub fn write_extended<'a>(
     pid: u32,
     cmdline: &[u8],
     regions: impl IntoIterator<Item = (Region, RegionName<'a>, Resident)>,
-    vsyscall: bool,
+    vsyscall: Option<Region>,
 ) -> io::Result<()> {
     writeln!(out, "{pid}:   {}", printable(cmdline))?;
     writeln!(out, "Address           Kbytes     RSS   Dirty Mode  Mapping")?;
@@ -82,9 +82,9 @@ pub fn write_extended<'a>(
         name.push(b'\n');
         out.write_all(&name)?;
     }
-    if vsyscall {
+    if let Some(page) = vsyscall {
         total += PAGE / 1024;
-        out.write_all(b"ffffffffff600000       4       0       0 --x--   [ anon ]\n")?;
+        writeln!(out, "{:016x}       4       0       0 {}   [ anon ]", page.start, Mode(&page))?;
     }
     writeln!(out, "---------------- ------- ------- ------- ")?;
     writeln!(out, "total kB{total:16} {:7} {:7}", resident.rss, resident.dirty)
@@ -174,7 +174,7 @@ mod tests {
 
     fn show(region: Region, name: RegionName<'_>) -> String {
         let mut out = Vec::new();
-        write(&mut out, 7, b"x", [(region, name)], false).expect("a vector takes all");
+        write(&mut out, 7, b"x", [(region, name)], None).expect("a vector takes all");
         String::from_utf8(out).expect("UTF-8").lines().nth(1).expect("a line").to_owned()
     }
 
@@ -231,7 +231,8 @@ mod tests {
     #[test]
     fn the_header_is_harmless() {
         let mut out = Vec::new();
-        write(&mut out, 7, b"./w c\td\x1b \xff\xc3\xa9", [], true).expect("a vector takes all");
+        let vsyscall = Some(region(0xffff_ffff_ff60_0000, 0xffff_ffff_ff60_1000, "--xp"));
+        write(&mut out, 7, b"./w c\td\x1b \xff\xc3\xa9", [], vsyscall).expect("a vector takes all");
         assert_eq!(
             String::from_utf8(out).expect("UTF-8"),
             "7:   ./w c?d? ?\u{e9}\nffffffffff600000      4K --x--   [ anon ]\n total                4K\n"

@@ -40,6 +40,8 @@ const SET_VMA: Names = &[(PR_SET_VMA_ANON_NAME, "PR_SET_VMA_ANON_NAME")];
 /// The arguments of `prctl`; what they mean hangs on the first.
 pub(super) fn prctl(args: &[u64; 6], show: &mut Show<'_>) -> fmt::Result {
     let &[option, what, rest @ .., _] = args;
+    // The kernel takes it for an `int`.
+    let option = u64::from(option as u32);
     show(&Value { of: option, names: OPTIONS, unknown: "PR_???" })?;
     match option {
         option::PR_SET_VMA => {
@@ -80,6 +82,7 @@ const SHSTK: Names = &[(1, "ARCH_SHSTK_SHSTK"), (2, "ARCH_SHSTK_WRSS")];
 /// The arguments of `arch_prctl`.
 pub(super) fn arch_prctl(args: &[u64; 6], show: &mut Show<'_>) -> fmt::Result {
     let &[option, value, ..] = args;
+    let option = u64::from(option as u32);
     show(&Value { of: option, names: ARCH, unknown: "ARCH_???" })?;
     match option {
         0x5001..=0x5004 => show(&Bits { value, names: SHSTK, unknown: "ARCH_SHSTK_???" }),

@@ -38,7 +38,13 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 /// ns; and how long is waited where one was refused, or more was lost.
 const LAST_LOOK: u64 = 1_000_000_000;
 const LOOK: u64 = 100_000_000;
+/// See [`LAST_LOOK`].
 const NEXT_LOOK: Duration = Duration::from_millis(1);
+/// How long the mmap lock of a process is waited for: by who wants to trace it, and for pictures later, while
+/// nothing else is done.
+const ATTACHING: Duration = Duration::from_secs(10);
+/// See [`ATTACHING`].
+const LOCKED: Duration = Duration::from_secs(1);
 /// How long a model in doubt waits for its next picture, in ns: at first, and at most.
 const MIN_PATIENCE: u64 = 1_000_000;
 /// See [`MIN_PATIENCE`].
@@ -150,7 +156,7 @@ impl Engine {
     /// It cannot be (within), or the events cannot be written.
     pub(super) fn follow(&mut self, pid: u32) -> Result<Result<(), SeedError>> {
         self.source.shared_mut().follow(pid).context(MAPS)?;
-        if let Err(error) = self.source.seed(pid) {
+        if let Err(error) = self.source.seed(pid, ATTACHING) {
             // Its PID may become another's.
             self.source.shared_mut().unfollow(pid);
             return Ok(Err(error));
@@ -295,7 +301,7 @@ impl Engine {
                 let next = doubtful.range(self.healing.asked + 1..).next().or(doubtful.first());
                 self.healing.asked = next.copied().unwrap_or_default();
                 // If there is none it is asked for again.
-                let _ = self.source.seed(self.healing.asked);
+                let _ = self.source.seed(self.healing.asked, LOCKED);
             }
         }
         Ok(())
@@ -324,6 +330,7 @@ impl Engine {
         if began < self.rename_at {
             return Ok(());
         }
+        self.doubt_passing_names()?;
         let renames = self.source.renames().context(MAPS)?;
         let model = self.intake.model();
         let stale = model.spaces().filter(|it| it.doubt().is_none() && it.renames() < renames);
@@ -376,7 +383,7 @@ impl Engine {
 
     /// Asks for a picture of a process and takes it. Whether it was to be had, or the process has ended.
     pub(super) fn picture(&mut self, pid: u32) -> Result<bool> {
-        let taken = self.source.seed(pid);
+        let taken = self.source.seed(pid, LOCKED);
         self.catch_up()?;
         Ok(matches!(taken, Ok(()) | Err(SeedError::NoProcess | SeedError::NoSpace)))
     }
@@ -426,6 +433,7 @@ impl Engine {
         self.catch_up()?;
         self.look_for_gaps()?;
         self.look_for_losses()?;
+        self.doubt_passing_names()?;
         // What changes names from here on is after what was asked for.
         let renames = self.source.renames().context(MAPS)?;
         // What one does that is not followed itself nobody tells, once it leaves the space of one that is.
@@ -456,6 +464,17 @@ impl Engine {
             Some(space) if !sure || space.renames() < renames => self.tell_of_no_picture(pid),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// From the first file on that is of a file server, or the like, files may have got other names with nobody
+    /// telling.
+    fn doubt_passing_names(&mut self) -> Result<()> {
+        if self.intake.model().names().have_passing()
+            && self.source.names_are_certain().context(MAPS)?
+        {
+            self.source.doubt_names().context(MAPS)?;
+        }
+        Ok(())
     }
 
     /// Whether what is known of those that are followed needs no picture to be sure of, if nothing is in doubt.
@@ -538,7 +557,7 @@ impl Engine {
     /// at which nobody was about to change it.
     pub(super) fn looked_at(&mut self, pid: u32) -> Result<Option<Known>> {
         // Where there is none the model stays in doubt, or differs.
-        let _ = self.source.seed(pid);
+        let _ = self.source.seed(pid, LOCKED);
         self.known(pid)
     }
 

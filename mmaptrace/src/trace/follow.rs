@@ -78,7 +78,7 @@ pub(super) fn processes(engine: &mut Engine, target: &Target, own: &[u32]) -> Re
             // It ended meanwhile, or is a kernel thread.
             Ok(()) | Err(SeedError::NoProcess | SeedError::NoSpace) => {}
             // One of many: the others are no less worth tracing.
-            Err(error @ SeedError::Denied(_)) => {
+            Err(error @ (SeedError::Denied(_) | SeedError::Locked)) => {
                 let error = refused(pid, &error);
                 note(format_args!("{error}; it is not traced until it runs another program"));
             }
@@ -100,7 +100,11 @@ fn refused(pid: u32, error: &SeedError) -> anyhow::Error {
                 "cannot look at process {pid}: {source} (it takes CAP_SYS_PTRACE, and as many rights as it has)"
             )
         }
-        SeedError::NoPicture | SeedError::NoMaps(_) | SeedError::Map(_) => {
+        SeedError::Locked
+        | SeedError::NoThread(_)
+        | SeedError::NoPicture
+        | SeedError::NoMaps(_)
+        | SeedError::Map(_) => {
             anyhow!("cannot read process {pid}: {error}")
         }
     }

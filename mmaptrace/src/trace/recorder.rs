@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _, Write},
+    io::{self, Write},
     mem,
     path::{Path, PathBuf},
     sync::{
@@ -19,7 +19,7 @@ use std::{
 use mmaptrace_model::Model;
 use mmaptrace_recording::{Batch, End, Item, Memory, Start, Writer};
 
-use crate::output;
+use crate::{machine, output};
 
 /// Bytes of records that become a block: so much, or this old in ns, is what a tracer that is
 /// killed takes with it.
@@ -113,7 +113,7 @@ impl Recorder {
     }
 
     fn start(store: Store, kept: Kept, interval: usize, start: &Start) -> io::Result<Self> {
-        let mut writer = Writer::new(store, random()?, start)?;
+        let mut writer = Writer::new(store, machine::random(), start)?;
         writer.out().begin_segment();
         let shared = Arc::<Shared>::default();
         let (jobs, queue) = mpsc::channel();
@@ -325,11 +325,4 @@ impl Write for Store {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics in between that could leave it half changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A number that nobody can know.
-fn random() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
 }

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use mmaptrace_model::HeapRule;
+use mmaptrace_model::{Flags, HeapRule};
 use mmaptrace_recording::Start;
 use procfs::sys::kernel::Version;
 
-use crate::{kernel::Tier, machine, sink::Clock};
+use crate::{kernel::Tier, machine, proc_maps::ProcMaps, sink::Clock};
 
 /// What a trace of this tier that begins now has to tell; `calls`: returns of calls are reported.
 pub(super) fn start(tier: Tier, calls: bool) -> Start {
@@ -23,9 +23,16 @@ pub(super) fn start(tier: Tier, calls: bool) -> Start {
         clock_offset: offset,
         utc_offset,
         heap_inclusive: heap == HeapRule::Inclusive,
+        vsyscall_readable: is_vsyscall_readable(),
         max_map_count: machine::max_map_count(),
         calls,
     }
+}
+
+/// Whether this kernel gives the page `[vsyscall]` to read, which it then gives to us.
+fn is_vsyscall_readable() -> bool {
+    let maps = fs::read("/proc/self/maps").ok().and_then(|maps| ProcMaps::parse(&maps));
+    maps.and_then(|maps| maps.vsyscall).is_some_and(|page| page.flags.has(Flags::READ))
 }
 
 /// What this kernel, whatever its release, does with a page that only touches the heap: our own. `None`: there is

@@ -518,6 +518,10 @@ impl Generator {
             }
             _ => self.set_mm(op),
         }
+        // An `int`, whatever is above it.
+        if let (0, Word::Number(option)) = (self.random.below(4), &mut op.args[0]) {
+            *option |= self.random.below(1 << 32) << 32;
+        }
     }
 
     /// The layout's fields.

@@ -12,6 +12,7 @@ pub mod queue;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, mem, thread,
+    time::Duration,
 };
 
 use aya::{
@@ -206,7 +207,7 @@ impl Source for Degraded {
         }
     }
 
-    fn seed(&mut self, pid: u32) -> Result<(), SeedError> {
+    fn seed(&mut self, pid: u32, _: Duration) -> Result<(), SeedError> {
         if !self.processes.contains_key(&pid) {
             Picture::take(pid)?;
             self.enter(pid, threads(pid));

@@ -112,7 +112,7 @@ impl Picture {
         }
         maps.regions = ordered;
         let pages = maps.regions.iter().map(|(region, _)| region.pages()).sum();
-        let image = Image { vsyscall: maps.vsyscall, ..Image::UNKNOWN };
+        let image = Image { vsyscall: maps.vsyscall.is_some(), ..Image::UNKNOWN };
         Ok(Self { text, maps, pages, image })
     }
 }
@@ -134,7 +134,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
         let starts: Vec<_> = picture.maps.regions().map(|(region, _)| region.start).collect();
         assert_eq!(starts, [0x55d5_c0a8_e000, 0x7f00_0000_1000, 0x7ffe_0000_0000]);
         assert_eq!(picture.pages, 2 + 2 + 0x21);
-        assert!(picture.maps.vsyscall);
+        assert!(picture.maps.vsyscall.is_some());
         for wrong in [&b"something else"[..], b"2000-1000 r--p 00000000 00:00 0 \n"] {
             assert!(Picture::of(wrong.to_vec()).is_err());
         }

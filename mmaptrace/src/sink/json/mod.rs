@@ -279,7 +279,7 @@ fn dump_line<'a>(dump: &Dump<'a>, clock: Clock) -> Line<'a> {
         commit: dump.commit,
         exact: dump.doubt.is_none(),
         doubt: dump.doubt.map(convert::doubt),
-        vsyscall: dump.vsyscall,
+        vsyscall: dump.vsyscall.is_some(),
         regions: dump.regions.iter().map(|(region, name)| convert::region(region, *name)).collect(),
     })
 }

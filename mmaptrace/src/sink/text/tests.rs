@@ -330,7 +330,7 @@ fn a_dump_is_raw_or_harmless() {
         time: 9,
         commit: 12,
         doubt: Some(Doubt::Unseeded),
-        vsyscall: false,
+        vsyscall: None,
         regions: &regions,
     };
     let line = "00001000-00002000 r--p 00000000 00:00 0                                  ";

@@ -15,6 +15,7 @@ pub(crate) const CASES: &[Case] = &[
     ("prctl_name_shared", name_shared),
     ("prctl_move_heap", move_heap),
     ("prctl_move_stack", move_stack),
+    ("prctl_wide_option", wide_option),
     ("prctl_set_brk", set_brk),
     ("prctl_beside_a_shrinking_brk", shrinking),
     ("prctl_memory_merge", memory_merge),
@@ -76,7 +77,11 @@ fn layout() -> Layout {
 }
 
 fn set(layout: &Layout) -> Outcome {
-    let (option, size) = (libc::PR_SET_MM as usize, size_of::<Layout>());
+    set_as(libc::PR_SET_MM as usize, layout)
+}
+
+fn set_as(option: usize, layout: &Layout) -> Outcome {
+    let size = size_of::<Layout>();
     let what = 14; // PR_SET_MM_MAP
     let args = [option, what, std::ptr::from_ref(layout).expose_provenance(), size, 0];
     if_supported("prctl", call(libc::SYS_prctl, args))?;
@@ -95,11 +100,20 @@ fn move_heap() -> Outcome {
 
 /// Likewise `[stack]`.
 fn move_stack() -> Outcome {
+    move_stack_as(libc::PR_SET_MM as usize)
+}
+
+/// The option is an `int` to the kernel, whatever is in the rest of the register.
+fn wide_option() -> Outcome {
+    move_stack_as(libc::PR_SET_MM as usize | 0xdead_beef << 32)
+}
+
+fn move_stack_as(option: usize) -> Outcome {
     let at = area(4) as u64;
     let mut layout = layout();
     layout.places[START_STACK] = at + 100;
     ready();
-    set(&layout)
+    set_as(option, &layout)
 }
 
 fn set_brk() -> Outcome {

@@ -15,6 +15,7 @@ mod brk;
 mod compat;
 mod deeds;
 mod files;
+mod fuse;
 mod growth;
 mod image;
 mod layout;
@@ -42,6 +43,7 @@ const CASES: &[&[Case]] = &[
     compat::CASES,
     deeds::CASES,
     files::CASES,
+    fuse::CASES,
     growth::CASES,
     image::CASES,
     layout::CASES,

@@ -33,7 +33,7 @@ fn text(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path")
 }
 
-fn mount(from: &Path, to: &Path, kind: &str, flags: u64, data: &str) -> Outcome {
+pub(crate) fn mount(from: &Path, to: &Path, kind: &str, flags: u64, data: &str) -> Outcome {
     let [from, to] = [from, to].map(text);
     let [kind, data] = [kind, data].map(|text| CString::new(text).expect("no NUL"));
     let [from, to, kind, data] =
@@ -43,7 +43,7 @@ fn mount(from: &Path, to: &Path, kind: &str, flags: u64, data: &str) -> Outcome 
 }
 
 /// A mount namespace of our own, whose mounts nobody else sees, and nobody has to take away.
-fn alone() -> Outcome {
+pub(crate) fn alone() -> Outcome {
     in_another()?;
     mount(Path::new("none"), Path::new("/"), "", libc::MS_REC | libc::MS_PRIVATE, "")
 }

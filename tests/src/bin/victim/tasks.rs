@@ -34,7 +34,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// `clone` without a stack of the child's own: a fork, if `CLONE_VM` is not in `flags`.
-fn clone(flags: i32) -> usize {
+pub(crate) fn clone(flags: i32) -> usize {
     must(call(libc::SYS_clone, [flags as usize, 0, 0, 0, 0]))
 }
 
