@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use mmaptrace_tests::{
-    Scratch, Tracer, Victim, assert_exact, cases, dump_as, is_stopped, maps, needs_root, skip,
-    until, victim, victim_path,
+    Outcome, Scratch, Tracer, Victim, assert_exact, cases, dump_as, is_stopped, maps, needs_root,
+    skip, until, victim, victim_path,
 };
 use serde_json::Value;
 
@@ -68,6 +68,21 @@ fn file_mapped_again_after_many() {
     victim.work();
     tracer.process().signal(libc::SIGCONT);
     assert_exact(victim.pid());
+    tracer.finish().assert_clean();
+}
+
+/// The name that is sent then is read again once the rename is told of.
+#[test]
+fn file_directory_renamed_while_read() {
+    needs_root!("file_directory_renamed_while_read");
+    let scratch = Scratch::new();
+    let mut victim = victim!("file_directory_renamed_while_read", scratch.path());
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    for _ in 0..40 {
+        assert_eq!(victim.work(), Outcome::Done);
+        assert_exact(victim.pid());
+    }
+    drop(victim);
     tracer.finish().assert_clean();
 }
 

@@ -2,11 +2,15 @@
 
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use mmaptrace_tests::is_emulated;
 
 use crate::ring::{ASYNC, LINK, Ring, op, word};
 use crate::sys::{
-    Case, Outcome, PAGE, R, RW, call, file, if_supported, mmap, munmap, must, open, ready, scratch,
-    touch,
+    Case, Outcome, PAGE, R, RW, call, file, if_supported, mmap, munmap, must, open, ready, say,
+    scratch, touch, wait,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -18,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     ("file_unlinked_by_io_uring", unlinked_by_ring),
     ("file_replaced_by_rename", replaced),
     ("file_directory_renamed", directory_renamed),
+    ("file_directory_renamed_while_read", directory_renamed_while_read),
     ("file_unlinked_and_made_again", made_again),
     ("file_second_link_unlinked", second_link),
     ("file_held", held),
@@ -144,6 +149,50 @@ fn directory_renamed() -> Outcome {
     map(file(b"a/b/file", 4));
     ready();
     std::fs::rename(scratch().join("a"), scratch().join("c")).expect("rename");
+    Ok(())
+}
+
+/// Another thread gives a directory of the path another name while the path is read, which takes the longer the
+/// longer it is: earlier and later, so that some of them come in the middle.
+fn directory_renamed_while_read() -> Outcome {
+    const LEVELS: usize = 900;
+    const ROUNDS: u32 = 40;
+    static BEGUN: AtomicU32 = AtomicU32::new(0);
+    std::env::set_current_dir(scratch()).expect("the scratch directory");
+    for _ in 0..LEVELS {
+        std::fs::create_dir("a").expect("a directory");
+        std::env::set_current_dir("a").expect("in it");
+    }
+    let mut names = ["here", "there"];
+    let mut others = ["one", "other"];
+    for name in [names[0], others[0]] {
+        std::fs::create_dir(name).expect("a directory");
+    }
+    let fd = open(format!("{}/file", names[0]), libc::O_RDWR | libc::O_CREAT);
+    must(call(libc::SYS_ftruncate, [fd as usize, PAGE]));
+    ready();
+    for round in 1..=ROUNDS {
+        let delay = 3 * (round % 20) * if is_emulated() { 10 } else { 1 };
+        std::thread::scope(|scope| {
+            let mover = scope.spawn(move || {
+                while BEGUN.load(Ordering::Acquire) < round {}
+                let start = Instant::now();
+                while start.elapsed().as_micros() < delay.into() {}
+                std::fs::rename(names[0], names[1]).expect("rename");
+            });
+            // For paths to be read anew.
+            std::fs::rename(others[0], others[1]).expect("rename");
+            BEGUN.store(round, Ordering::Release);
+            must(mmap(0, PAGE, R, libc::MAP_SHARED, fd, 0));
+            mover.join().expect("a thread");
+        });
+        names.reverse();
+        others.reverse();
+        if round < ROUNDS {
+            say("DONE");
+            wait();
+        }
+    }
     Ok(())
 }
 
