@@ -16,7 +16,7 @@ use zerocopy::IntoBytes as _;
 
 fn print<'a>(regions: impl IntoIterator<Item = (Region, RegionName<'a>)>) -> Vec<u8> {
     let mut out = Vec::new();
-    maps::write(&mut out, regions, false).expect("a vector takes all");
+    maps::write(&mut out, regions, None).expect("a vector takes all");
     out
 }
 
