@@ -1,9 +1,9 @@
 //! Pictures of whole address spaces, to seed and to heal the model.
 //!
 //! `process_vm_readv` makes the kernel take the mmap lock of that process for reading, on the
-//! caller's thread, one of `lookers`, and release it. The hook on that release, which sees that this thread asked,
-//! sends all regions into the ring: under the lock, so that no change can come between, and in the
-//! order of all other commits, so that nothing has to be matched.
+//! caller's thread, one of `lookers`, and release it. The hook on that release, which sees that this
+//! thread asked, sends all regions into the ring: under the lock, so that no change can come between,
+//! and in the order of all other commits, so that nothing has to be matched.
 //!
 //! The address read is 0, where nothing is mapped: the call fails, and touches nothing. (Reading
 //! `/proc/PID/mem` there would do as well, but first tries to grow a stack, with the lock held for
@@ -52,6 +52,16 @@ pub enum SeedError {
     Map(#[from] MapError),
 }
 
+/// What came of a look.
+enum Looked {
+    /// There was a picture.
+    Taken,
+    /// The lock is waited for still.
+    Waiting,
+    /// There was none: what the call said last.
+    Refused(io::Error),
+}
+
 impl Probe {
     /// See [`Source::seed`](super::Source::seed).
     pub(super) fn picture(&mut self, pid: u32, patience: Duration) -> Result<(), SeedError> {
@@ -89,15 +99,17 @@ impl Probe {
             control.seed_pid = pid;
             control.seed_comm = comm;
         })?;
-        let outcome = self.look(&looker, tid, patience);
-        self.shared.update(|control| control.seed_tid = 0)?;
-        let Some(read) = outcome? else {
+        let looked = self.look(&looker, tid, patience)?;
+        if !matches!(looked, Looked::Taken) {
+            self.shared.update(|control| control.seed_tid = 0)?;
+        }
+        if matches!(looked, Looked::Waiting) {
             self.lookers.leave(pid, looker);
             return Err(SeedError::Locked);
-        };
+        }
         self.lookers.give_back(looker);
+        let Looked::Refused(read) = looked else { return Ok(()) };
         match read.raw_os_error() {
-            None | Some(0) => Ok(()),
             Some(libc::ESRCH) if task.exists() => Err(SeedError::NoSpace),
             Some(libc::ESRCH) => Err(SeedError::NoProcess),
             Some(libc::EPERM | libc::ENOSYS) => Err(SeedError::Denied(read)),
@@ -105,22 +117,17 @@ impl Probe {
         }
     }
 
-    /// Takes the lock until there was a picture: then nothing is wrong. `None`: it is waited for still.
-    fn look(
-        &self,
-        looker: &Looker,
-        tid: i32,
-        patience: Duration,
-    ) -> Result<Option<io::Error>, MapError> {
+    /// Takes the lock until there was a picture.
+    fn look(&self, looker: &Looker, tid: i32, patience: Duration) -> Result<Looked, MapError> {
         let mut attempts = 0;
         loop {
-            let Some(read) = looker.touch(tid, patience) else { return Ok(None) };
+            let Some(read) = looker.touch(tid, patience) else { return Ok(Looked::Waiting) };
             if self.shared.control.get(&0, 0)?.0.seed_tid == 0 {
-                return Ok(Some(io::Error::from_raw_os_error(0)));
+                return Ok(Looked::Taken);
             }
             attempts += 1;
             if read.raw_os_error() != Some(libc::EFAULT) || attempts > ATTEMPTS {
-                return Ok(Some(read));
+                return Ok(Looked::Refused(read));
             }
             // The kernel left out the program, in the middle of which another task was; or it refused, for
             // the space begins or its process ends.
