@@ -53,9 +53,10 @@ impl Deed {
         }
     }
 
-    /// Whether it may have put pages in place of others that no effect tells from them; see [`Replacing`].
-    pub fn may_replace(&self) -> bool {
-        self.call().and_then(replaced).is_some()
+    /// The pages that it put new ones in place of, whatever was there: where an effect says that such a page
+    /// has changed, it is another. Of those that no effect tells of see [`Replacing`].
+    pub fn replaces(&self) -> Option<Range<u64>> {
+        self.call().and_then(replaced)
     }
 
     /// The call of a thread of the space that it was part of.
@@ -88,7 +89,7 @@ impl Replacing {
     pub fn event(&mut self, event: &Event) -> Option<(Deed, Range<u64>)> {
         match event {
             Event::Commit { task, .. } => {
-                if let Some(deed) = Deed::of(event).filter(Deed::may_replace) {
+                if let Some(deed) = Deed::of(event).filter(|deed| deed.replaces().is_some()) {
                     self.last.insert(task.tid, deed);
                 }
                 None

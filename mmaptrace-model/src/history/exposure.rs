@@ -153,7 +153,7 @@ impl Exposure {
         let pages = self.spaces.entry(space).or_default();
         let moved = Move::of(deed, effects);
         let carried = moved.as_ref().map(|moved| copied(pages, moved.from.clone()));
-        let replaced = deed.call().and_then(deed::replaced).unwrap_or_default();
+        let replaced = deed.replaces().unwrap_or_default();
         for effect in effects {
             match effect {
                 Effect::Removed { pages: old, .. } => {

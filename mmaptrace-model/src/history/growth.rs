@@ -17,7 +17,7 @@ pub use figures::{Figures, Kind, Lifetimes, Population, Site};
 use ledger::Ledger;
 
 use super::{
-    deed::{self, Deed, Move, Replacing},
+    deed::{Deed, Move, Replacing},
     pages::{Pages, copied},
 };
 use crate::{
@@ -119,7 +119,7 @@ impl Growth {
             carried
         });
         let moved_to = moved.as_ref().map(Move::destination).unwrap_or_default();
-        let replaced = deed.call().and_then(deed::replaced).unwrap_or_default();
+        let replaced = deed.replaces().unwrap_or_default();
         for effect in effects {
             match effect {
                 Effect::Added { pages: new, .. } => ledger.map(pages, deed, new, &moved_to),

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use super::{
-    deed::{self, Deed, Move, Replacing},
+    deed::{Deed, Move, Replacing},
     pages::{Pages, copied, overlapping},
 };
 use crate::{
@@ -85,7 +85,7 @@ impl Origins {
             let carried = copied(pages, moved.from.clone());
             (moved, carried)
         });
-        let replaced = deed.call().and_then(deed::replaced).unwrap_or_default();
+        let replaced = deed.replaces().unwrap_or_default();
         let created = || Origin { created: Some(Arc::clone(deed)), changed: None };
         for effect in effects {
             match effect {

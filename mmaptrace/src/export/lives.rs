@@ -215,6 +215,7 @@ impl Lives {
         let mut over = |piece: &Piece, fate| {
             tell(&Past { owner, piece, until: deed.time.max(piece.since), fate, by: Some(deed) });
         };
+        let replaced = deed.replaces().unwrap_or_default();
         let mut mapped = 0;
         for effect in effects {
             let new = match effect {
@@ -231,7 +232,9 @@ impl Lives {
                     new
                 }
                 Effect::Changed { old, new, .. } => {
-                    pieces.take(old.start, old.end, |piece| over(&piece, Fate::Changed));
+                    let others = replaced.contains(&old.start);
+                    let fate = if others { Fate::Replaced } else { Fate::Changed };
+                    pieces.take(old.start, old.end, |piece| over(&piece, fate));
                     new
                 }
                 // The pages on both sides are what they were.
@@ -302,7 +305,7 @@ impl Lives {
 /// What a commit did, if it changed anything, or may have.
 pub(super) fn change(event: &Event) -> Option<Deed> {
     let Event::Commit { effects, .. } = event else { return None };
-    Deed::of(event).filter(|deed| !effects.is_empty() || deed.may_replace())
+    Deed::of(event).filter(|deed| !effects.is_empty() || deed.replaces().is_some())
 }
 
 /// When an event happened: ns of `CLOCK_MONOTONIC`.
@@ -380,7 +383,7 @@ mod tests {
 
     #[test]
     fn what_is_mapped_over_its_like_is_anothers() {
-        let told = told(&testing::mapped_over_its_like());
+        let told = told(&testing::mapped_over_its_like(3));
         assert_eq!(
             told,
             [
@@ -392,6 +395,13 @@ mod tests {
                 "7ffe00000000-7ffe00021000 rw-p 20..80 Gone, mapped 4 made 4",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_mapped_over_it_with_another_protection_is_anothers() {
+        let told = told(&testing::mapped_over_its_like(1));
+        assert_eq!(told[0], "7f0000001000-7f0000003000 rw-p 30..40 Replaced, mapped 6 made 6");
+        assert_eq!(told[3], "7f0000001000-7f0000003000 r--p 40..80 Gone, mapped 8 made 8");
     }
 
     #[test]

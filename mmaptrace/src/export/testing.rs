@@ -113,17 +113,22 @@ pub(super) fn story() -> Vec<Step> {
     ]
 }
 
-/// The beginning of the story; then two of the four pages are mapped again where they are, which no effect
-/// tells, and it ends.
-pub(super) fn mapped_over_its_like() -> Vec<Step> {
+/// The beginning of the story; then two of the four pages are mapped again where they are, with this
+/// protection (which no effect tells if it is 3, as it was), and it ends.
+pub(super) fn mapped_over_its_like(protection: u64) -> Vec<Step> {
     const AT: u64 = 0x7f00_0000_1000;
-    const FIXED: (i32, [u64; 6]) = (9, [AT, 0x2000, 3, 0x32, u64::MAX, 0]);
+    let fixed = (9, [AT, 0x2000, protection, 0x32, u64::MAX, 0]);
     let mut steps = story();
     let end = steps.split_off(10);
     steps.truncate(5);
-    let all = [code(), region(AT - 0x1000, AT + 0x3000, 3), stack()];
-    steps.push(commit(40, 8, cause::CALL, FIXED, &all));
-    steps.push(call(41, FIXED, AT.cast_signed()));
+    let new = region(AT, AT + 0x2000, protection);
+    let whole = region(AT - 0x1000, AT + 0x3000, 3);
+    let apart =
+        [code(), region(AT - 0x1000, AT, 3), new, region(AT + 0x2000, AT + 0x3000, 3), stack()];
+    let all = [code(), whole, stack()];
+    let all = if protection == 3 { &all[..] } else { &apart };
+    steps.push(commit(40, 8, cause::CALL, fixed, all));
+    steps.push(call(41, fixed, AT.cast_signed()));
     [steps, end].concat()
 }
 
