@@ -53,6 +53,11 @@ impl Mirror {
         Lens { model, heap: *heap, symbols }
     }
 
+    /// What names the frames of stacks.
+    pub const fn symbols(&self) -> &Symbols {
+        &self.symbols
+    }
+
     /// The regions of a space, with their names.
     pub fn regions(&self, space: &Space) -> Vec<(Region, RegionName<'_>)> {
         let names = self.model.names();

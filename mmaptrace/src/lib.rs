@@ -29,7 +29,7 @@ pub mod syscall;
 pub mod trace;
 pub mod view;
 
-use std::{fmt, process::ExitCode};
+use std::{env, fmt, process::ExitCode};
 
 use config::Command;
 use control::client::NotTraced;
@@ -37,6 +37,11 @@ use exit::Exit;
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    if env::args_os().nth(1).is_some_and(|argument| argument == symbols::ARGUMENT) {
+        // Nobody would see why it ends.
+        let _ = symbols::read();
+        return ExitCode::SUCCESS;
+    }
     let config = args::parse();
     if config.command.tells_stdout() && output::is_stdout_closed() {
         note(format_args!("standard output is closed"));

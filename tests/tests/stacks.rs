@@ -1,7 +1,7 @@
 //! Stacks: the functions that made each change, in their order, and what is said where that cannot
 //! be known.
 
-use mmaptrace_tests::{Scratch, Trace, Tracer, assert_exact, needs_root, victim};
+use mmaptrace_tests::{Scratch, Trace, Tracer, assert_exact, children, needs_root, victim};
 use serde_json::Value;
 
 const STACKS: &[&str] = &["-U", "-K"];
@@ -85,6 +85,29 @@ fn a_stack_is_of_the_code_that_its_call_took_away() {
     let gone = &frames(user)[1];
     let path = scratch.join("code");
     assert_eq!((gone["path"].as_str(), &gone["offset"]), (path.to_str(), &"0x6".into()), "{gone}");
+}
+
+/// What the files of a program hold may be the end of whoever reads them.
+#[test]
+fn a_reader_of_symbols_that_is_lost_takes_nothing_with_it_but_names() {
+    needs_root!("a_reader_of_symbols_that_is_lost_takes_nothing_with_it_but_names");
+    let mut victim = victim!("stacks_known");
+    let mut tracer = Tracer::attach(victim.pid(), STACKS);
+    let readers = children(tracer.process().pid());
+    assert!(!readers.is_empty(), "nobody reads");
+    for reader in readers {
+        // SAFETY: a plain call, of processes that the tracer started.
+        assert_eq!(unsafe { libc::kill(reader.cast_signed(), libc::SIGKILL) }, 0);
+    }
+    victim.work();
+    assert_exact(victim.pid());
+    let trace = tracer.finish();
+    trace.assert_clean();
+    assert!(trace.stderr.contains("no names of functions in the kernel"), "{}", trace.stderr);
+    assert!(trace.stderr.contains("/victim: "), "{}", trace.stderr);
+    let user = &only(commits(&trace, "mmap"))["stack"]["user"];
+    assert!(functions(user).iter().all(|name| *name == "?"), "{user}");
+    assert!(frames(user).len() > CHAIN.len(), "{user}");
 }
 
 #[test]

@@ -3,35 +3,30 @@
 //! Each distinct place is looked up once, when an event that has it is first shown. The kernel's side
 //! and the model know nothing of it, and a recording is named when it is read.
 
+mod ask;
 mod backtraces;
-mod file;
+mod demangle;
+mod files;
+mod reader;
+mod readers;
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    num::NonZeroU64,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::HashMap, num::NonZeroU64, path::PathBuf, sync::Arc};
 
-use blazesym::{
-    MaybeDefault,
-    symbolize::{
-        Input, Symbolizer,
-        source::{Elf, Kernel, Source},
-    },
-};
 use mmaptrace_common::record::{BuildId, Header, kind};
 use mmaptrace_model::{
     Backing, Model, Stack,
     event::SpaceId,
     stack::{End, Frame, Place, Unidentified},
 };
-
+use serde::{Deserialize, Serialize};
 use zerocopy::IntoBytes as _;
 
 pub use backtraces::Backtraces;
-use file::{Found, Wanted};
+pub use reader::read;
+pub use readers::ARGUMENT;
+
+use ask::{Answer, Question, Wanted};
+use readers::Readers;
 
 /// Stands for the kernel where the key of a file is; that of a file is odd.
 const KERNEL: u64 = 0;
@@ -68,9 +63,9 @@ pub struct NamedFrame {
 }
 
 /// A function, and a place in it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Symbol {
-    /// Its name, demangled. The file chooses it: any characters.
+    /// Its name, demangled, and cut off where it is too long. The file chooses it: any characters.
     pub name: String,
     /// From its start, in bytes: of the frame's address.
     pub offset: u64,
@@ -80,8 +75,6 @@ pub struct Symbol {
 
 /// Places and stacks that are kept. One more, and all are forgotten: they are found again.
 const KEPT: usize = 1 << 16;
-/// Files that are kept open, likewise; a process has 1024 descriptors, and blazesym keeps its own.
-const FILES: usize = 200;
 
 /// Names frames.
 #[derive(Debug)]
@@ -90,14 +83,9 @@ pub struct Symbols {
     cache: RefCell<Cache>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Cache {
-    /// Of files that only root can change: what they say of where their debugging information is
-    /// can be believed.
-    trusted: Symbolizer,
-    /// Of all others.
-    others: Symbolizer,
-    files: HashMap<u64, Option<Found>>,
+    readers: Readers,
     /// By file and offset; by [`KERNEL`] and address.
     symbols: HashMap<(u64, u64), Option<Arc<Symbol>>>,
     stacks: HashMap<NonZeroU64, (Arc<Stack>, Arc<Backtrace>)>,
@@ -106,7 +94,12 @@ struct Cache {
 impl Symbols {
     /// `live`: the model is of what runs now, and not of a recording.
     pub fn new(live: bool) -> Self {
-        Self { live, cache: RefCell::new(Cache::new()) }
+        Self { live, cache: RefCell::default() }
+    }
+
+    /// Starts the processes that read the files, which the first question would do otherwise; their PIDs.
+    pub fn start(&self) -> Vec<u32> {
+        self.cache.borrow().readers.start().collect()
     }
 
     /// The stack of a key, which an event of `space` has.
@@ -133,7 +126,7 @@ impl Symbols {
                 Place::Kernel => cache.kernel(frame.address, back),
                 Place::File { key, offset, .. } => {
                     let wanted = || self.wanted(model, space, frame, build_id.as_deref());
-                    cache.symbol(key, offset, back, wanted)
+                    cache.function(key, offset, back, wanted)
                 }
                 Place::Special { .. } | Place::Anonymous { .. } | Place::Unmapped => None,
             };
@@ -153,11 +146,12 @@ impl Symbols {
     /// The record of the build id of a file that is new in a stack, as words for their alignment.
     pub fn identify(&self, model: &Model, file: &Unidentified) -> Vec<u64> {
         let key = file.frame.file().unwrap_or(KERNEL);
-        let id = {
-            let cache = &mut *self.cache.borrow_mut();
-            cache.make_room();
-            let wanted = || self.wanted(model, file.space, &file.frame, None);
-            cache.file(key, wanted).and_then(Found::build_id).unwrap_or_default()
+        let wanted = self.wanted(model, file.space, &file.frame, None);
+        let answer = wanted
+            .and_then(|file| self.cache.borrow_mut().readers.ask(&Question::BuildId { file }));
+        let id = match answer {
+            Some(Answer::BuildId(Some(id))) => id,
+            _ => Vec::new(),
         };
         let size = size_of::<BuildId>() + id.len();
         let header = Header { kind: kind::BUILD_ID, size: size as u32, ..Header::default() };
@@ -170,13 +164,13 @@ impl Symbols {
     }
 
     /// What is known of the file that a frame lies in.
-    fn wanted<'a>(
+    fn wanted(
         &self,
         model: &Model,
         space: SpaceId,
-        frame: &'a Frame,
-        build_id: Option<&'a [u8]>,
-    ) -> Option<Wanted<'a>> {
+        frame: &Frame,
+        build_id: Option<&[u8]>,
+    ) -> Option<Wanted> {
         let Place::File { key, path, dev, ino, .. } = &frame.place else { return None };
         let process = model.process_of(space).filter(|_| self.live).map(|process| {
             let region = model.space(space).and_then(|space| space.map().at(frame.address));
@@ -185,93 +179,48 @@ impl Symbols {
             );
             (process.pid, region.map(|region| (region.start, region.end)))
         });
-        Some(Wanted { process, path, dev: *dev, ino: *ino, build_id })
+        let (path, build_id) = (path.to_vec(), build_id.map(<[u8]>::to_vec));
+        Some(Wanted { key: *key, process, path, dev: *dev, ino: *ino, build_id })
     }
 }
 
 impl Cache {
-    fn new() -> Self {
-        let none: [&Path; 0] = [];
-        Self {
-            trusted: Symbolizer::builder().enable_inlined_fns(false).build(),
-            others: Symbolizer::builder()
-                .enable_inlined_fns(false)
-                .set_debug_dirs(Some(none))
-                .build(),
-            files: HashMap::new(),
-            symbols: HashMap::new(),
-            stacks: HashMap::new(),
-        }
-    }
-
     /// Forgets all where there is too much of it.
     fn make_room(&mut self) {
-        if self.files.len() > FILES || self.symbols.len() > KEPT || self.stacks.len() > KEPT {
-            *self = Self::new();
+        if self.symbols.len() > KEPT || self.stacks.len() > KEPT {
+            self.symbols.clear();
+            self.stacks.clear();
         }
-    }
-
-    fn file<'a>(
-        &mut self,
-        key: u64,
-        wanted: impl FnOnce() -> Option<Wanted<'a>>,
-    ) -> Option<&Found> {
-        let found = self.files.entry(key).or_insert_with(|| Found::open(&wanted()?));
-        found.as_ref()
     }
 
     /// The function `back` bytes before a place in a file.
-    fn symbol<'a>(
+    fn function(
         &mut self,
         file: u64,
         offset: u64,
         back: u64,
-        wanted: impl FnOnce() -> Option<Wanted<'a>>,
+        wanted: impl FnOnce() -> Option<Wanted>,
     ) -> Option<Arc<Symbol>> {
-        if let Some(known) = self.symbols.get(&(file, offset)) {
-            return known.clone();
-        }
-        let found = self.file(file, wanted).map(|found| (found.path(), found.trusted));
-        let symbol = found.and_then(|(path, trusted)| {
-            let symbolizer = if trusted { &self.trusted } else { &self.others };
-            let input = Input::FileOffset(offset.wrapping_sub(back));
-            let mut elf = Elf::new(path);
-            look_up(symbolizer, &Source::Elf(elf.clone()), input, back).or_else(|| {
-                // Debugging information that cannot be read hides the symbols that can.
-                elf.debug_syms = false;
-                look_up(symbolizer, &Source::Elf(elf), input, back)
-            })
-        });
-        self.symbols.insert((file, offset), symbol.clone());
-        symbol
+        self.symbol((file, offset), || Some(Question::Function { file: wanted()?, offset, back }))
     }
 
     /// The function of the kernel `back` bytes before an address.
     fn kernel(&mut self, address: u64, back: u64) -> Option<Arc<Symbol>> {
-        if let Some(known) = self.symbols.get(&(KERNEL, address)) {
-            return known.clone();
-        }
-        // An image of the kernel, if there is one, takes long to read and tells no more functions.
-        let kernel = Kernel { vmlinux: MaybeDefault::None, ..Kernel::default() };
-        let input = Input::AbsAddr(address.wrapping_sub(back));
-        let symbol = look_up(&self.trusted, &Source::Kernel(kernel), input, back);
-        self.symbols.insert((KERNEL, address), symbol.clone());
-        symbol
+        self.symbol((KERNEL, address), || Some(Question::Kernel { address, back }))
     }
-}
 
-fn look_up(
-    symbolizer: &Symbolizer,
-    source: &Source<'_>,
-    input: Input<u64>,
-    back: u64,
-) -> Option<Arc<Symbol>> {
-    // Where it cannot be read there is no name, and the address is shown as it is.
-    let symbolized = symbolizer.symbolize_single(source, input).ok()?;
-    let symbol = symbolized.into_sym()?;
-    let line = symbol.code_info.and_then(|code| Some((code.to_path().into_owned(), code.line?)));
-    let offset = symbol.offset as u64 + back;
-    Some(Arc::new(Symbol { name: symbol.name.into_owned(), offset, line }))
+    fn symbol(
+        &mut self,
+        place: (u64, u64),
+        question: impl FnOnce() -> Option<Question>,
+    ) -> Option<Arc<Symbol>> {
+        let Self { readers, symbols, .. } = self;
+        let symbol = symbols.entry(place).or_insert_with(|| {
+            let Some(Answer::Function(symbol)) = readers.ask(&question()?) else { return None };
+            symbol.map(Arc::new)
+        });
+        symbol.clone()
+    }
 }
 
 impl Backtrace {

@@ -107,6 +107,9 @@ async fn trace(mut config: Trace, guard: Option<Guard>, launch: Option<Launch>) 
         own.push(guard.pid());
         engine.press_back(guard);
     }
+    if config.stacks.user || config.stacks.kernel {
+        own.extend(engine.intake.flow.mirror().symbols().start());
+    }
     if let Some(why) = why.filter(|_| !config.quiet) {
         note(format_args!("{why}"));
     }

@@ -181,7 +181,7 @@ const DEGRADED: &[LeftOut] = &[
     without("page", ALL, 4, UNSEEN),
     without("recording", IN_RECORDINGS, 3, UNSEEN),
     without("report", ALL, 8, UNSEEN),
-    without("stacks", ALL, 7, "stacks and durations"),
+    without("stacks", ALL, 8, "stacks and durations"),
     without("tasks", &["a_child_of_vfork"], 1, "calls of who is in the space and not followed"),
     without("tasks", &["an_exec_has_its"], 1, "the arguments that an exec was given"),
     without("tasks", &["an_mm_is"], 1, "where the kernel keeps a space"),
