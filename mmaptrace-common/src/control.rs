@@ -14,6 +14,10 @@ pub struct Control {
     /// Not 0: user space holds that files may have got other names and nobody has told. A picture
     /// looks for all anew, as it does after an [untold](Renames::untold) change.
     pub uncertain_names: u32,
+    /// Not 0: the picture asked for looks for all names anew. Set to 0 with `seed_tid`.
+    pub anew: u32,
+    /// Not used.
+    pub pad: u32,
     /// The name of that process, for the record.
     pub seed_comm: [u8; 16],
 }

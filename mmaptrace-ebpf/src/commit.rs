@@ -364,15 +364,16 @@ pub(crate) unsafe fn asked(mm: *const c_void) -> bool {
     if users == 0 || start_stack == 0 || (space::find(mm as u64).is_none() && !is_alive(pid)) {
         return false;
     }
-    let mut flags = 0;
-    if control.uncertain_names != 0 || name::renames().untold != 0 {
+    let uncertain = control.uncertain_names != 0 || name::renames().untold != 0;
+    let flags = if uncertain { flag::RENAMED } else { 0 };
+    if uncertain || control.anew != 0 {
         name::count(Renames { moves: 1, ..Renames::NONE });
-        flags = flag::RENAMED;
     }
     // SAFETY: as above.
     let is_ready = unsafe { whole(mm, cause::SEED, flags, (pid, pid), control.seed_comm) };
     if is_ready {
         control.seed_tid = 0;
+        control.anew = 0;
     }
     is_ready
 }

@@ -195,6 +195,8 @@ pub(crate) struct Walk {
     pub(crate) length: u32,
     /// Not 0: the text is whole.
     pub(crate) complete: u32,
+    /// Not 0: the file system of a part of it looks at its files anew.
+    pub(crate) revalidated: u32,
     /// What is sent of it.
     pub(crate) part: Part,
 }

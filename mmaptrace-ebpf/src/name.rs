@@ -18,6 +18,9 @@ use crate::{
     ring,
 };
 
+/// `DCACHE_OP_REVALIDATE` (`include/linux/dcache.h`)
+const DCACHE_OP_REVALIDATE: u32 = 4;
+
 /// Components of one path, crossings of mounts included.
 const COMPONENTS: u32 = 8192;
 
@@ -79,11 +82,9 @@ fn round(v: &mut [u64; 4]) {
 
 /// Sees that the path at `walk.mnt` and `walk.dentry` is known as `walk.key`.
 #[inline(always)]
-pub(crate) fn path(walk: &mut Walk, deleted: bool, revalidated: bool) {
+pub(crate) fn path(walk: &mut Walk, deleted: bool) {
     if !known(walk.key) {
-        let deleted = if deleted { flag::DELETED } else { 0 };
-        let revalidated = if revalidated { flag::REVALIDATED } else { 0 };
-        send_path(u32::from(deleted | revalidated));
+        send_path(u32::from(if deleted { flag::DELETED } else { 0 }));
     }
 }
 
@@ -134,6 +135,7 @@ pub(crate) extern "C" fn send_path(flags: u32) -> i32 {
     let moves = renames().moves;
     walk.length = 0;
     walk.complete = 0;
+    walk.revalidated = 0;
     let mut flags = flags as u16;
     if synthetic(walk) {
         flags |= flag::SYNTHETIC;
@@ -146,6 +148,9 @@ pub(crate) extern "C" fn send_path(flags: u32) -> i32 {
         unsafe { bpf_loop(COMPONENTS, component as *mut c_void, core::ptr::null_mut(), 0) };
         if walk.complete == 0 {
             flags |= flag::CUT;
+        }
+        if walk.revalidated != 0 {
+            flags |= flag::REVALIDATED;
         }
     }
     let length = walk.length.min(PATH_TEXT_MAX as u32 + NAME_MAX as u32);
@@ -197,6 +202,9 @@ unsafe extern "C" fn component(_: u32, _: *mut c_void) -> i64 {
     let Some(root) = read::<u64>(mnt + u64::from(layout!(vfsmount_root))) else {
         return 1;
     };
+    // Of a directory on the way, or of what is mounted on, as of the file itself.
+    let dentry_flags: u32 = read(dentry + u64::from(layout!(dentry_flags))).unwrap_or(0);
+    walk.revalidated |= dentry_flags & DCACHE_OP_REVALIDATE;
     if dentry == root {
         // Up to the mount below. `mnt` lies within a `struct mount`.
         let mount = mnt - u64::from(layout!(mount_mnt));

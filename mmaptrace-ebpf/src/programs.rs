@@ -183,6 +183,9 @@ fn entered(tid: u32) -> u64 {
     time
 }
 
+/// Of an exit code: there was a core dump, as `wait` tells it.
+const DUMPED: u32 = 0x80;
+
 /// `sys_exit(regs, ret)`: a call returns to user space.
 #[btf_tracepoint(function = "sys_exit")]
 pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
@@ -475,6 +478,12 @@ pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const c_void = current().cast();
     // SAFETY: it is the current task.
     unsafe {
+        let status = load::<u32>(task, layout!(task_exit_code));
+        // A core dump takes the place of an older one, which the kernel unlinks with no call (`do_coredump`,
+        // `fs/coredump.c`).
+        if status & DUMPED != 0 {
+            name::count(Renames { calls: 1, ..Renames::NONE });
+        }
         let (pid, tid) = ids_of(task);
         let mm = load_address(task, layout!(task_mm));
         let process = PROCESSES.get_ptr_mut(pid);
@@ -507,7 +516,7 @@ pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
         let flags = if last { flag::GROUP } else { 0 };
         let size = size_of::<Exit>() as u32;
         let header = emit::header(kind::EXIT, flags, size, mm, (pid, tid), Tally::at(mm));
-        let record = Exit { header, status: load(task, layout!(task_exit_code)), pad: 0 };
+        let record = Exit { header, status, pad: 0 };
         emit::send((&raw const record).cast(), size, mm);
     }
     0

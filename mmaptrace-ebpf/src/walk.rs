@@ -34,8 +34,6 @@ const STEPS: u32 = 1 << 20;
 const HEAD: u32 = 128;
 /// Bytes in a page.
 const PAGE: u64 = 4096;
-/// `dentry.d_flags` (`include/linux/dcache.h`)
-const DCACHE_OP_REVALIDATE: u32 = 4;
 
 const _: () = assert!(syscalls::NUMBERS.is_power_of_two() && REGIONS_PER_PART.is_power_of_two());
 
@@ -341,8 +339,6 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
     let inode = if as_opened { field!(head, dentry_inode) } else { field!(opened, file_inode) };
     let (parent, text) = (field!(head, dentry_parent), field!(head, dentry_name));
     let unhashed = field!(head, dentry_pprev) == 0;
-    let dentry_flags = field!(head, dentry_flags) >> (layout!(dentry_flags) % 8 * 8);
-    let revalidated = dentry_flags as u32 & DCACHE_OP_REVALIDATE != 0;
     let superblock = match Head::of(&mut walk.inode, inode, HEAD) {
         Some(inode) => {
             out.ino = field!(inode, inode_ino);
@@ -368,7 +364,7 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
     key = name::mix(key, u64::from(unhashed));
     walk.key = key | 1;
     out.name = walk.key;
-    name::path(walk, unhashed && parent != dentry, revalidated);
+    name::path(walk, unhashed && parent != dentry);
     0
 }
 

@@ -212,6 +212,10 @@ impl Source for Probe {
         Ok(self.certain_names && self.renames.get(&0, 0)?.0.untold == 0)
     }
 
+    fn look_anew(&mut self) -> Result<(), MapError> {
+        self.shared.update(|control| control.anew = 1)
+    }
+
     fn doubt_names(&mut self) -> Result<(), MapError> {
         self.certain_names = false;
         self.shared.update(|control| control.uncertain_names = 1)

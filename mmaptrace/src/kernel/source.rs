@@ -98,6 +98,14 @@ pub trait Source {
         Ok(true)
     }
 
+    /// Has the next picture look for all names anew.
+    ///
+    /// # Errors
+    /// The map cannot be accessed.
+    fn look_anew(&mut self) -> Result<(), MapError> {
+        Ok(())
+    }
+
     /// Takes it from here on that names of files may have changed with nobody telling.
     ///
     /// # Errors

@@ -426,9 +426,11 @@ impl Engine {
         self.intake.flow.flush().context(WRITE)
     }
 
-    /// Brings the model of a process up to this moment: what is in the ring, and a picture if it is
-    /// in doubt or has reason to be, or if files were renamed since the last, or if there is no other
-    /// way to be sure. Where that is not to be had it is in doubt.
+    /// Brings the model of a process up to this moment: what is in the ring, and a picture. Where that is not
+    /// to be had it is in doubt.
+    ///
+    /// The regions need no picture as long as nothing is in doubt; but a file may have another name before the call
+    /// that gives it returns, and some names change with no call (mounts that go with their namespace).
     pub(super) fn refresh(&mut self, pid: u32) -> Result<()> {
         self.catch_up()?;
         self.look_for_gaps()?;
@@ -436,13 +438,14 @@ impl Engine {
         self.doubt_passing_names()?;
         // What changes names from here on is after what was asked for.
         let renames = self.source.renames().context(MAPS)?;
-        // What one does that is not followed itself nobody tells, once it leaves the space of one that is.
         let follows = self.source.shared().follows(pid).context(MAPS)?;
         // Where there are only readings without the lock, the source itself tries more than once.
-        let (mut sure, attempts) = match self.source.tier() {
-            Tier::Exact => (follows && self.is_certain()?, ATTEMPTS),
-            Tier::Degraded => (false, 1),
+        let attempts = match self.source.tier() {
+            Tier::Exact => ATTEMPTS,
+            Tier::Degraded => 1,
         };
+        let mut sure = false;
+        self.source.look_anew().context(MAPS)?;
         // Its first records are lost, maybe.
         if follows && self.intake.model().space_of(pid).is_none() {
             sure = self.take_picture(pid)?;
@@ -475,11 +478,6 @@ impl Engine {
             self.source.doubt_names().context(MAPS)?;
         }
         Ok(())
-    }
-
-    /// Whether what is known of those that are followed needs no picture to be sure of, if nothing is in doubt.
-    fn is_certain(&self) -> Result<bool> {
-        Ok(self.source.names_are_certain().context(MAPS)? && self.all_are_placed()?)
     }
 
     /// Takes what was written until now, and waits for what is being written, which keeps back all
