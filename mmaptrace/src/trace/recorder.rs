@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc::{self, Receiver, Sender},
     },
-    thread::{self, JoinHandle},
+    thread,
 };
 
 use mmaptrace_model::Model;
@@ -44,10 +44,8 @@ pub(super) struct Recorder {
     /// That many, unless keyframes are large.
     interval: usize,
     kept: Kept,
-    /// `None` once it has ended.
-    jobs: Option<Sender<Job>>,
+    jobs: Sender<Job>,
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// What the thread is to do.
@@ -117,20 +115,17 @@ impl Recorder {
         writer.out().begin_segment();
         let shared = Arc::<Shared>::default();
         let (jobs, queue) = mpsc::channel();
-        let thread = {
-            let shared = Arc::clone(&shared);
-            let work = move || shared.work(writer, &queue);
-            thread::Builder::new().name("recorder".to_owned()).spawn(work)?
-        };
+        let thread = Arc::clone(&shared);
+        let work = move || thread.work(writer, &queue);
+        thread::Builder::new().name("recorder".to_owned()).spawn(work)?;
         Ok(Self {
             batch: Batch::default(),
             since: None,
             left: interval,
             interval,
             kept,
-            jobs: Some(jobs),
+            jobs,
             shared,
-            thread: Some(thread),
         })
     }
 
@@ -183,11 +178,7 @@ impl Recorder {
     /// See [`Recorder::take`].
     pub(super) fn past(&mut self, model: &Model) -> io::Result<Past> {
         self.hand_on(model)?;
-        let (tell, told) = mpsc::channel();
-        self.send(Job::Tell(tell))?;
-        // If the thread has ended, there is an error.
-        let _ = told.recv();
-        self.shared.result()?;
+        self.wait()?;
         Ok(match &self.kept {
             Kept::File(path) => Past::File(path.clone()),
             Kept::Memory(memory) => Past::Bytes(lock(memory).to_bytes()),
@@ -201,11 +192,14 @@ impl Recorder {
     pub(super) fn end(&mut self, end: &End, model: &Model) -> io::Result<()> {
         self.hand_on(model)?;
         self.send(Job::End { end: end.clone(), events: model.totals().events })?;
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-        self.shared.result()
+        self.wait()
+    }
+
+    /// Waits until all that was handed on is written.
+    fn wait(&self) -> io::Result<()> {
+        let (tell, told) = mpsc::channel();
+        self.send(Job::Tell(tell))?;
+        told.recv().map_err(|_| self.shared.error())
     }
 
     fn hand_on(&mut self, model: &Model) -> io::Result<()> {
@@ -230,8 +224,7 @@ impl Recorder {
     }
 
     fn send(&self, job: Job) -> io::Result<()> {
-        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
-        if sent { Ok(()) } else { self.shared.result() }
+        self.jobs.send(job).map_err(|_| self.shared.error())
     }
 }
 
@@ -265,10 +258,11 @@ impl Shared {
         }
     }
 
-    fn result(&self) -> io::Result<()> {
+    /// Why the thread has ended, though there is more to do.
+    fn error(&self) -> io::Error {
         match &*lock(&self.error) {
-            None => Ok(()),
-            Some(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            Some(error) => io::Error::new(error.kind(), error.to_string()),
+            None => io::Error::other("the thread that writes it has panicked"),
         }
     }
 }
@@ -325,4 +319,37 @@ impl Write for Store {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics in between that could leave it half changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One whose thread does this instead.
+    fn recorder(work: impl FnOnce(Receiver<Job>) + Send + 'static) -> Recorder {
+        let (jobs, queue) = mpsc::channel();
+        thread::spawn(move || work(queue));
+        Recorder {
+            batch: Batch::default(),
+            since: None,
+            left: INTERVAL,
+            interval: INTERVAL,
+            kept: Kept::File(PathBuf::new()),
+            jobs,
+            shared: Arc::default(),
+        }
+    }
+
+    /// Whatever was handed on before: what is missing in the recording is never taken for written.
+    #[test]
+    fn a_thread_that_ends_before_its_time_is_an_error() {
+        let model = Model::default();
+        for taken in 0..3 {
+            let mut recorder = recorder(move |jobs| _ = jobs.iter().take(taken).count());
+            recorder.take(Item::Tick { time: 1 }, &model).expect("it is only kept");
+            let ended = recorder.end(&End::default(), &model);
+            assert!(ended.is_err_and(|it| it.to_string().contains("panicked")), "{taken}");
+            assert!(recorder.past(&model).is_err(), "{taken}");
+        }
+    }
 }
