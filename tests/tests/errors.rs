@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -218,6 +218,11 @@ fn fifo(scratch: &Scratch) -> PathBuf {
     path
 }
 
+/// Its other end, of which nothing is read yet. Opened without waiting for who writes.
+fn reader(fifo: &Path) -> File {
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(fifo).expect("a FIFO")
+}
+
 /// It does not wait for one: while it did, no signal but SIGKILL would end it.
 #[test]
 fn a_fifo_that_nobody_reads() {
@@ -245,9 +250,8 @@ fn a_fifo_that_is_read() {
     let scratch = Scratch::new();
     let path = fifo(&scratch);
     let mut victim = victim!("storm_same_addresses");
-    // Without waiting for who writes, and once there is one, for what is written.
-    let mut options = File::options();
-    let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(&path).expect("a FIFO");
+    let file = reader(&path);
+    // Once there is one who writes, it waits for what is written.
     // SAFETY: the descriptor is open.
     assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, 0) }, 0);
     let name = path.to_str().expect("a path of this test");
@@ -267,6 +271,43 @@ fn a_fifo_that_is_read() {
     let lines = reader.join().expect("a thread that reads");
     assert!(lines.ends_with('\n') && lines.lines().count() > 10_000, "{}", lines.len());
     assert!(lines.lines().last().is_some_and(|line| line.contains(r#""type":"end""#)));
+}
+
+/// To what is recorded there nobody can go back, and who does not read it is not waited for.
+#[test]
+fn a_recording_to_a_fifo_that_nobody_reads() {
+    needs_root!("a_recording_to_a_fifo_that_nobody_reads");
+    let scratch = Scratch::new();
+    let path = fifo(&scratch);
+    let mut victim = victim!("storm_same_addresses");
+    let pid = &victim.pid().to_string()[..];
+    let file = reader(&path);
+    // A page, the least there is: however few calls, not all of it finds room.
+    // SAFETY: the descriptor is open.
+    assert!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 12) } > 0);
+    let name = path.to_str().expect("a path of this test");
+    let mut tracer = Tracer::attach_plainly(victim.pid(), &["record", "-o", name]);
+    assert_eq!(victim.work(), Outcome::Done);
+    assert_fails(
+        &run(&mut mmaptrace(&["report", "-p", pid])),
+        1,
+        &["fifo", "cannot be read again"],
+    );
+    assert_exact(victim.pid());
+    assert_ends_unread(&mut tracer);
+}
+
+/// Interrupts a tracer whose recording nobody reads, and holds that it says so.
+fn assert_ends_unread(tracer: &mut Tracer) {
+    let before = tracer.stderr();
+    tracer.process().signal(libc::SIGINT);
+    let code = tracer.process().wait().code();
+    let words = tracer.stderr();
+    let words = words.strip_prefix(&before).expect("more, not other, lines");
+    assert_eq!(code, Some(1), "{words}");
+    assert_eq!(words.lines().count(), 1, "{words}");
+    assert!(words.contains("cannot write the recording: ") && words.contains("fifo"), "{words}");
+    assert!(words.contains("its reader does not read"), "{words}");
 }
 
 /// `mmaptrace -p PID | head -1`: success, and not a word.
@@ -343,7 +384,37 @@ fn a_program_that_waits_outlives_the_tracer() {
     let pid = victim.pid();
     let mut tracer = Tracer::attach_plainly(pid, &["--on-full", "wait"]);
     victim.go();
-    // Not for a moment only, while the tracer has a batch before it.
+    until_it_waits(pid);
+    tracer.process().signal(libc::SIGKILL);
+    tracer.process().wait();
+    assert_eq!(victim.outcome(), Outcome::Done);
+}
+
+/// What waits for a recording that nobody reads goes on when the tracer ends.
+#[test]
+fn a_program_that_waits_for_a_recording_goes_on() {
+    const NAME: &str = "a_program_that_waits_for_a_recording_goes_on";
+    needs_root!("a_program_that_waits_for_a_recording_goes_on");
+    if is_emulated() {
+        return skip(NAME, "emulated, a storm does not fill what may wait to be written");
+    }
+    let scratch = Scratch::new();
+    let path = fifo(&scratch);
+    let mut victim = victim!("storm_without_end");
+    let pid = victim.pid();
+    let _unread = reader(&path);
+    let name = path.to_str().expect("a path of this test");
+    let mut tracer = Tracer::attach_plainly(pid, &["record", "--on-full", "wait", "-o", name]);
+    victim.go();
+    assert_eq!(victim.line().as_deref(), Some("STORM"));
+    until_it_waits(pid);
+    assert_ends_unread(&mut tracer);
+    assert_eq!(victim.work(), Outcome::Done);
+}
+
+/// Waits until a program waits for the reader, and not for a moment only, while the tracer has a batch
+/// before it.
+fn until_it_waits(pid: u32) {
     until("a program that waits for the reader", || {
         (0..100)
             .all(|_| {
@@ -352,9 +423,6 @@ fn a_program_that_waits_outlives_the_tracer() {
             })
             .then_some(())
     });
-    tracer.process().signal(libc::SIGKILL);
-    tracer.process().wait();
-    assert_eq!(victim.outcome(), Outcome::Done);
 }
 
 /// What fails with a command that waits to be run ends all the same.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use mmaptrace_model::Space;
 
 use super::{
-    engine::{ATTEMPTS, Engine},
+    engine::{ATTEMPTS, Engine, LAST_WRITE},
     recorder::Past,
 };
 use crate::{
@@ -81,12 +81,13 @@ impl Engine {
             None => self.look_for_gaps()?,
         }
         let known = self.totals_now()?;
-        Ok(match self.intake.past()? {
+        Ok(match self.intake.past(LAST_WRITE)? {
             None => (Reply::NoHistory, Vec::new()),
             Some(Past::File(path)) => {
                 let path = path.into_os_string().into_vec();
                 (Reply::Recording { path, known }, Vec::new())
             }
+            Some(Past::Withheld(why)) => (Reply::Error { why }, Vec::new()),
             Some(Past::Bytes(bytes)) => {
                 (Reply::History { length: bytes.len() as u64, known }, bytes)
             }

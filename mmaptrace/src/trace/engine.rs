@@ -32,8 +32,8 @@ const BATCH: usize = 1 << 13;
 /// How often a picture is asked for before a dump is given as it is.
 pub(super) const ATTEMPTS: usize = 3;
 
-/// How long the last lines wait for their reader.
-const LAST_WRITE: Duration = Duration::from_secs(2);
+/// How long the last lines wait for their reader, and those that wait for what is recorded for a write of it.
+pub(super) const LAST_WRITE: Duration = Duration::from_secs(2);
 /// How long pictures of all are taken at the end, if something was lost, and for who asks for the past, in
 /// ns; and how long is waited where one was refused, or more was lost.
 const LAST_LOOK: u64 = 1_000_000_000;
@@ -59,6 +59,8 @@ pub(super) const SHARE: u64 = 100;
 
 /// See the module.
 pub(super) struct Engine {
+    /// Processes wait for this, if they are to. Before all else, for they go on before anything else ends.
+    pressure: Option<Pressure>,
     pub(super) source: Box<dyn Source>,
     pub(super) intake: Intake,
     /// Where the events are shown, if they are.
@@ -85,8 +87,6 @@ pub(super) struct Engine {
     up_to_date: bool,
     /// It was not known at the end that all processes are where they are known to be.
     unplaced: bool,
-    /// Processes wait for this, if they are to.
-    pressure: Option<Pressure>,
 }
 
 /// How doubts are looked after.
@@ -120,6 +120,7 @@ impl Engine {
         clock: Clock,
     ) -> Self {
         Self {
+            pressure: None,
             source,
             intake,
             output,
@@ -133,7 +134,6 @@ impl Engine {
             taken: 0,
             healing: Healing { at: 0, patience: MIN_PATIENCE, asked: 0, has_told: false },
             rename_at: 0,
-            pressure: None,
             ends: false,
             up_to_date: true,
             unplaced: false,
@@ -581,8 +581,11 @@ impl Engine {
         // Where the ring was full to the last, no record tells of what was lost.
         self.tell_of_all_losses()?;
         let end = self.totals(status);
-        self.intake.end(&end)?;
-        self.output.as_ref().map_or(Ok(()), |output| output.finish(LAST_WRITE)).context(WRITE)
+        // Whoever reads may wait for them.
+        self.pressure = None;
+        let recorded = self.intake.end(&end, LAST_WRITE);
+        let shown = self.output.as_ref().map_or(Ok(()), |output| output.finish(LAST_WRITE));
+        recorded.and(shown.context(WRITE))
     }
 
     /// What is known beside the model, which is told of all losses that are known.

@@ -1,6 +1,9 @@
 //! The one way in: whatever comes is recorded, goes through the flow, and tells who lives.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use mmaptrace_model::{Event, Model, event::Cause};
@@ -116,16 +119,16 @@ impl Intake {
     }
 
     /// What was recorded until now; `None`: nothing is.
-    pub(super) fn past(&mut self) -> Result<Option<Past>> {
+    pub(super) fn past(&mut self, patience: Duration) -> Result<Option<Past>> {
         let Self { flow, recorder: Some(recorder), .. } = self else { return Ok(None) };
-        recorder.past(&flow.mirror().model).map(Some).context(RECORD)
+        recorder.past(&flow.mirror().model, patience).map(Some).context(RECORD)
     }
 
     /// Shows and records the end. Whatever becomes of one, the other has it.
-    pub(super) fn end(&mut self, end: &End) -> Result<()> {
+    pub(super) fn end(&mut self, end: &End, patience: Duration) -> Result<()> {
         let shown = self.flow.end(end).and_then(|()| self.flow.flush()).context(WRITE);
         let Self { flow, recorder: Some(recorder), .. } = self else { return shown };
-        shown.and(recorder.end(end, &flow.mirror().model).context(RECORD))
+        shown.and(recorder.end(end, &flow.mirror().model, patience).context(RECORD))
     }
 
     fn note(&mut self, item: Item<'_>) -> Result<()> {

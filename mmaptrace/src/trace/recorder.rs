@@ -11,9 +11,10 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
+    time::Duration,
 };
 
 use mmaptrace_model::Model;
@@ -46,7 +47,11 @@ pub(super) struct Recorder {
     kept: Kept,
     jobs: Sender<Job>,
     shared: Arc<Shared>,
+    writes: Writes,
 }
+
+/// Writes to a file that were begun, and those that are done: odd while one is under way.
+type Writes = Arc<AtomicUsize>;
 
 /// What the thread is to do.
 enum Job {
@@ -76,7 +81,11 @@ struct Shared {
 /// Where it is kept.
 #[derive(Clone)]
 enum Kept {
-    File(PathBuf),
+    File {
+        path: PathBuf,
+        /// What is written there can be read again, unlike that to a pipe or a device.
+        regular: bool,
+    },
     Memory(Arc<Mutex<Memory>>),
 }
 
@@ -86,6 +95,8 @@ pub(super) enum Past {
     File(PathBuf),
     /// The recording.
     Bytes(Vec<u8>),
+    /// It cannot be had, for this reason.
+    Withheld(String),
 }
 
 impl Recorder {
@@ -95,8 +106,13 @@ impl Recorder {
     /// It cannot be created or written.
     pub(super) fn to_file(path: &Path, start: &Start) -> io::Result<Self> {
         let file = output::create(path)?;
-        let path = path.canonicalize()?;
-        Self::start(Store::File { file, whole: 0 }, Kept::File(path), INTERVAL, start)
+        let regular = file.metadata()?.is_file();
+        // A pipe that has no name but in /proc has no other.
+        let path = if regular { path.canonicalize()? } else { path.to_owned() };
+        let kept = Kept::File { path, regular };
+        let writes = Writes::default();
+        let store = Store::File { file, whole: 0, writes: Arc::clone(&writes) };
+        Self::start(store, kept, writes, INTERVAL, start)
     }
 
     /// Keeps this many bytes in memory.
@@ -107,10 +123,16 @@ impl Recorder {
         let memory = Arc::new(Mutex::new(Memory::new(limit)));
         let store = Store::Memory(Arc::clone(&memory));
         // What is dropped is dropped from keyframe to keyframe.
-        Self::start(store, Kept::Memory(memory), INTERVAL.min(limit), start)
+        Self::start(store, Kept::Memory(memory), Writes::default(), INTERVAL.min(limit), start)
     }
 
-    fn start(store: Store, kept: Kept, interval: usize, start: &Start) -> io::Result<Self> {
+    fn start(
+        store: Store,
+        kept: Kept,
+        writes: Writes,
+        interval: usize,
+        start: &Start,
+    ) -> io::Result<Self> {
         let mut writer = Writer::new(store, machine::random(), start)?;
         writer.out().begin_segment();
         let shared = Arc::<Shared>::default();
@@ -126,6 +148,7 @@ impl Recorder {
             kept,
             jobs,
             shared,
+            writes,
         })
     }
 
@@ -167,20 +190,29 @@ impl Recorder {
     /// See [`Recorder::take`].
     pub(super) fn rest(&mut self, model: &Model) -> io::Result<()> {
         match self.kept {
-            Kept::File(_) => self.hand_on(model),
+            Kept::File { .. } => self.hand_on(model),
             Kept::Memory(_) => Ok(()),
         }
     }
 
-    /// What was recorded until now.
+    /// What was recorded until now, unless a single write of it takes longer than this.
     ///
     /// # Errors
     /// See [`Recorder::take`].
-    pub(super) fn past(&mut self, model: &Model) -> io::Result<Past> {
+    pub(super) fn past(&mut self, model: &Model, patience: Duration) -> io::Result<Past> {
+        if let Kept::File { path, regular: false } = &self.kept {
+            let why = format!("it records to {}, which cannot be read again", path.display());
+            return Ok(Past::Withheld(why));
+        }
         self.hand_on(model)?;
-        self.wait()?;
+        match self.wait(patience) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Ok(Past::Withheld(error.to_string()));
+            }
+            written => written?,
+        }
         Ok(match &self.kept {
-            Kept::File(path) => Past::File(path.clone()),
+            Kept::File { path, .. } => Past::File(path.clone()),
             Kept::Memory(memory) => Past::Bytes(lock(memory).to_bytes()),
         })
     }
@@ -188,18 +220,39 @@ impl Recorder {
     /// Writes the end, and waits until all is written.
     ///
     /// # Errors
-    /// See [`Recorder::take`].
-    pub(super) fn end(&mut self, end: &End, model: &Model) -> io::Result<()> {
+    /// See [`Recorder::take`]; or a single write takes longer than this.
+    pub(super) fn end(&mut self, end: &End, model: &Model, patience: Duration) -> io::Result<()> {
         self.hand_on(model)?;
         self.send(Job::End { end: end.clone(), events: model.totals().events })?;
-        self.wait()
+        self.wait(patience)
     }
 
-    /// Waits until all that was handed on is written.
-    fn wait(&self) -> io::Result<()> {
+    /// Waits until all that was handed on is written. That may be as much as the ring has, and takes as long
+    /// as it takes while it gets on; but who does not read may never do.
+    fn wait(&self, patience: Duration) -> io::Result<()> {
         let (tell, told) = mpsc::channel();
         self.send(Job::Tell(tell))?;
-        told.recv().map_err(|_| self.shared.error())
+        loop {
+            let before = self.writes.load(Ordering::Relaxed);
+            match told.recv_timeout(patience) {
+                Ok(()) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.shared.error()),
+                Err(RecvTimeoutError::Timeout) => {
+                    let is_under_way = before % 2 == 1;
+                    if is_under_way && self.writes.load(Ordering::Relaxed) == before {
+                        return Err(self.unread());
+                    }
+                }
+            }
+        }
+    }
+
+    fn unread(&self) -> io::Error {
+        let name = match &self.kept {
+            Kept::File { path, .. } => path.display().to_string(),
+            Kept::Memory(_) => "memory".to_owned(),
+        };
+        io::Error::new(io::ErrorKind::TimedOut, format!("{name}: its reader does not read"))
     }
 
     fn hand_on(&mut self, model: &Model) -> io::Result<()> {
@@ -273,6 +326,7 @@ enum Store {
         file: File,
         /// Bytes that were written by whole writes.
         whole: u64,
+        writes: Writes,
     },
     Memory(Arc<Mutex<Memory>>),
 }
@@ -289,7 +343,7 @@ impl Store {
     fn cut(&mut self) {
         match self {
             // A reader knows a cut block when it sees one.
-            Self::File { file, whole } => drop(file.set_len(*whole)),
+            Self::File { file, whole, .. } => drop(file.set_len(*whole)),
             Self::Memory(_) => {}
         }
     }
@@ -302,8 +356,11 @@ impl Write for Store {
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::File { file, whole } => {
-                file.write_all(bytes)?;
+            Self::File { file, whole, writes } => {
+                writes.fetch_add(1, Ordering::Relaxed);
+                let written = file.write_all(bytes);
+                writes.fetch_add(1, Ordering::Relaxed);
+                written?;
                 *whole += bytes.len() as u64;
                 Ok(())
             }
@@ -323,7 +380,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use super::*;
+
+    /// Nothing that is waited for here takes longer, but what lasts for ever.
+    const PATIENCE: Duration = Duration::from_mins(1);
 
     /// One whose thread does this instead.
     fn recorder(work: impl FnOnce(Receiver<Job>) + Send + 'static) -> Recorder {
@@ -334,10 +396,59 @@ mod tests {
             since: None,
             left: INTERVAL,
             interval: INTERVAL,
-            kept: Kept::File(PathBuf::new()),
+            kept: Kept::File { path: PathBuf::new(), regular: true },
             jobs,
             shared: Arc::default(),
+            writes: Writes::default(),
         }
+    }
+
+    /// One that has more to write than this pipe has room for.
+    fn full(pipe: io::PipeWriter, model: &Model) -> Recorder {
+        let writes = Writes::default();
+        let file = File::from(OwnedFd::from(pipe));
+        let store = Store::File { file, whole: 0, writes: Arc::clone(&writes) };
+        let kept = Kept::File { path: PathBuf::from("pipe"), regular: true };
+        let start = Start::default();
+        let mut recorder = Recorder::start(store, kept, writes, INTERVAL, &start).expect("room");
+        let mut noise = 1_u64;
+        for _ in 0..1 << 12 {
+            // As good as random, so that it cannot be compressed.
+            let record = [(); 64].map(|()| {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                noise.to_be_bytes()
+            });
+            recorder.take(Item::Record(record.as_flattened()), model).expect("a thread");
+        }
+        recorder
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_is_not_waited_for() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let model = Model::default();
+        let mut recorder = full(writer, &model);
+        let patience = Duration::from_millis(1);
+        let past = recorder.past(&model, patience).expect("it may go on later");
+        assert!(matches!(past, Past::Withheld(why) if why.contains("does not read")));
+        let error = recorder.end(&End::default(), &model, patience).expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(reader);
+        let error = recorder.end(&End::default(), &model, PATIENCE).expect_err("nobody will");
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    /// All is written, however long that takes, while there is any that is read.
+    #[test]
+    fn a_reader_that_reads_is_waited_for() {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let model = Model::default();
+        let mut recorder = full(writer, &model);
+        let reader = thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
+        recorder.end(&End::default(), &model, PATIENCE).expect("it reads");
+        drop(recorder);
+        let read = reader.join().expect("a thread that reads").expect("a pipe");
+        assert!(read > 1 << 20, "{read}");
     }
 
     /// Whatever was handed on before: what is missing in the recording is never taken for written.
@@ -347,9 +458,9 @@ mod tests {
         for taken in 0..3 {
             let mut recorder = recorder(move |jobs| _ = jobs.iter().take(taken).count());
             recorder.take(Item::Tick { time: 1 }, &model).expect("it is only kept");
-            let ended = recorder.end(&End::default(), &model);
+            let ended = recorder.end(&End::default(), &model, PATIENCE);
             assert!(ended.is_err_and(|it| it.to_string().contains("panicked")), "{taken}");
-            assert!(recorder.past(&model).is_err(), "{taken}");
+            assert!(recorder.past(&model, PATIENCE).is_err(), "{taken}");
         }
     }
 }
