@@ -45,9 +45,9 @@ fn are_all(pid: u32, states: &[char]) -> bool {
     tasks.is_ok_and(|tasks| tasks.flatten().all(|task| is(&task.path().join("stat"))))
 }
 
-/// Whether a process was stopped by a signal, all of its threads.
+/// Whether a process was stopped by a signal, all of its threads that have not ended.
 pub fn is_stopped(pid: u32) -> bool {
-    are_all(pid, &['T'])
+    are_all(pid, &['T', 'Z']) && !is_zombie(pid)
 }
 
 /// Whether a process has ended, and its parent has not asked for it.

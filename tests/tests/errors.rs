@@ -372,6 +372,25 @@ fn waits_for_the_reader(name: &str, first: impl FnOnce(u32)) -> Option<String> {
     Some(words)
 }
 
+/// `/proc/PID/stat` says from then on that it has ended.
+#[test]
+fn a_program_without_its_main_thread_waits_for_the_reader() {
+    const NAME: &str = "a_program_without_its_main_thread_waits_for_the_reader";
+    needs_root!("a_program_without_its_main_thread_waits_for_the_reader");
+    if is_emulated() {
+        return skip(NAME, "emulated, a storm does not fill what may wait to be written");
+    }
+    let mut victim = victim!("storm_without_its_main_thread");
+    let pid = victim.pid();
+    let mut tracer = Tracer::attach_plainly(pid, &["--on-full", "wait"]);
+    victim.go();
+    assert_eq!(victim.line().as_deref(), Some("STORM"));
+    until_it_waits(pid);
+    tracer.read_late(|| assert_eq!(victim.work(), Outcome::Done));
+    let words = tracer.stderr();
+    assert!(words.contains(" 0 lost, 0 healed, exact"), "{words}");
+}
+
 /// The same; then the tracer is killed, and the program goes on without it.
 #[test]
 fn a_program_that_waits_outlives_the_tracer() {

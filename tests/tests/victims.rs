@@ -24,6 +24,7 @@ const APART: &[&str] = &[
     "generations_for_long",
     "mmap_takes_for_ever",
     "storm_without_end",
+    "storm_without_its_main_thread",
     "vfork_and_leave",
 ];
 

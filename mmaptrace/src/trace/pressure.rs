@@ -77,10 +77,14 @@ impl Drop for Pressure {
     }
 }
 
-/// Whether a process is neither stopped nor over.
+/// Whether a process is neither stopped nor over. It is stopped as a whole, so that any of its threads tells
+/// that has not ended: the main one may have, long before the others.
 fn runs(pid: u32) -> bool {
-    let stat = Process::new(pid.cast_signed()).and_then(|process| process.stat());
-    stat.is_ok_and(|stat| !matches!(stat.state, 'T' | 't' | 'Z' | 'X'))
+    let tasks = Process::new(pid.cast_signed()).and_then(|process| process.tasks());
+    let mut states =
+        tasks.into_iter().flatten().filter_map(|task| Some(task.ok()?.stat().ok()?.state));
+    let state = states.find(|state| !matches!(state, 'Z' | 'X'));
+    state.is_some_and(|state| !matches!(state, 'T' | 't'))
 }
 
 /// `pidfd_open(2)`: the process itself, whoever gets its PID later.

@@ -105,6 +105,7 @@ pub(crate) const ROOTLESS: &[Skip] = &[
     ("a_program_that_waits_outlives_the_tracer", "emulated"),
     ("a_program_waits_for_the_reader", "emulated"),
     ("a_program_waits_though_nobody_watches_the_tracer", "emulated"),
+    ("a_program_without_its_main_thread_waits_for_the_reader", "emulated"),
     ("bash_and_its_children", "no bash"),
     ("fuse_long_name", "open 2"),
     ("fuse_other_inode", "open 2"),

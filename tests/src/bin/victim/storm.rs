@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     ("storm_mixed", mixed),
     ("storm_one_arena", one_arena),
     ("storm_without_end", arena_without_end),
+    ("storm_without_its_main_thread", arena_without_main_thread),
     ("torrent", torrent),
     ("flood", flood),
     ("climb", climb),
@@ -166,6 +167,18 @@ fn arena_without_end() -> Outcome {
         STOP.store(true, Ordering::Relaxed);
         join(threads);
     });
+    Ok(())
+}
+
+/// The same in a process that is a zombie by its looks.
+fn arena_without_main_thread() -> Outcome {
+    std::thread::spawn(|| {
+        let _ = arena_without_end();
+        say("DONE");
+        crate::sys::wait();
+        crate::sys::exit(0);
+    });
+    must(call(libc::SYS_exit, [0]));
     Ok(())
 }
 
