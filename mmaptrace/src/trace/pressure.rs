@@ -26,11 +26,12 @@ impl Pressure {
         Self { stopped: BTreeMap::new(), guard: Some(guard) }
     }
 
-    /// Lets these processes wait, but for those that someone else has stopped already. One that
-    /// cannot be stopped has ended, or goes on and may lose records, which are counted.
+    /// Lets these processes wait, but for those that someone else has stopped already; once more those that
+    /// someone else has let go on since. One that cannot be stopped has ended, or goes on and may lose
+    /// records, which are counted.
     pub(super) fn stop(&mut self, pids: &BTreeSet<u32>) {
         for &pid in pids {
-            if self.stopped.contains_key(&pid) || !runs(pid) {
+            if !runs(pid) {
                 continue;
             }
             // 0 is no signal, and tells whether one may be sent.
@@ -122,6 +123,21 @@ mod tests {
         while stat().expect("a process that lives").state != state {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn stops_again_what_someone_else_has_let_go_on() {
+        let mut child = Command::new("sleep").arg("1000").spawn().expect("sleep");
+        let mut pressure = Pressure { stopped: BTreeMap::new(), guard: None };
+        for _ in 0..2 {
+            pressure.stop(&BTreeSet::from([child.id()]));
+            becomes(child.id(), 'T');
+            // SAFETY: a child of this process.
+            unsafe { libc::kill(child.id().cast_signed(), libc::SIGCONT) };
+            becomes(child.id(), 'S');
+        }
+        child.kill().expect("a child");
+        child.wait().expect("a child");
     }
 
     #[test]
