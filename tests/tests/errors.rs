@@ -8,13 +8,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use mmaptrace_tests::{
-    Finished, Outcome, Process, Scratch, Tracer, assert_exact, children, dump_as, is_emulated,
-    is_loaded, is_root, is_stopped, is_zombie, mmaptrace, needs_root, programs, run, skip, until,
-    victim,
+    Finished, Outcome, Process, Scratch, Tracer, Victim, assert_exact, children, dump_as,
+    is_emulated, is_loaded, is_root, is_stopped, is_zombie, mmaptrace, needs_root, programs, run,
+    skip, until, victim, victim_path,
 };
 
 /// Holds that it failed with this code, saying one line that holds these words.
@@ -389,6 +389,43 @@ fn a_program_without_its_main_thread_waits_for_the_reader() {
     tracer.read_late(|| assert_eq!(victim.work(), Outcome::Done));
     let words = tracer.stderr();
     assert!(words.contains(" 0 lost, 0 healed, exact"), "{words}");
+}
+
+/// What is found by its name may be the tracer's reader as well, which would wait for itself.
+#[test]
+fn who_may_be_the_reader_does_not_wait() {
+    const NAME: &str = "who_may_be_the_reader_does_not_wait";
+    needs_root!("who_may_be_the_reader_does_not_wait");
+    if is_emulated() {
+        return skip(NAME, "emulated, a storm does not fill what may wait to be written");
+    }
+    let scratch = Scratch::new();
+    // No other process on the machine is called so.
+    let name = format!("named-{}", std::process::id() % 100_000);
+    let program = scratch.join(&name);
+    std::fs::copy(victim_path!(), &program).expect("a copy of the victim");
+    let launch = |case: &str, group: i32| {
+        let mut victim = Victim::launch(Command::new(&program).arg(case).process_group(group));
+        victim.expect_ready();
+        victim
+    };
+    // SAFETY: it has no requirements.
+    let near = launch("stand_still", unsafe { libc::getpgrp() });
+    let mut far = launch("storm_without_end", 0);
+    let words = scratch.join("stderr");
+    let mut command = mmaptrace(&["--on-full", "wait", "-n", &name]);
+    command.stdout(Stdio::piped()).stderr(File::create(&words).expect("a file"));
+    let mut tracer = Process::spawn(&mut command);
+    let told = |what: &str| std::fs::read_to_string(&words).expect("text").contains(what);
+    until("a tracer that traces", || told("mmaptrace: tracing").then_some(()));
+    far.go();
+    assert_eq!(far.line().as_deref(), Some("STORM"));
+    until_it_waits(far.pid());
+    assert!(!is_stopped(near.pid()));
+    assert!(told(&format!("process {} may be who reads", near.pid())));
+    drop(tracer.child().stdout.take());
+    assert_eq!(tracer.wait().code(), Some(0));
+    assert_eq!(far.work(), Outcome::Done);
 }
 
 /// The same; then the tracer is killed, and the program goes on without it.

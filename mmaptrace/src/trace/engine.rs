@@ -13,7 +13,7 @@ use mmaptrace_model::Space;
 use mmaptrace_recording::{End, Item};
 
 use super::{
-    guard::Guard, intake::Intake, losses::Losses, pressure::Pressure, recorder::Recorder,
+    guard::Guard, intake::Intake, kin::Kin, losses::Losses, pressure::Pressure, recorder::Recorder,
     sweep::Sweep, verify,
 };
 use crate::{
@@ -522,9 +522,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Processes are to wait while this is behind.
-    pub(super) fn press_back(&mut self, guard: Guard) {
-        self.pressure = Some(Pressure::new(guard));
+    /// Processes are to wait while this is behind, but for the kin.
+    pub(super) fn press_back(&mut self, guard: Guard, kin: Kin) {
+        self.pressure = Some(Pressure::new(guard, kin));
     }
 
     /// Comparisons with /proc are wanted, and their differences are to be counted.

@@ -9,6 +9,7 @@ mod engine;
 mod follow;
 mod guard;
 mod intake;
+mod kin;
 mod losses;
 mod pressure;
 mod recorder;
@@ -30,7 +31,7 @@ use tokio::{
 };
 
 use crate::{
-    config::Trace,
+    config::{Target, Trace},
     control::{directory, server::Server},
     exit::Exit,
     flow::Flow,
@@ -44,6 +45,7 @@ use crate::{
 use engine::Engine;
 use guard::Guard;
 use intake::Intake;
+use kin::Kin;
 use recorder::Recorder;
 use start::start;
 
@@ -105,7 +107,7 @@ async fn trace(mut config: Trace, guard: Option<Guard>, launch: Option<Launch>) 
     own.extend(launch.as_ref().map(|launch| launch.pid));
     if let Some(guard) = guard {
         own.push(guard.pid());
-        engine.press_back(guard);
+        engine.press_back(guard, kin(&config.target, launch.as_ref()));
     }
     if config.stacks.user || config.stacks.kernel {
         own.extend(engine.intake.flow.mirror().symbols().start());
@@ -152,6 +154,15 @@ async fn trace(mut config: Trace, guard: Option<Guard>, launch: Option<Launch>) 
     let mut run = Loop { config: &config, signals, server, command, status: None };
     let outcome = run.turn(&mut engine).await;
     finish(&config, engine, outcome, run)
+}
+
+/// Those who are not to wait though they match: none where nobody is found by what others may have as well.
+fn kin(target: &Target, launch: Option<&Launch>) -> Kin {
+    if target.name.is_none() && target.cgroup.is_none() {
+        return Kin::default();
+    }
+    let launched = launch.map(|launch| launch.pid);
+    Kin::but_for(target.pids.iter().copied().chain(launched).collect())
 }
 
 /// All that events go through, from the ring to where they are shown and recorded.

@@ -10,7 +10,7 @@ use std::{
 
 use procfs::process::Process;
 
-use super::guard::Guard;
+use super::{guard::Guard, kin::Kin};
 use crate::note;
 
 /// The processes that wait. They go on when this is dropped, and when this process is killed.
@@ -19,19 +19,25 @@ pub(super) struct Pressure {
     stopped: BTreeMap<u32, OwnedFd>,
     /// `None`: it was killed.
     guard: Option<Guard>,
+    /// Those never wait.
+    kin: Kin,
+    /// It was told that one of them does not.
+    has_told: bool,
 }
 
 impl Pressure {
-    pub(super) const fn new(guard: Guard) -> Self {
-        Self { stopped: BTreeMap::new(), guard: Some(guard) }
+    pub(super) const fn new(guard: Guard, kin: Kin) -> Self {
+        Self { stopped: BTreeMap::new(), guard: Some(guard), kin, has_told: false }
     }
 
-    /// Lets these processes wait, but for those that someone else has stopped already; once more those that
+    /// Lets these processes wait, but for the kin and those that someone else has stopped already; once more those that
     /// someone else has let go on since. One that cannot be stopped has ended, or goes on and may lose
     /// records, which are counted.
     pub(super) fn stop(&mut self, pids: &BTreeSet<u32>) {
         for &pid in pids {
-            if !runs(pid) {
+            let Some(group) = group_of_running(pid) else { continue };
+            if self.kin.has(pid, group) {
+                self.tell_of_kin(pid);
                 continue;
             }
             // 0 is no signal, and tells whether one may be sent.
@@ -70,6 +76,17 @@ impl Pressure {
             self.guard = None;
         }
     }
+
+    /// Tells of one of the kin, once: whoever meant it can say so.
+    fn tell_of_kin(&mut self, pid: u32) {
+        if !self.has_told {
+            self.has_told = true;
+            note(format_args!(
+                "process {pid} may be who reads of this tracer, by its process group, and does not wait; \
+                 if it is meant to: -p {pid}"
+            ));
+        }
+    }
 }
 
 impl Drop for Pressure {
@@ -78,14 +95,13 @@ impl Drop for Pressure {
     }
 }
 
-/// Whether a process is neither stopped nor over. It is stopped as a whole, so that any of its threads tells
+/// The process group of a process that is neither stopped nor over. It is stopped as a whole, so that any of its threads tells
 /// that has not ended: the main one may have, long before the others.
-fn runs(pid: u32) -> bool {
+fn group_of_running(pid: u32) -> Option<i32> {
     let tasks = Process::new(pid.cast_signed()).and_then(|process| process.tasks());
-    let mut states =
-        tasks.into_iter().flatten().filter_map(|task| Some(task.ok()?.stat().ok()?.state));
-    let state = states.find(|state| !matches!(state, 'Z' | 'X'));
-    state.is_some_and(|state| !matches!(state, 'T' | 't'))
+    let mut stats = tasks.into_iter().flatten().filter_map(|task| task.ok()?.stat().ok());
+    let stat = stats.find(|stat| !matches!(stat.state, 'Z' | 'X'))?;
+    (!matches!(stat.state, 'T' | 't')).then_some(stat.pgrp)
 }
 
 /// `pidfd_open(2)`: the process itself, whoever gets its PID later.
@@ -112,10 +128,15 @@ pub(super) fn signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
 mod tests {
     use std::{
         collections::{BTreeMap, BTreeSet},
+        os::unix::process::CommandExt as _,
         process::Command,
     };
 
-    use super::Pressure;
+    use super::{Kin, Pressure};
+
+    fn pressure(kin: Kin) -> Pressure {
+        Pressure { stopped: BTreeMap::new(), guard: None, kin, has_told: false }
+    }
 
     /// The state of a process, once it is this one.
     fn becomes(pid: u32, state: char) {
@@ -128,7 +149,7 @@ mod tests {
     #[test]
     fn stops_again_what_someone_else_has_let_go_on() {
         let mut child = Command::new("sleep").arg("1000").spawn().expect("sleep");
-        let mut pressure = Pressure { stopped: BTreeMap::new(), guard: None };
+        let mut pressure = pressure(Kin::default());
         for _ in 0..2 {
             pressure.stop(&BTreeSet::from([child.id()]));
             becomes(child.id(), 'T');
@@ -141,13 +162,33 @@ mod tests {
     }
 
     #[test]
+    fn stops_none_of_the_kin_that_is_not_meant() {
+        let sleep = |group: i32| {
+            let mut command = Command::new("sleep");
+            command.arg("1000").process_group(group).spawn().expect("sleep")
+        };
+        // SAFETY: it has no requirements.
+        let own = unsafe { libc::getpgrp() };
+        let (mut near, mut meant, mut far) = (sleep(own), sleep(own), sleep(0));
+        let mut pressure = pressure(Kin::but_for(vec![meant.id()]));
+        pressure.stop(&BTreeSet::from([near.id(), meant.id(), far.id()]));
+        assert!(!pressure.stopped.contains_key(&near.id()));
+        becomes(meant.id(), 'T');
+        becomes(far.id(), 'T');
+        for child in [&mut near, &mut meant, &mut far] {
+            child.kill().expect("a child");
+            child.wait().expect("a child");
+        }
+    }
+
+    #[test]
     fn stops_what_runs_and_lets_go_of_no_other() {
         let sleep = || Command::new("sleep").arg("1000").spawn().expect("sleep");
         let (mut free, mut held) = (sleep(), sleep());
         // SAFETY: a child of this process.
         unsafe { libc::kill(held.id().cast_signed(), libc::SIGSTOP) };
         becomes(held.id(), 'T');
-        let mut pressure = Pressure { stopped: BTreeMap::new(), guard: None };
+        let mut pressure = pressure(Kin::default());
         pressure.stop(&BTreeSet::from([free.id(), held.id()]));
         becomes(free.id(), 'T');
         drop(pressure);

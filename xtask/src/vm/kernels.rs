@@ -126,4 +126,5 @@ pub(crate) const ROOTLESS: &[Skip] = &[
     ("what_a_tracer_tells_of_a_moment_stays_so", "emulated"),
     ("what_differs_becomes_the_shortest_list", "emulated"),
     ("what_ended_thousands_of_processes_ago_is_known", "emulated"),
+    ("who_may_be_the_reader_does_not_wait", "emulated"),
 ];
