@@ -68,13 +68,14 @@ pub fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()>
 }
 
 /// A new file, or an old one emptied; or a FIFO that somebody reads, without waiting for who may: a
-/// tracer that waits here would answer no signal.
+/// tracer that waits here would answer no signal. Only its user may read a new one, for it will hold what
+/// `/proc/PID/maps` tells not everybody; an old one has the mode that it has.
 ///
 /// # Errors
 /// It cannot be created, or nobody reads it.
 pub fn create(path: &Path) -> io::Result<File> {
     if !fs::metadata(path).is_ok_and(|it| it.file_type().is_fifo()) {
-        return File::create(path);
+        return OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
     }
     let opened = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path);
     let file = opened.map_err(|error| match error.raw_os_error() {

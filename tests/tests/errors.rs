@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -207,6 +207,30 @@ fn a_file_that_cannot_be_made() {
     let victim = victim!("stand_still");
     let finished = run(&mut mmaptrace(&["-o", "/nonexistent/x", "-p", &victim.pid().to_string()]));
     assert_fails(&finished, 1, &["/nonexistent/x", "no such file"]);
+}
+
+/// Whatever the umask leaves: it tells what `/proc/PID/maps` tells not everybody.
+#[test]
+fn what_is_written_is_for_its_user_alone() {
+    needs_root!("what_is_written_is_for_its_user_alone");
+    let (victim, scratch) = (victim!("stand_still"), Scratch::new());
+    let pid = &victim.pid().to_string()[..];
+    let write = |args: &[&str], file: &Path| {
+        let mut command = mmaptrace(args);
+        // SAFETY: umask may be called anywhere.
+        unsafe { command.pre_exec(|| Ok(_ = libc::umask(0))) };
+        let finished = run(command.arg("-o").arg(file));
+        assert_eq!(finished.code(), Some(0), "{args:?}: {}", finished.stderr);
+        std::fs::metadata(file).expect("a file").permissions().mode() & 0o777
+    };
+    let (trace, recording) = (scratch.join("trace"), scratch.join("recording"));
+    assert_eq!(write(&["-q", "-d", "0.1", "-p", pid], &trace), 0o600);
+    assert_eq!(write(&["record", "-q", "-d", "0.1", "-p", pid], &recording), 0o600);
+    // Whoever made it so meant it.
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(&trace, open).expect("a file of this test");
+    let recorded = recording.to_str().expect("a path of this test");
+    assert_eq!(write(&["replay", recorded], &trace), 0o644);
 }
 
 /// Makes a FIFO, which nobody reads.
@@ -527,7 +551,6 @@ fn sockets(pid: u32) -> Vec<String> {
 
 #[test]
 fn the_socket_is_for_root_alone_and_goes_with_the_tracer() {
-    use std::os::unix::fs::PermissionsExt as _;
     needs_root!("the_socket_is_for_root_alone_and_goes_with_the_tracer");
     let victim = victim!("stand_still");
     let mut tracer = Tracer::attach(victim.pid(), &[]);
