@@ -3,7 +3,7 @@
 use std::{
     fs,
     hash::{BuildHasher as _, RandomState},
-    io::Read as _,
+    io::{self, Read as _},
     sync::LazyLock,
 };
 
@@ -110,6 +110,18 @@ pub fn thread_with_memory(pid: u32) -> u32 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let mut tids = tasks.filter_map(|task| task.file_name().to_str()?.parse().ok());
     tids.find(has_memory).unwrap_or(pid)
+}
+
+/// The arguments of a process, as they are in its memory: with a NUL after each, and no more than so many
+/// bytes. Where they are it says itself (`PR_SET_MM`): they may be as long as all that it has mapped.
+///
+/// # Errors
+/// It has ended, or may not be looked at.
+pub fn arguments(pid: u32, limit: usize) -> io::Result<Vec<u8>> {
+    let mut arguments = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/cmdline"))?;
+    file.take(limit as u64).read_to_end(&mut arguments)?;
+    Ok(arguments)
 }
 
 /// Gives back what was freed. To load programs takes many times the memory that tracing does.

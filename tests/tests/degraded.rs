@@ -2,11 +2,11 @@
 //! `/proc/PID/maps`, or says that it may not; never neither.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use mmaptrace_tests::{
-    Outcome, Scratch, Tracer, Victim, address, difference, dump_as, is_stopped, maps, mmaptrace,
-    needs_root, now, often, run, skip, until, victim, victim_path,
+    Outcome, Process, Scratch, Tracer, Victim, address, difference, dump_as, is_stopped, maps,
+    mmaptrace, needs_root, now, often, run, skip, until, victim, victim_path,
 };
 use serde_json::Value;
 
@@ -270,6 +270,34 @@ fn threads_of_what_is_gone_are_told() {
     for (place, exit) in (1..).zip(&exits).filter(|_| trace.left_out() == 0) {
         assert_eq!(exit["last"], place == exits.len(), "{exit}");
     }
+}
+
+/// Of what an exec was given, as much is told in each tier.
+#[test]
+fn long_arguments_are_cut_as_in_the_exact_tier() {
+    needs_root!("long_arguments_are_cut_as_in_the_exact_tier");
+    let told = |tier: Option<&str>| {
+        let scratch = Scratch::new();
+        let file = scratch.join("trace");
+        let mut command = mmaptrace(&["--format", "json", "-o"]);
+        command.arg(&file).arg("--").arg(victim_path!()).args(["stand_still", &"x".repeat(5000)]);
+        command.envs(tier.map(|tier| ("MMAPTRACE_TIER", tier)));
+        // It stands still for as long as this end is open.
+        let mut tracer = Process::spawn(command.stdin(Stdio::piped()).stdout(Stdio::null()));
+        let exec = until("the exec", || {
+            let stream = fs::read_to_string(&file).unwrap_or_default();
+            let mut lines = stream.lines().filter_map(|line| serde_json::from_str(line).ok());
+            lines.find(|line: &Value| line["type"] == "exec")
+        });
+        drop(tracer.child().stdin.take());
+        assert_eq!(tracer.wait().code(), Some(0));
+        exec
+    };
+    let (best, degraded) = (told(None), told(Some("degraded")));
+    let last = degraded["argv"].as_array().and_then(|arguments| arguments.last()?.as_str());
+    assert!(last.is_some_and(|last| last.starts_with("xxx")), "{degraded}");
+    assert_eq!(degraded["argv"], best["argv"]);
+    assert_eq!(degraded["cut"], best["cut"]);
 }
 
 /// A command and its children: new tasks, new images, ends and how they came.

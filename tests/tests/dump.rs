@@ -46,6 +46,22 @@ fn pmap_x_prints_the_same() {
     tracer.finish().assert_clean();
 }
 
+/// Where its arguments are a process says itself: it is told as much of them as pmap prints.
+#[test]
+fn pmap_prints_no_more_of_arguments_than_pmap() {
+    const NAME: &str = "pmap_prints_no_more_of_arguments_than_pmap";
+    needs_root!(NAME);
+    let mut victim = victim!("prctl_long_arguments");
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.work();
+    let dump = dump_as(victim.pid(), &["--format", "pmap"]);
+    assert_eq!(dump.code(), Some(0), "{}", dump.stderr);
+    let line = dump.stdout.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let expected = format!("{}:   {}", victim.pid(), "x".repeat((1 << 17) - 1));
+    assert!(line == expected.as_bytes(), "a line of {} bytes", line.len());
+    tracer.finish().assert_clean();
+}
+
 #[test]
 fn json_tells_every_region() {
     needs_root!("json_tells_every_region");

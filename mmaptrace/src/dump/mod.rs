@@ -21,11 +21,14 @@ use crate::{
     escape,
     exit::Exit,
     flow::Mirror,
-    note, output,
+    machine, note, output,
     sink::{Clock, json, maps, pmap},
 };
 
 pub use residence::Residence;
+
+/// The most bytes of a command line (`MAX_BUFSZ` of procps, its NUL not included).
+const COMMAND_MAX: usize = (1 << 17) - 1;
 
 /// Prints a map, of now or of a moment that is past.
 ///
@@ -106,10 +109,10 @@ pub fn print(mirror: &Mirror, subject: &Subject<'_>, format: DumpFormat) -> io::
     Ok(out)
 }
 
-/// The arguments of a process that runs, with spaces between them; its name in brackets if it has
-/// none.
+/// The arguments of a process that runs, with spaces between them, as much of them as pmap prints; its
+/// name in brackets if it has none.
 pub fn command_line(pid: u32) -> Vec<u8> {
-    let mut line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut line = machine::arguments(pid, COMMAND_MAX).unwrap_or_default();
     while line.last() == Some(&0) {
         line.pop();
     }

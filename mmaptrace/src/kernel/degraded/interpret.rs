@@ -17,7 +17,7 @@ use mmaptrace_model::{
 use zerocopy::IntoBytes as _;
 
 use super::{Degraded, Picture, Shared};
-use crate::machine::now;
+use crate::machine::{self, now};
 
 /// The readings of a batch, one for each process.
 #[derive(Default)]
@@ -143,12 +143,13 @@ impl Degraded {
         exec.header.lost = readings.lost(pid, &self.shared);
         let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
         let mut text = path.into_os_string().into_vec();
-        let mut arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut arguments = machine::arguments(pid, TEXT_MAX).unwrap_or_default();
         for part in [&mut text, &mut arguments] {
-            if part.len() > TEXT_MAX || part.is_empty() {
+            if part.len() >= TEXT_MAX || part.is_empty() {
                 exec.header.flags |= flag::CUT;
             }
-            part.truncate(TEXT_MAX);
+            // As much as the exact tier tells, which has a NUL after it.
+            part.truncate(TEXT_MAX - 1);
         }
         (exec.path_len, exec.argv_len) = (text.len() as u32, arguments.len() as u32);
         text.append(&mut arguments);

@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     ("prctl_move_heap", move_heap),
     ("prctl_move_stack", move_stack),
     ("prctl_wide_option", wide_option),
+    ("prctl_long_arguments", long_arguments),
     ("prctl_set_brk", set_brk),
     ("prctl_beside_a_shrinking_brk", shrinking),
     ("prctl_memory_merge", memory_merge),
@@ -62,6 +63,7 @@ struct Layout {
 const START_BRK: usize = 4;
 const BRK: usize = 5;
 const START_STACK: usize = 6;
+const ARGUMENTS: usize = 7;
 
 /// The layout as it is, from `/proc/self/stat`.
 fn layout() -> Layout {
@@ -114,6 +116,19 @@ fn move_stack_as(option: usize) -> Outcome {
     layout.places[START_STACK] = at + 100;
     ready();
     set_as(option, &layout)
+}
+
+/// The arguments are one, of 16 MiB less its NUL.
+fn long_arguments() -> Outcome {
+    const LENGTH: usize = 16 << 20;
+    let at = must(mmap(0, LENGTH, RW, ANON, -1, 0));
+    let text = std::ptr::with_exposed_provenance_mut::<u8>(at);
+    // SAFETY: nobody else has these pages.
+    unsafe { text.write_bytes(b'x', LENGTH - 1) };
+    let mut layout = layout();
+    (layout.places[ARGUMENTS], layout.places[ARGUMENTS + 1]) = (at as u64, (at + LENGTH) as u64);
+    ready();
+    set(&layout)
 }
 
 fn set_brk() -> Outcome {
