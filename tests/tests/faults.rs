@@ -374,7 +374,9 @@ fn memory_that_is_locked_for_ever() {
     };
     let (pid, server) = (victim.pid(), children(victim.pid())[0]);
     let mut other = victim!("stand_still");
-    let mut tracer = Tracer::attach_all(&[pid, other.pid()], &[]);
+    let mut comparing = Tracer::attach(pid, &["--verify=600"]);
+    // The newer one is asked.
+    let mut tracer = Tracer::attach_all(&[pid, other.pid()], &["--verify=0.1"]);
     victim.go();
     until("a victim that waits", || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -387,12 +389,25 @@ fn memory_that_is_locked_for_ever() {
     assert_exact(other.pid());
     let dump = dump_as(pid, &["-v"]);
     assert!(dump.stderr.contains("NOT known to be exact"), "{}", dump.stderr);
-    tracer.process().signal(libc::SIGINT);
-    until("the end", || {
-        String::from_utf8_lossy(&tracer.stream()).contains(r#""type":"end""#).then_some(())
-    });
+    // What is in its memory cannot be read, nor how much of it there is.
+    for format in ["pmap", "pmap-x"] {
+        let dump = dump_as(pid, &["--format", format]);
+        assert_eq!(dump.code(), Some(0), "{}", dump.stderr);
+        assert!(dump.stderr.contains("its memory is locked"), "{}", dump.stderr);
+        assert!(dump.stdout.starts_with(format!("{pid}:   [victim]\n").as_bytes()), "{format}");
+        assert_exact(other.pid());
+    }
+    for tracer in [&mut tracer, &mut comparing] {
+        tracer.process().signal(libc::SIGINT);
+        until("the end", || {
+            String::from_utf8_lossy(&tracer.stream()).contains(r#""type":"end""#).then_some(())
+        });
+    }
     // SAFETY: a plain call.
     unsafe { libc::kill(server.cast_signed(), libc::SIGKILL) };
     assert_eq!(tracer.process().wait().code(), Some(0));
+    assert_eq!(comparing.process().wait().code(), Some(0));
+    let said = comparing.stderr();
+    assert!(said.contains("not compared with /proc"), "{said}");
     other.work();
 }

@@ -117,10 +117,15 @@ pub fn command_line(pid: u32) -> Vec<u8> {
         line.pop();
     }
     if line.is_empty() {
-        let mut comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-        comm.pop();
-        return [b"[", &comm[..], b"]"].concat();
+        return name(pid);
     }
     line.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b' ');
     line
+}
+
+/// The name of a process that runs, in brackets.
+pub fn name(pid: u32) -> Vec<u8> {
+    let mut comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    comm.pop();
+    [b"[", &comm[..], b"]"].concat()
 }

@@ -20,6 +20,8 @@ const UNREAD: &str = "it is traced, but no picture of it has come yet; ask again
                       larger buffer: --buffer";
 const MOVED: &str = "regions changed while /proc/PID/smaps was read; figures of some are missing";
 
+const UNREADABLE: &str = "/proc/PID/smaps cannot be read, whose figures are missing";
+
 impl Engine {
     /// Answers a client.
     pub(super) fn answer(&mut self, request: Request) -> Result<(Reply, Vec<u8>)> {
@@ -32,27 +34,25 @@ impl Engine {
     fn answer_dump(&mut self, pid: u32, format: DumpFormat) -> Result<(Reply, Vec<u8>)> {
         // They are in the program's memory: to read them may make a stack grow, before the map is looked at.
         let command = match format {
-            DumpFormat::Pmap | DumpFormat::PmapX => dump::command_line(pid),
-            DumpFormat::Maps | DumpFormat::Json => Vec::new(),
+            DumpFormat::Pmap | DumpFormat::PmapX => self.read(pid, move || dump::command_line(pid)),
+            DumpFormat::Maps | DumpFormat::Json => Ok(Vec::new()),
         };
         self.refresh(pid)?;
-        let residence = match format {
+        let (residence, missing) = match format {
             DumpFormat::PmapX => self.residence(pid)?,
-            DumpFormat::Maps | DumpFormat::Pmap | DumpFormat::Json => None,
+            DumpFormat::Maps | DumpFormat::Pmap | DumpFormat::Json => (Residence::default(), None),
         };
         let Some(space) = self.intake.model().space_of(pid) else {
             return Ok((self.absence(pid), Vec::new()));
         };
-        let moved = residence.as_ref().is_some_and(|it| !it.covers(space.map()));
-        let residence = residence.unwrap_or_default();
+        let locked = command.as_ref().err().map(ToString::to_string);
+        let command = command.unwrap_or_else(|_| dump::name(pid));
         let body = match self.print(pid, space, format, &command, &residence) {
             Ok(body) => body,
             Err(error) => return Ok((Reply::Error { why: error.to_string() }, Vec::new())),
         };
-        let why = match space.doubt_of_dump(self.intake.model().names()) {
-            Some(doubt) => Some(Why(doubt).to_string()),
-            None => moved.then(|| MOVED.to_owned()),
-        };
+        let doubt = space.doubt_of_dump(self.intake.model().names());
+        let why = locked.or_else(|| doubt.map(|doubt| Why(doubt).to_string())).or(missing);
         let (length, commit) = (body.len() as u64, space.commit());
         let reply = Reply::Dump { length, commit, exact: why.is_none(), why };
         Ok((reply, body))
@@ -94,19 +94,25 @@ impl Engine {
         })
     }
 
-    /// How much of a process's regions is in memory, of such as the model has, unless they change
-    /// faster than they can be read; `None`: it cannot be read, or has no regions left.
-    fn residence(&mut self, pid: u32) -> Result<Option<Residence>> {
-        let mut residence = None;
+    /// How much of a process's regions is in memory, of such as the model has; and if that is not known of
+    /// all, why.
+    fn residence(&mut self, pid: u32) -> Result<(Residence, Option<String>)> {
+        let mut last = Residence::default();
         for _ in 0..ATTEMPTS {
-            residence = Residence::of(pid).ok();
+            let read = self.read(pid, move || Residence::of(pid));
             self.refresh(pid)?;
+            last = match read {
+                Ok(Ok(residence)) => residence,
+                Ok(Err(error)) => return Ok((last, Some(format!("{UNREADABLE}: {error}")))),
+                Err(error) => return Ok((last, Some(error.to_string()))),
+            };
             let map = self.intake.model().space_of(pid).map(Space::map);
-            if residence.as_ref().zip(map).is_none_or(|(residence, map)| residence.covers(map)) {
-                break;
+            if map.is_none_or(|map| last.covers(map)) {
+                return Ok((last, None));
             }
         }
-        Ok(residence)
+        // They change faster than they can be read.
+        Ok((last, Some(MOVED.to_owned())))
     }
 
     /// The map of a space, in the format asked for; the command line and the figures are for those that have

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     control::DumpFormat,
     dump::Residence,
-    kernel::{SeedError, Source, Tier},
+    kernel::{Readers, SeedError, Source, Tier},
     machine::now,
     note,
     output::{Output, WRITE},
@@ -40,8 +40,8 @@ const LAST_LOOK: u64 = 1_000_000_000;
 const LOOK: u64 = 100_000_000;
 /// See [`LAST_LOOK`].
 const NEXT_LOOK: Duration = Duration::from_millis(1);
-/// How long the mmap lock of a process is waited for: by who wants to trace it, and for pictures later, while
-/// nothing else is done.
+/// How long the mmap lock of a process is waited for: by who wants to trace it, and for pictures and what else
+/// is read of it later, while nothing else is done.
 const ATTACHING: Duration = Duration::from_secs(10);
 /// See [`ATTACHING`].
 const LOCKED: Duration = Duration::from_secs(1);
@@ -87,6 +87,7 @@ pub(super) struct Engine {
     up_to_date: bool,
     /// It was not known at the end that all processes are where they are known to be.
     unplaced: bool,
+    readers: Readers,
 }
 
 /// How doubts are looked after.
@@ -134,6 +135,7 @@ impl Engine {
             taken: 0,
             healing: Healing { at: 0, patience: MIN_PATIENCE, asked: 0, has_told: false },
             rename_at: 0,
+            readers: Readers::default(),
             ends: false,
             up_to_date: true,
             unplaced: false,
@@ -552,11 +554,26 @@ impl Engine {
     }
 
     /// The same after a picture, for which the kernel waits until writers are done: it is of a moment
-    /// at which nobody was about to change it.
+    /// at which nobody was about to change it. `None` as well: somebody was, for longer than was waited.
     pub(super) fn looked_at(&mut self, pid: u32) -> Result<Option<Known>> {
-        // Where there is none the model stays in doubt, or differs.
-        let _ = self.source.seed(pid, LOCKED);
-        self.known(pid)
+        match self.source.seed(pid, LOCKED) {
+            // Somebody may be about to.
+            Err(SeedError::Locked) => Ok(None),
+            // Where there is no picture the model stays in doubt, or differs.
+            _ => self.known(pid),
+        }
+    }
+
+    /// What this has read of a process in `/proc`, where that may have to wait for its mmap lock.
+    ///
+    /// # Errors
+    /// See [`Readers::read`].
+    pub(super) fn read<T: Send + 'static>(
+        &mut self,
+        pid: u32,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, SeedError> {
+        self.readers.read(pid, LOCKED, read)
     }
 
     /// The last records and the last line.

@@ -24,9 +24,8 @@ pub(super) fn process(engine: &mut Engine, pid: u32) -> Result<Option<bool>> {
     for _ in 0..ATTEMPTS {
         let Some(known) = engine.known(pid)? else { return Ok(None) };
         let Some(before) = engine.looked_at(pid)? else { return Ok(None) };
-        let Ok(maps) = fs::read(format!("/proc/{}/maps", thread_with_memory(pid))) else {
-            return Ok(None);
-        };
+        let read = move || fs::read(format!("/proc/{}/maps", thread_with_memory(pid)));
+        let Ok(Ok(maps)) = engine.read(pid, read) else { return Ok(None) };
         let Some(after) = engine.looked_at(pid)? else { return Ok(None) };
         for (known, seen) in [(&known, &before), (&before, &after)] {
             if is_corrected(known, seen) {
