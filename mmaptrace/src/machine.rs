@@ -112,6 +112,27 @@ pub fn thread_with_memory(pid: u32) -> u32 {
     tids.find(has_memory).unwrap_or(pid)
 }
 
+/// The PIDs of all processes.
+pub fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Whether two tasks have the same memory, or both none (`kcmp(2)`).
+///
+/// # Errors
+/// One is not there, or may not be looked at; or the kernel has no such call.
+pub fn share_memory(one: u32, other: u32) -> io::Result<bool> {
+    // `KCMP_VM`, `include/uapi/linux/kcmp.h`
+    let what = 1;
+    // SAFETY: takes integers.
+    match unsafe { libc::syscall(libc::SYS_kcmp, one, other, what, 0, 0) } {
+        0 => Ok(true),
+        1.. => Ok(false),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The arguments of a process, as they are in its memory: with a NUL after each, and no more than so many
 /// bytes. Where they are it says itself (`PR_SET_MM`): they may be as long as all that it has mapped.
 ///

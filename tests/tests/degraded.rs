@@ -5,8 +5,8 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use mmaptrace_tests::{
-    Outcome, Process, Scratch, Tracer, Victim, address, difference, dump_as, is_stopped, maps,
-    mmaptrace, needs_root, now, often, run, skip, until, victim, victim_path,
+    Outcome, Process, Scratch, Tracer, Victim, address, difference, dump_as, is_stopped, is_zombie,
+    maps, mmaptrace, needs_root, now, often, run, skip, until, victim, victim_path,
 };
 use serde_json::Value;
 
@@ -57,7 +57,6 @@ const CASES: &[&str] = &[
     "storm_same_addresses",
     "threads_map",
     "uprobes_region",
-    "vfork_shares",
 ];
 
 #[test]
@@ -84,6 +83,33 @@ fn what_stands_still_is_dumped_as_it_is() {
     let trace = tracer.finish();
     trace.assert_consistent();
     assert_eq!(trace.total("lost"), 0, "{}", trace.end());
+}
+
+/// What another process does in its address space, nobody tells as its own: it is not known to stand still.
+#[test]
+fn what_another_process_shares_is_not_said_to_be_sure() {
+    needs_root!("what_another_process_shares_is_not_said_to_be_sure");
+    for case in ["clone_vm", "vfork_shares"] {
+        for follow in [&["-f"][..], &[]] {
+            let mut victim = Victim::start(victim_path!(), case, &[]);
+            let tracer = Tracer::attach_degraded(&[victim.pid()], follow);
+            assert_sure(case, victim.pid());
+            victim.work();
+            let children = victim.children.iter().filter(|_| !follow.is_empty());
+            for &pid in [victim.pid()].iter().chain(children) {
+                let (dump, exact) = dump(pid);
+                assert_eq!(difference(&maps(pid), &dump), None, "{case}");
+                assert!(!exact, "{case}: another may be at work, and it is sure");
+            }
+            for &child in &victim.children {
+                // SAFETY: takes two integers.
+                unsafe { libc::kill(child.cast_signed(), libc::SIGKILL) };
+                until("the end of the other", || is_zombie(child).then_some(()));
+            }
+            assert_sure(case, victim.pid());
+            tracer.finish();
+        }
+    }
 }
 
 /// Pages of each of the two ranges of a climb.

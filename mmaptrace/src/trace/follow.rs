@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Result, anyhow, bail};
 
 use super::engine::Engine;
-use crate::{config::Target, kernel::SeedError, machine::process_of, note};
+use crate::{config::Target, kernel::SeedError, machine, note};
 
 /// Sees that what the target names is there, before anything is done about it. Returns the PIDs of
 /// the processes it names by one, each once: it may be that of any of their threads. `wait`: they are to
@@ -45,7 +45,7 @@ pub(super) fn check(target: &Target, wait: bool) -> Result<Vec<u32>> {
 
 /// The PID of the process that a thread is of.
 fn leader(tid: u32) -> Result<u32> {
-    let pid = process_of(tid).ok_or_else(|| refused(tid, &SeedError::NoProcess))?;
+    let pid = machine::process_of(tid).ok_or_else(|| refused(tid, &SeedError::NoProcess))?;
     if pid != tid {
         note(format_args!("{tid} is a thread of process {pid}, which is traced as a whole"));
     }
@@ -66,7 +66,7 @@ pub(super) fn processes(engine: &mut Engine, target: &Target, own: &[u32]) -> Re
         members(cgroup, &mut others)?;
     }
     if target.all || target.name.is_some() {
-        for pid in running() {
+        for pid in machine::processes() {
             if target.all || target.name.as_deref() == name(pid).as_deref() {
                 others.push(pid);
             }
@@ -108,16 +108,6 @@ fn refused(pid: u32, error: &SeedError) -> anyhow::Error {
             anyhow!("cannot read process {pid}: {error}")
         }
     }
-}
-
-/// The PIDs of all processes.
-fn running() -> Vec<u32> {
-    fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
 }
 
 fn name(pid: u32) -> Option<Vec<u8>> {

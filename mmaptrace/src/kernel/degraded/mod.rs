@@ -5,6 +5,7 @@
 //! What is read is later than the call it is read for, and may hold what others did since. Calls
 //! that have all returned before a reading share it, each told by the range that it touched.
 
+mod alone;
 mod interpret;
 pub mod picture;
 pub mod queue;
@@ -27,11 +28,12 @@ use mmaptrace_common::{
 use zerocopy::IntoBytes as _;
 
 use self::{
+    alone::is_alone,
     picture::{Image, Picture},
     queue::Queue,
 };
 use super::{
-    SeedError, Shared, Source, Tier,
+    Readers, SeedError, Shared, Source, Tier,
     left_out::LeftOut,
     load::{LoadError, Settings, object_error, refused, release},
     seed::comm,
@@ -66,6 +68,7 @@ pub struct Degraded {
     /// Processes that were gone when one of several threads was told to have ended, and what stands for
     /// their spaces: what is in the ring may still tell of the other threads.
     gone: BTreeMap<u32, u64>,
+    readers: Readers,
     /// The number of address spaces so far: what stands for their addresses.
     spaces: u64,
 }
@@ -112,7 +115,8 @@ impl Degraded {
         }
         let left_out = LeftOut::of(&ebpf, |_| false)?;
         let (queue, processes, gone) = (Queue::default(), BTreeMap::new(), BTreeMap::new());
-        Ok(Self { _ebpf: ebpf, shared, queue, left_out, processes, gone, spaces: 0 })
+        let readers = Readers::default();
+        Ok(Self { _ebpf: ebpf, shared, queue, left_out, processes, gone, readers, spaces: 0 })
     }
 
     /// Takes what is in the ring, up to a batch. `false`: there was nothing.
@@ -157,15 +161,14 @@ impl Degraded {
     }
 
     /// Reads twice, and tells whether nothing happened meanwhile as far as anyone can see: what was
-    /// read is the same, and no call has returned.
-    fn look(&mut self, pid: u32) -> Result<bool, SeedError> {
+    /// read is the same, no call has returned, and nobody else was there to make one.
+    fn look(&mut self, pid: u32, patience: Duration) -> Result<bool, SeedError> {
         // What had happened before is not what happens meanwhile.
         self.take_written();
         let Some(process) = self.processes.get(&pid) else { return Err(SeedError::NoProcess) };
         let (mm, id, seen, lost) =
             (process.mm, process.id, process.records, self.shared.lost_of(pid));
-        let picture = Picture::take(pid)?;
-        let same = Picture::take(pid)? == picture;
+        let (picture, same) = self.readers.read(pid, patience, move || take_twice(pid))??;
         let earlier = self.queue.take();
         self.take_written();
         let later = self.queue.take();
@@ -207,13 +210,13 @@ impl Source for Degraded {
         }
     }
 
-    fn seed(&mut self, pid: u32, _: Duration) -> Result<(), SeedError> {
+    fn seed(&mut self, pid: u32, patience: Duration) -> Result<(), SeedError> {
         if !self.processes.contains_key(&pid) {
-            Picture::take(pid)?;
+            self.readers.read(pid, patience, move || Picture::take(pid))??;
             self.enter(pid, threads(pid));
         }
         for _ in 0..ATTEMPTS {
-            if self.look(pid)? {
+            if self.look(pid, patience)? {
                 break;
             }
         }
@@ -234,6 +237,15 @@ impl Source for Degraded {
         self.queue.forget(keys);
         Ok(())
     }
+}
+
+/// What a process looks like, and whether it did so twice, with no other process in its address space.
+fn take_twice(pid: u32) -> Result<(Picture, bool), SeedError> {
+    let was_alone = is_alone(pid);
+    let picture = Picture::take(pid)?;
+    let same = Picture::take(pid)? == picture;
+    // One that it has made in between may still be in it.
+    Ok((picture, was_alone && same && is_alone(pid)))
 }
 
 /// The threads of a process that have not ended.
