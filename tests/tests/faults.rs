@@ -375,6 +375,7 @@ fn memory_that_is_locked_for_ever() {
     let (pid, server) = (victim.pid(), children(victim.pid())[0]);
     let mut other = victim!("stand_still");
     let mut comparing = Tracer::attach(pid, &["--verify=600"]);
+    let mut killed = Tracer::attach(pid, &[]);
     // The newer one is asked.
     let mut tracer = Tracer::attach_all(&[pid, other.pid()], &["--verify=0.1"]);
     victim.go();
@@ -397,6 +398,13 @@ fn memory_that_is_locked_for_ever() {
         assert!(dump.stdout.starts_with(format!("{pid}:   [victim]\n").as_bytes()), "{format}");
         assert_exact(other.pid());
     }
+    // Nor does the thread that waits keep what it has not loaded itself.
+    let programs = programs(killed.process().pid());
+    assert!(!programs.is_empty());
+    killed.process().signal(libc::SIGKILL);
+    until("programs that are gone", || {
+        (!programs.iter().any(|&program| is_loaded(program))).then_some(())
+    });
     for tracer in [&mut tracer, &mut comparing] {
         tracer.process().signal(libc::SIGINT);
         until("the end", || {

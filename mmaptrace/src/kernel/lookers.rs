@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use crate::machine::close_descriptors;
+
 /// What such a thread needs, in bytes.
 const STACK: usize = 1 << 16;
 
@@ -67,6 +69,7 @@ impl Looker {
         let (tell, seen) = mpsc::channel();
         let (own, tid) = mpsc::channel();
         let work = move || {
+            close_descriptors();
             // SAFETY: it has no requirements.
             let _ = own.send(unsafe { libc::gettid() } as u32);
             // Until nobody asks or listens any more.

@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::SeedError;
+use crate::machine::close_descriptors;
 
 /// Those that were left behind, by the process they read of.
 #[derive(Debug, Default)]
@@ -34,8 +35,11 @@ impl Readers {
             return Err(SeedError::Locked);
         }
         let (tell, told) = mpsc::channel();
-        // Whoever asked may have gone.
-        let work = move || drop(tell.send(read()));
+        // Whoever asked may have gone when it is told.
+        let work = move || {
+            close_descriptors();
+            drop(tell.send(read()));
+        };
         let reader = thread::Builder::new().name("reader".to_owned()).spawn(work);
         let reader = reader.map_err(SeedError::NoThread)?;
         told.recv_timeout(patience).map_err(|_| {
