@@ -135,7 +135,7 @@ pub(crate) extern "C" fn send_path(flags: u32) -> i32 {
     let moves = renames().moves;
     walk.length = 0;
     walk.complete = 0;
-    walk.revalidated = 0;
+    walk.revalidated = revalidated(walk.dentry);
     let mut flags = flags as u16;
     if synthetic(walk) {
         flags |= flag::SYNTHETIC;
@@ -185,6 +185,13 @@ fn synthetic(walk: &Walk) -> bool {
     parent != walk.dentry || root != walk.dentry
 }
 
+/// Not 0: the file system of a dentry looks at its files anew.
+#[inline(always)]
+fn revalidated(dentry: u64) -> u32 {
+    let flags: u32 = read(dentry + u64::from(layout!(dentry_flags))).unwrap_or(0);
+    flags & DCACHE_OP_REVALIDATE
+}
+
 /// Where a dentry's pointer to its name is.
 #[inline(always)]
 fn name_of(dentry: u64) -> u64 {
@@ -202,9 +209,6 @@ unsafe extern "C" fn component(_: u32, _: *mut c_void) -> i64 {
     let Some(root) = read::<u64>(mnt + u64::from(layout!(vfsmount_root))) else {
         return 1;
     };
-    // Of a directory on the way, or of what is mounted on, as of the file itself.
-    let dentry_flags: u32 = read(dentry + u64::from(layout!(dentry_flags))).unwrap_or(0);
-    walk.revalidated |= dentry_flags & DCACHE_OP_REVALIDATE;
     if dentry == root {
         // Up to the mount below. `mnt` lies within a `struct mount`.
         let mount = mnt - u64::from(layout!(mount_mnt));
@@ -234,6 +238,9 @@ unsafe extern "C" fn component(_: u32, _: *mut c_void) -> i64 {
         walk.complete = 1;
         return 1;
     }
+    // Of a directory on the way, or of what is mounted on, as of the file. What the root of a mount is called shows
+    // nowhere.
+    walk.revalidated |= revalidated(dentry);
     walk.dentry = parent;
     i64::from(!append(walk, &mut out.text, text))
 }

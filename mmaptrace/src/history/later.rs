@@ -1,7 +1,11 @@
 //! What came after a moment, and what it says of that: that something was lost shows when the next
 //! record comes, and that may be long after.
 
-use std::ops::ControlFlow;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    sync::Arc,
+};
 
 use anyhow::Result;
 use mmaptrace_common::record::{Exit, flag};
@@ -88,6 +92,9 @@ impl Past {
         if (is_passing || !self.start().calls && has_files(space)) && !self.is_now(point, pid) {
             return Ok(Some(Doubt::NoPicture));
         }
+        if !self.is_now(point, pid) && self.may_be_renamed(point, &Names::of(space, model))? {
+            return Ok(Some(Doubt::NoPicture));
+        }
         let last = self.last()?;
         if last.is_quiet_since(&model.totals()) && last.knows_all_losses() {
             return Ok(None);
@@ -104,6 +111,38 @@ impl Past {
     fn is_now(&self, point: Point, pid: u32) -> bool {
         let Some(now) = self.now.as_ref().filter(|now| now.pid == Some(pid)) else { return false };
         matches!(point, Point::Time(time) if time >= now.known.time)
+    }
+
+    /// Whether files of a space may have had other names at a point than these: the next reading of all its
+    /// regions finds others, and no commit says before that nobody has changed any.
+    fn may_be_renamed(&mut self, point: Point, names: &Names) -> Result<bool> {
+        if names.files.is_empty() {
+            return Ok(false);
+        }
+        self.go_to(&point)?;
+        let (mut model, mut events) = (Model::default(), Vec::new());
+        let (mut is_later, mut verdict) = (false, None);
+        self.steps(|step| {
+            let item = match step {
+                Step::Model(known) => {
+                    model = *known;
+                    return Ok(ControlFlow::Continue(()));
+                }
+                Step::Item(item) => item,
+            };
+            is_later |= point.is_before(&model, &item);
+            if is_later && names.are_still_those(&item) {
+                verdict = Some(false);
+                return Ok(ControlFlow::Break(()));
+            }
+            events.clear();
+            take(&mut model, item, &mut events);
+            if is_later {
+                verdict = names.differ(&model);
+            }
+            Ok(if verdict.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(verdict.unwrap_or(false))
     }
 
     /// What all comes to; or what it had come to when a running tracer told what it knows.
@@ -149,6 +188,49 @@ impl Past {
             (Verdict::Open, Some(_)) => Verdict::Doubtful(Doubt::Cut),
             (verdict, _) => verdict,
         })
+    }
+}
+
+/// What the files of a space are called, as far as its model knows.
+struct Names {
+    space: SpaceId,
+    /// How many calls had changed names of any files, by whomever, when all of its regions were last read.
+    renames: u64,
+    /// By device and inode number; one may have several.
+    files: BTreeMap<(u32, u64), BTreeSet<Name>>,
+}
+
+/// `None`: it is not known.
+type Name = Option<Arc<[u8]>>;
+
+impl Names {
+    fn of(space: &Space, model: &Model) -> Self {
+        let mut files = BTreeMap::<_, BTreeSet<_>>::new();
+        for region in space.map().iter() {
+            if let Backing::File { dev, ino, path } = region.backing {
+                files.entry((dev, ino)).or_default().insert(model.names().get(path).cloned());
+            }
+        }
+        Self { space: space.id(), renames: space.renames(), files }
+    }
+
+    /// Whether an item says that no call has changed any since: each commit, of whichever space, tells how many
+    /// there were.
+    fn are_still_those(&self, item: &Item<'_>) -> bool {
+        let Item::Record(bytes) = item else { return false };
+        matches!(decode(bytes), Ok(Record::Commit(commit, _)) if commit.renames == self.renames)
+    }
+
+    /// Whether one that is mapped still is called otherwise, if all regions were read since; or the space has
+    /// ended.
+    fn differ(&self, model: &Model) -> Option<bool> {
+        let Some(space) = model.space(self.space) else { return Some(false) };
+        let now = (space.renames() != self.renames).then(|| Self::of(space, model))?;
+        Some(
+            self.files
+                .iter()
+                .any(|(file, names)| now.files.get(file).is_some_and(|now| !names.is_subset(now))),
+        )
     }
 }
 
@@ -271,8 +353,6 @@ fn has_files(space: &Space) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use mmaptrace_model::event::{Commits, Effects, Stacks, Task};
 
     use super::*;

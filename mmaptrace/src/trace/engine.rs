@@ -585,6 +585,9 @@ impl Engine {
         self.unplaced = !self.settle(LAST_LOOK)?;
         self.healing.at = 0;
         self.heal()?;
+        // Who looks back takes it that there were none otherwise.
+        self.rename_at = 0;
+        self.rename()?;
         self.catch_up()?;
         self.heal()?;
         if self.source.tier() == Tier::Degraded {
