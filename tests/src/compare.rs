@@ -55,6 +55,15 @@ pub fn is_zombie(pid: u32) -> bool {
     are_all(pid, &['Z'])
 }
 
+/// Whether another one of these processes shares the memory of this one.
+pub(crate) fn shares_memory(pid: u32, all: &[u32]) -> bool {
+    let what = 1; // KCMP_VM
+    // SAFETY: takes integers.
+    let is_same =
+        |other: u32| unsafe { libc::syscall(libc::SYS_kcmp, pid, other, what, 0, 0) } == 0;
+    all.iter().any(|&other| other != pid && is_same(other))
+}
+
 /// How two texts differ, line by line (`-` only in `expected`, `+` only in `found`), with the
 /// lines around the differences; `None` if they are equal.
 pub fn difference(expected: &[u8], found: &[u8]) -> Option<String> {

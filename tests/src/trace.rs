@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 
 use serde_json::Value;
 
-use crate::{is_degraded, replay::Replay};
+use crate::{compare::shares_memory, is_degraded, replay::Replay};
 
 /// All that is left of a tracer that has ended.
 #[derive(Debug)]
@@ -148,17 +148,21 @@ impl Trace {
 
     /// Holds that nothing was lost, nothing had to be read again, and that the tracer says that
     /// its picture is exact, of every process as of all. In the degraded tier that is promised of no
-    /// process that has ended.
+    /// process that has ended, nor of one that shares its memory.
     ///
     /// # Panics
     /// If not, with what the tracer said of it.
     pub fn assert_clean(&self) {
         let end = self.end();
         let processes = end["processes"].as_array().expect("`processes`");
-        let exits = self.of_type("exit").filter(|exit| exit["last"] == true && is_degraded());
-        let over: Vec<_> = exits.map(|exit| &exit["pid"]).collect();
+        let pids: Vec<_> = processes.iter().map(|process| number(process, "pid") as u32).collect();
+        let has_ended =
+            |pid: u32| self.of_type("exit").any(|exit| exit["last"] == true && exit["pid"] == pid);
+        let mut unsure = pids.clone();
+        unsure.retain(|&pid| is_degraded() && (has_ended(pid) || shares_memory(pid, &pids)));
         for totals in processes.iter().chain([end]) {
-            let is_of_those = totals.get("pid").map_or(!over.is_empty(), |pid| over.contains(&pid));
+            let mut of = pids.iter().filter(|&&pid| totals.get("pid").is_none_or(|it| *it == pid));
+            let is_of_those = of.any(|pid| unsure.contains(pid));
             let clean = number(totals, "lost") == 0
                 && number(totals, "healed") == 0
                 && (totals["exact"] == true || is_of_those);

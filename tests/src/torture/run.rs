@@ -3,7 +3,10 @@
 use std::{fmt, path::Path, process::Command};
 
 use super::{Script, Setting};
-use crate::{PATIENCE, Scratch, Tracer, Victim, difference, dump_as, is_degraded, tracer::TIER};
+use crate::{
+    PATIENCE, Scratch, Tracer, Victim, compare::shares_memory, difference, dump_as, is_degraded,
+    tracer::TIER,
+};
 
 /// How the program is traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,13 +247,4 @@ fn differs(pid: u32, all: &[u32], manner: Manner) -> Option<String> {
         let difference = difference(&maps, &dump.stdout)?;
         return Some(format!("the dump of {pid} is not /proc/{pid}/maps:\n{difference}"));
     }
-}
-
-/// Whether another one of these processes shares the memory of this one.
-fn shares_memory(pid: u32, all: &[u32]) -> bool {
-    let what = 1; // KCMP_VM
-    // SAFETY: takes integers.
-    let is_same =
-        |other: u32| unsafe { libc::syscall(libc::SYS_kcmp, pid, other, what, 0, 0) } == 0;
-    all.iter().any(|&other| other != pid && is_same(other))
 }
