@@ -53,6 +53,21 @@ cases! {
     chroot: ["mmap"];
 }
 
+/// Nobody tells of that: a dump looks for names anew.
+#[test]
+fn mount_namespace_ends() {
+    needs_root!("mount_namespace_ends");
+    let scratch = Scratch::new();
+    let mut victim = victim!("mount_namespace_ends", scratch.path());
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    let before = maps(victim.pid());
+    assert_exact(victim.pid());
+    victim.work();
+    assert_ne!(maps(victim.pid()), before);
+    assert_exact(victim.pid());
+    drop(tracer);
+}
+
 /// What the tracer forgets while much is on its way may be among that.
 #[test]
 fn file_mapped_again_after_many() {

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::sys::{
-    Case, Outcome, PAGE, R, RW, Unsupported, call, if_supported, mmap, must, open, ready, scratch,
-    touch,
+    Case, Outcome, PAGE, R, RW, Unsupported, call, exit, if_supported, mmap, must, open, ready,
+    scratch, sleep_forever, touch,
 };
+use crate::tasks::{child_of_the_test, clone};
 
 pub(crate) const CASES: &[Case] = &[
     ("mount_namespace", namespace),
@@ -18,6 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     ("mount_detached", detached),
     ("mount_namespace_left", left),
     ("mount_namespace_left_for_the_first", left_for_the_first),
+    ("mount_namespace_ends", ends),
     ("mount_held", held),
     ("mount_on_a_mount_held", on_a_mount_held),
     ("mount_of_a_file_held", of_a_file_held),
@@ -124,6 +126,33 @@ fn left_for_the_first() -> Outcome {
     map(&tmpfs("own")?.join("file"));
     ready();
     must(call(libc::SYS_setns, [first as usize, libc::CLONE_NEWNS as usize]));
+    Ok(())
+}
+
+/// A file of a namespace that ends with its only task, and takes the mount away with no call.
+fn ends() -> Outcome {
+    let file = scratch().join("ends/file");
+    let child = clone(libc::SIGCHLD);
+    if child == 0 {
+        child_of_the_test();
+        if alone().is_ok() {
+            map(&tmpfs("ends")?.join("file"));
+            sleep_forever();
+        }
+        exit(1);
+    }
+    let there =
+        Path::new(&format!("/proc/{child}/root")).join(file.strip_prefix("/").expect("a root"));
+    while !there.exists() {
+        if must(call(libc::SYS_wait4, [child, 0, libc::WNOHANG as usize, 0])) != 0 {
+            return alone();
+        }
+        std::thread::yield_now();
+    }
+    map(&there);
+    ready();
+    must(call(libc::SYS_kill, [child, libc::SIGKILL as usize]));
+    must(call(libc::SYS_wait4, [child, 0, 0, 0]));
     Ok(())
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn clone(flags: i32) -> usize {
 }
 
 /// Dies with its parent, which the test kills.
-fn child_of_the_test() {
+pub(crate) fn child_of_the_test() {
     must(call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as usize, libc::SIGKILL as usize]));
     // That may have been before this.
     if must(call(libc::SYS_getppid, [])) == 1 {
