@@ -204,7 +204,8 @@ enum Over {
 }
 
 /// Why the model and `/proc` may not be compared.
-const NOT_POSSIBLE: &str = "the process had ended, was in doubt, did not hold still, or had its memory locked; or the tier is degraded";
+const NOT_POSSIBLE: &str = "the process had ended, was in doubt, did not hold still, or had its \
+                            memory locked; or the tier is degraded";
 
 /// The last line, the summary, and the exit code.
 fn finish(
