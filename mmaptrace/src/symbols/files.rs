@@ -105,7 +105,7 @@ fn at_path(wanted: &Wanted) -> Option<Found> {
     places.find_map(|place| match &wanted.build_id {
         None => {
             let same = place.metadata().is_ok_and(|metadata| is_same(&metadata, wanted));
-            open(&place).ok().filter(|_| same).and_then(Found::of)
+            same.then(|| open(&place).ok()).flatten().and_then(Found::of)
         }
         Some(id) => {
             let found = open(&place).ok().and_then(Found::of)?;
