@@ -15,7 +15,7 @@ use mmaptrace_model::{
     event::{Cause, Doubt, SpaceId},
     model::Totals,
 };
-use mmaptrace_recording::{End, Item};
+use mmaptrace_recording::{End, Error, Item};
 
 use crate::{kernel::Tier, sink::summary};
 
@@ -119,28 +119,13 @@ impl Past {
         if names.files.is_empty() {
             return Ok(false);
         }
-        self.go_to(&point)?;
-        let (mut model, mut events) = (Model::default(), Vec::new());
-        let (mut is_later, mut verdict) = (false, None);
-        self.steps(|step| {
-            let item = match step {
-                Step::Model(known) => {
-                    model = *known;
-                    return Ok(ControlFlow::Continue(()));
-                }
-                Step::Item(item) => item,
+        let mut verdict = None;
+        self.read_after(point, |later, model| {
+            verdict = match later {
+                Later::Item(item) => names.are_still_those(item).then_some(false),
+                Later::Events(_) => names.differ(model),
             };
-            is_later |= point.is_before(&model, &item);
-            if is_later && names.are_still_those(&item) {
-                verdict = Some(false);
-                return Ok(ControlFlow::Break(()));
-            }
-            events.clear();
-            take(&mut model, item, &mut events);
-            if is_later {
-                verdict = names.differ(&model);
-            }
-            Ok(if verdict.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            if verdict.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         Ok(verdict.unwrap_or(false))
     }
@@ -157,30 +142,24 @@ impl Past {
 
     /// Reads what comes after a point until that says what to think of a process's map there.
     fn read_on(&mut self, point: Point, subject: Subject) -> Result<Verdict> {
-        self.go_to(&point)?;
-        let (mut model, mut events) = (Model::default(), Vec::new());
-        let (mut is_later, mut seen) = (false, Seen::default());
-        let short = self.steps(|step| {
-            let item = match step {
-                Step::Model(known) => {
-                    model = *known;
-                    return Ok(ControlFlow::Continue(()));
+        let mut seen = Seen::default();
+        let short = self.read_after(point, |later, model| {
+            let events = match later {
+                Later::Item(item) => {
+                    if ends_in(model, item, subject) {
+                        seen.meet(subject.space, subject.space, false);
+                    }
+                    return ControlFlow::Continue(());
                 }
-                Step::Item(item) => item,
+                Later::Events(events) => events,
             };
-            is_later |= point.is_before(&model, &item);
-            if is_later && ends_in(&model, &item, subject) {
-                seen.meet(subject.space, subject.space, false);
-            }
-            events.clear();
-            take(&mut model, item, &mut events);
-            for event in events.iter().filter(|_| is_later) {
+            for event in events {
                 seen.take(event, subject);
             }
-            Ok(match seen.verdict() {
+            match seen.verdict() {
                 Verdict::Open if !seen.is_over() => ControlFlow::Continue(()),
                 Verdict::Open | Verdict::Exact | Verdict::Doubtful(_) => ControlFlow::Break(()),
-            })
+            }
         })?;
         Ok(match (seen.verdict(), short) {
             (Verdict::Open, _) if seen.elsewhere.is_some() => Verdict::Doubtful(Doubt::NoPicture),
@@ -189,6 +168,44 @@ impl Past {
             (verdict, _) => verdict,
         })
     }
+
+    /// Reads what comes after a point until it is told to break; why what there is ends early, if it does.
+    fn read_after(
+        &mut self,
+        point: Point,
+        mut see: impl FnMut(Later<'_>, &Model) -> ControlFlow<()>,
+    ) -> Result<Option<Error>> {
+        self.go_to(&point)?;
+        let (mut model, mut events, mut is_later) = (Model::default(), Vec::new(), false);
+        self.steps(|step| {
+            let item = match step {
+                Step::Model(known) => {
+                    model = *known;
+                    return Ok(ControlFlow::Continue(()));
+                }
+                Step::Item(item) => item,
+            };
+            is_later |= point.is_before(&model, &item);
+            if is_later && see(Later::Item(&item), &model).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            events.clear();
+            take(&mut model, item, &mut events);
+            Ok(if is_later {
+                see(Later::Events(&events), &model)
+            } else {
+                ControlFlow::Continue(())
+            })
+        })
+    }
+}
+
+/// What comes after a point.
+enum Later<'a> {
+    /// An item, with the model before it.
+    Item(&'a Item<'a>),
+    /// What came of it, with the model after it.
+    Events(&'a [Event]),
 }
 
 /// What the files of a space are called, as far as its model knows.
