@@ -22,8 +22,9 @@ use anyhow::{Context as _, Result};
 
 /// How much is gathered before it is handed on without being asked, in bytes.
 const BATCH: usize = 1 << 16;
-/// How much may wait for the reader before [`Output::is_congested`], in bytes.
-const QUEUE: usize = 1 << 22;
+/// How much may wait for the reader before [`Output::is_congested`], in bytes; half of it while the thread
+/// writes the other.
+const QUEUE: usize = 1 << 23;
 
 /// Whether standard output was closed when this process began. Before `main` Rust's runtime opens
 /// `/dev/null` in the place of what is closed, so that nothing that is written later fails.
@@ -122,8 +123,8 @@ struct Shared {
 struct State {
     /// Handed on: whole lines.
     waiting: Vec<u8>,
-    /// The thread is in the middle of writing.
-    writing: bool,
+    /// How much the thread is in the middle of writing, in bytes.
+    writing: usize,
     /// What went wrong. Nothing is written after it.
     error: Option<(io::ErrorKind, String)>,
 }
@@ -163,12 +164,12 @@ impl Output {
 
     /// Whether so much waits for the reader that no more should come.
     pub fn is_congested(&self) -> bool {
-        self.shared.lock().waiting.len() > QUEUE
+        self.shared.lock().is_congested()
     }
 
     /// Waits for the reader while [`Output::is_congested`].
     pub fn make_room(&self) {
-        let full = |state: &mut State| state.error.is_none() && state.waiting.len() > QUEUE;
+        let full = |state: &mut State| state.error.is_none() && state.is_congested();
         drop(self.shared.done.wait_while(self.shared.lock(), full));
     }
 
@@ -184,7 +185,7 @@ impl Output {
         } else {
             state.waiting.extend(self.gathered.drain(..length));
         }
-        let writing = state.writing;
+        let writing = state.writing > 0;
         // The thread is to find it free.
         drop(state);
         if !writing {
@@ -200,7 +201,7 @@ impl Output {
     pub fn finish(&self, patience: Duration) -> io::Result<()> {
         let state = self.shared.lock();
         let busy = |state: &mut State| {
-            state.error.is_none() && (state.writing || !state.waiting.is_empty())
+            state.error.is_none() && (state.writing > 0 || !state.waiting.is_empty())
         };
         let waited = self.shared.done.wait_timeout_while(state, patience, busy);
         let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -229,6 +230,10 @@ impl Write for Output {
 }
 
 impl State {
+    const fn is_congested(&self) -> bool {
+        self.waiting.len() + self.writing > QUEUE
+    }
+
     fn result(&mut self) -> io::Result<()> {
         match &self.error {
             None => Ok(()),
@@ -248,14 +253,14 @@ impl Shared {
         let mut lines = Vec::new();
         loop {
             let mut state = self.lock();
-            state.writing = false;
+            state.writing = 0;
             self.done.notify_all();
             let idle = |state: &mut State| state.waiting.is_empty();
             let waited = self.more.wait_while(state, idle);
             state = waited.unwrap_or_else(PoisonError::into_inner);
-            state.writing = true;
             lines.clear();
             mem::swap(&mut lines, &mut state.waiting);
+            state.writing = lines.len();
             drop(state);
             if let Err(error) = sink.write(&lines) {
                 let mut state = self.lock();

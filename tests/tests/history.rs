@@ -3,8 +3,8 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use mmaptrace_tests::{
-    Finished, Outcome, Process, Scratch, Tracer, Victim, children, difference, dump_as,
-    is_emulated, maps, mmaptrace, needs_root, now, run, skip, until, victim, victim_path,
+    Finished, Outcome, Process, Scratch, Tracer, Victim, children, deeds::socket, difference,
+    dump_as, is_emulated, maps, mmaptrace, needs_root, now, run, skip, until, victim, victim_path,
 };
 use serde_json::Value;
 
@@ -345,7 +345,9 @@ fn what_ended_thousands_of_processes_ago_is_known() {
         return skip(NAME, "emulated, thousands of processes take too long");
     }
     let mut victim = victim!("generations");
-    let tracer = Tracer::attach(victim.pid(), &["-f"]);
+    let mut tracer = Tracer::attach(victim.pid(), &["-f"]);
+    // Of a process that none of them knows to be alive, the others of this machine could be asked.
+    let socket = socket(&mut tracer);
     victim.go();
     assert_eq!(victim.line().as_deref(), Some("HALF"));
     let first = until("the first child", || {
@@ -359,7 +361,7 @@ fn what_ended_thousands_of_processes_ago_is_known() {
     for question in
         [&["who", "0x1000", "-p"][..], &["report", "-p"], &["export", "--format", "folded", "-p"]]
     {
-        let answer = run(mmaptrace(question).arg(&first));
+        let answer = run(mmaptrace(question).args([&first, "--socket", &socket]));
         assert_eq!((answer.code(), &answer.stderr[..]), (Some(0), ""), "{question:?}");
     }
     let trace = tracer.finish();

@@ -40,8 +40,8 @@ fn a_million_regions_take_no_more_than_400_mib() {
     assert!(regions > 20_000 * processes, "{regions}");
 }
 
-/// Of a flood that nobody reads of no more is kept than may wait to be written: 4 MiB, what a batch of
-/// records makes of them, and room to grow. What is lost is counted, and told to who reads later.
+/// Of a flood that nobody reads of no more is kept than may wait to be written: 8 MiB, and what all that is
+/// in the ring makes of them. What is lost is counted, and told to who reads later.
 #[test]
 fn a_flood_that_nobody_reads_of_takes_no_more() {
     needs_root!("a_flood_that_nobody_reads_of_takes_no_more");
