@@ -4,7 +4,6 @@ pub mod btf;
 pub mod degraded;
 mod left_out;
 mod load;
-mod lookers;
 pub mod maps;
 pub mod probe;
 mod readers;

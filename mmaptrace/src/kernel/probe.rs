@@ -26,8 +26,8 @@ use super::{
         LoadError, Settings, Stacks, asked_for, forget, map, object_error, refused,
         refused_because, release,
     },
-    lookers::Lookers,
     maps::{Place, Renames, Space},
+    readers::Readers,
     seed,
     source::{Bytes, Tally},
 };
@@ -47,7 +47,7 @@ pub struct Probe {
     names: HashMap<MapData, u64, u64>,
     stacks: HashMap<MapData, u64, u64>,
     left_out: LeftOut,
-    pub(super) lookers: Lookers,
+    pub(super) readers: Readers,
     /// See [`Source::names_are_certain`].
     certain_names: bool,
 }
@@ -160,7 +160,7 @@ impl Probe {
             names,
             stacks,
             left_out,
-            lookers: Lookers::default(),
+            readers: Readers::default(),
             certain_names,
         };
         if !tells_names {

@@ -1,7 +1,7 @@
 //! Pictures of whole address spaces, to seed and to heal the model.
 //!
 //! `process_vm_readv` makes the kernel take the mmap lock of that process for reading, on the
-//! caller's thread, one of `lookers`, and release it. The hook on that release, which sees that this
+//! caller's thread, one of `readers`, and release it. The hook on that release, which sees that this
 //! thread asked, sends all regions into the ring: under the lock, so that no change can come between,
 //! and in the order of all other commits, so that nothing has to be matched.
 //!
@@ -9,14 +9,11 @@
 //! `/proc/PID/mem` there would do as well, but first tries to grow a stack, with the lock held for
 //! writing.)
 
-use std::{fs, io, path::Path, thread, time::Duration};
+use std::{fs, io, path::Path, ptr, thread, time::Duration};
 
 use aya::maps::MapError;
 
-use super::{
-    lookers::{Looker, touch},
-    probe::Probe,
-};
+use super::{probe::Probe, readers::Reader};
 
 /// How often the lock is taken before there is no picture, and the pauses between.
 const ATTEMPTS: usize = 20;
@@ -91,23 +88,22 @@ impl Probe {
         task: &Path,
         patience: Duration,
     ) -> Result<(), SeedError> {
-        let looker = self.lookers.take(pid).map_err(SeedError::NoThread)?;
-        let looker = looker.ok_or(SeedError::Locked)?;
+        let reader = self.readers.take(pid)?;
         let comm = comm(&task.join("comm"));
         self.shared.update(|control| {
-            control.seed_tid = looker.tid;
+            control.seed_tid = reader.tid;
             control.seed_pid = pid;
             control.seed_comm = comm;
         })?;
-        let looked = self.look(&looker, tid, patience)?;
+        let looked = self.look(&reader, tid, patience)?;
         if !matches!(looked, Looked::Taken) {
             self.shared.update(|control| control.seed_tid = 0)?;
         }
         if matches!(looked, Looked::Waiting) {
-            self.lookers.leave(pid, looker);
+            self.readers.leave(pid, reader);
             return Err(SeedError::Locked);
         }
-        self.lookers.give_back(looker);
+        self.readers.give_back(reader);
         let Looked::Refused(read) = looked else { return Ok(()) };
         match read.raw_os_error() {
             Some(libc::ESRCH) if task.exists() => Err(SeedError::NoSpace),
@@ -118,10 +114,12 @@ impl Probe {
     }
 
     /// Takes the lock until there was a picture.
-    fn look(&self, looker: &Looker, tid: i32, patience: Duration) -> Result<Looked, MapError> {
+    fn look(&self, reader: &Reader, tid: i32, patience: Duration) -> Result<Looked, MapError> {
         let mut attempts = 0;
         loop {
-            let Some(read) = looker.touch(tid, patience) else { return Ok(Looked::Waiting) };
+            let Some(read) = reader.read(patience, move || touch(tid)) else {
+                return Ok(Looked::Waiting);
+            };
             if self.shared.control.get(&0, 0)?.0.seed_tid == 0 {
                 return Ok(Looked::Taken);
             }
@@ -140,6 +138,16 @@ impl Probe {
 pub(super) fn is_possible() -> bool {
     // SAFETY: it has no requirements.
     touch(unsafe { libc::gettid() }).raw_os_error() != Some(libc::ENOSYS)
+}
+
+/// Reads a byte at address 0 of a task's memory; the error it must be.
+fn touch(tid: i32) -> io::Error {
+    let mut byte = 0u8;
+    let local = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let remote = libc::iovec { iov_base: ptr::null_mut(), iov_len: 1 };
+    // SAFETY: `local` is one byte that lives on; `remote` is an address of another process.
+    let read = unsafe { libc::process_vm_readv(tid, &raw const local, 1, &raw const remote, 1, 0) };
+    if read < 0 { io::Error::last_os_error() } else { io::Error::from_raw_os_error(0) }
 }
 
 /// A task's name, NUL-padded; empty if it cannot be read.
