@@ -2,7 +2,9 @@
 //! 32-bit calls, workers, probes, and what happens to the files behind it. Each test of the lists
 //! is of the victim's case of its name.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use mmaptrace_tests::{
     Outcome, Scratch, Tracer, address, assert_exact, assert_exact_thread, cases, needs_root,
@@ -105,6 +107,32 @@ fn file_unlinked_by_another_process() {
     std::fs::rename(scratch.join("held"), scratch.join("moved")).expect("rename");
     assert_exact(victim.pid());
     std::fs::remove_file(scratch.join("moved")).expect("unlink");
+    assert_exact(victim.pid());
+    tracer.finish().assert_clean();
+}
+
+/// Its place is taken by the core of another process: no call unlinks it.
+#[test]
+fn file_unlinked_by_a_core_dump() {
+    const NAME: &str = "file_unlinked_by_a_core_dump";
+    needs_root!(NAME);
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").expect("a pattern");
+    if pattern.trim() != "core" {
+        return skip(NAME, &format!("cores go to {pattern:?}"));
+    }
+    let scratch = Scratch::new();
+    let mut victim = victim!("file_held", scratch.path());
+    std::fs::rename(scratch.join("held"), scratch.join("core")).expect("rename");
+    let tracer = Tracer::attach(victim.pid(), &[]);
+    victim.work();
+    let mut crash = Command::new("sh");
+    crash.args(["-c", "ulimit -c unlimited; kill -SEGV $$"]).current_dir(scratch.path());
+    let status = crash.status().expect("a shell");
+    assert!(status.core_dumped(), "{status}");
+    // A dump would look for it.
+    until("its name in the stream", || {
+        String::from_utf8_lossy(&tracer.stream()).contains("/core (deleted)").then_some(())
+    });
     assert_exact(victim.pid());
     tracer.finish().assert_clean();
 }

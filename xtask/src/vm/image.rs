@@ -160,7 +160,7 @@ const DEGRADED: &[LeftOut] = &[
     without("calls", &["madvise_", "process_madvise"], 13, "flags that maps does not print"),
     without("contention", &["verify_finds"], 1, "comparisons with the kernel"),
     without("dump", &["a_flooded_process"], 1, UNSEEN),
-    without("effects_without_calls", ALL, 28, UNSEEN),
+    without("effects_without_calls", ALL, 29, UNSEEN),
     without("errors", &["a_kernel_thread", "a_tracer_that_fails_waits", "a_zombie"], 3, THE_TIER),
     without("export", ALL, 11, UNSEEN),
     without("faults", &["a_child_whose_fork", "an_exec_that_is_lost"], 2, LESS_IS_LOST),
