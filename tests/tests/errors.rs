@@ -470,6 +470,43 @@ fn a_program_that_waits_outlives_the_tracer() {
     assert_eq!(victim.outcome(), Outcome::Done);
 }
 
+/// Pictures, which the tracer takes as files get other names, take long while so much goes on.
+#[test]
+fn several_programs_wait_while_names_change() {
+    const NAME: &str = "several_programs_wait_while_names_change";
+    needs_root!("several_programs_wait_while_names_change");
+    if is_emulated() {
+        return skip(NAME, "emulated, storms do not fill the buffer");
+    }
+    let mut storms: Vec<_> = (0..6).map(|_| victim!("storm_without_end")).collect();
+    let scratch = Scratch::new();
+    let words = scratch.join("stderr");
+    let mut command = mmaptrace(&["--on-full", "wait", "-o", "/dev/null"]);
+    for storm in &storms {
+        command.args(["-p", &storm.pid().to_string()]);
+    }
+    command.stderr(File::create(&words).expect("a file"));
+    let mut tracer = Process::spawn(&mut command);
+    let told = || std::fs::read_to_string(&words).expect("text");
+    until("a tracer that traces", || told().contains("mmaptrace: tracing").then_some(()));
+    for storm in &mut storms {
+        storm.go();
+        assert_eq!(storm.line().as_deref(), Some("STORM"));
+    }
+    let names = [scratch.join("one"), scratch.join("other")];
+    std::fs::write(&names[0], "").expect("a file");
+    for round in 0..60 {
+        std::fs::rename(&names[round % 2], &names[(round + 1) % 2]).expect("another name");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for storm in &mut storms {
+        assert_eq!(storm.work(), Outcome::Done);
+    }
+    tracer.signal(libc::SIGINT);
+    assert_eq!(tracer.wait().code(), Some(0));
+    assert!(told().contains(" 0 lost, 0 healed, exact"), "{}", told());
+}
+
 /// What waits for a recording that nobody reads goes on when the tracer ends.
 #[test]
 fn a_program_that_waits_for_a_recording_goes_on() {

@@ -17,6 +17,7 @@ pub use degraded::Degraded;
 pub use load::{Follow, LoadError, Settings, Stacks};
 pub use probe::Probe;
 pub use readers::Readers;
+pub use ring::Gauge;
 pub use seed::SeedError;
 pub use shared::Shared;
 pub use source::{Source, Tally, Tier};

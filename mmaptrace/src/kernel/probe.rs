@@ -126,7 +126,7 @@ impl Probe {
             .load(&object)
             .map_err(|error| object_error(&error))?;
         settings.follow.set_cgroup(&mut ebpf)?;
-        let shared = Shared::of(&mut ebpf)?;
+        let shared = Shared::of(&mut ebpf, settings.ring_bytes)?;
         let renames = map(&mut ebpf, "RENAMES")?;
         let places = map(&mut ebpf, "PLACES")?;
         let spaces = map(&mut ebpf, "SPACES")?;

@@ -4,7 +4,10 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd},
     ptr::{self, NonNull},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use aya::{
@@ -23,15 +26,31 @@ const PAGE: usize = 4096;
 /// there is no next one does not say that there is nothing left.
 pub struct Ring {
     records: RingBuf<MapData>,
-    positions: Positions,
+    positions: Arc<Positions>,
+    /// Bytes.
+    size: u64,
+}
+
+/// How full a ring is, for others than its reader.
+#[derive(Debug)]
+pub struct Gauge {
+    positions: Arc<Positions>,
+    /// Bytes.
+    size: u64,
 }
 
 impl Ring {
-    pub(super) fn of(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+    /// The ring of the programs, of so many bytes.
+    pub(super) fn of(ebpf: &mut Ebpf, size: u32) -> Result<Self, LoadError> {
         let records: RingBuf<MapData> = map(ebpf, "RING")?;
         let positions = Positions::of(records.as_fd())
             .map_err(|error| LoadError::Object(format!("cannot map the ring: {error}")))?;
-        Ok(Self { records, positions })
+        Ok(Self { records, positions: Arc::new(positions), size: size.into() })
+    }
+
+    /// What tells how full it is.
+    pub fn gauge(&self) -> Gauge {
+        Gauge { positions: Arc::clone(&self.positions), size: self.size }
     }
 
     /// The next record, if it is complete.
@@ -56,6 +75,16 @@ impl Ring {
     }
 }
 
+impl Gauge {
+    /// Whether half of the ring or more waits for the reader.
+    pub fn is_half_full(&self) -> bool {
+        // The reader's first: the other is never behind it then.
+        let read = self.positions.read().load(Ordering::Acquire);
+        let written = self.positions.written().load(Ordering::Acquire);
+        written.wrapping_sub(read) >= self.size / 2
+    }
+}
+
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.records.as_fd()
@@ -64,10 +93,13 @@ impl AsFd for Ring {
 
 /// The two pages before the records: the reader's position, which the library moves on, and the
 /// writers' (`struct bpf_ringbuf`, `kernel/bpf/ringbuf.c`).
+#[derive(Debug)]
 struct Positions(NonNull<u8>);
 
 // SAFETY: what is there is only read, atomically.
 unsafe impl Send for Positions {}
+// SAFETY: likewise.
+unsafe impl Sync for Positions {}
 
 impl Positions {
     fn of(ring: BorrowedFd<'_>) -> io::Result<Self> {

@@ -22,9 +22,10 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub(super) fn of(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+    /// Those of programs whose ring has so many bytes.
+    pub(super) fn of(ebpf: &mut Ebpf, ring: u32) -> Result<Self, LoadError> {
         Ok(Self {
-            ring: Ring::of(ebpf)?,
+            ring: Ring::of(ebpf, ring)?,
             control: map(ebpf, "CONTROL")?,
             faults: map(ebpf, "FAULTS")?,
             processes: map(ebpf, "PROCESSES")?,

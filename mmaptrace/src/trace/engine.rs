@@ -184,9 +184,9 @@ impl Engine {
         // finds no room there is counted.
         let congested = self.is_congested();
         let records = if congested { 0 } else { self.drain(u64::MAX)? };
-        if let Some(pressure) = &mut self.pressure {
+        if let Some(pressure) = &self.pressure {
             if congested || records == BATCH {
-                pressure.stop(&self.intake.alive);
+                pressure.stop();
             } else {
                 pressure.go_on();
             }
@@ -237,6 +237,7 @@ impl Engine {
     pub(super) fn is_busy(&self) -> bool {
         self.intake.flow.awaits_time()
             || self.is_congested()
+            || self.pressure.as_ref().is_some_and(Pressure::holds)
             || !self.awaited.is_empty()
             || self.losses.are_being_placed()
             || self.intake.model().in_doubt().next().is_some()
@@ -247,6 +248,9 @@ impl Engine {
         self.source.shared_mut().set_idle(true).context(MAPS)?;
         if self.drain(u64::MAX)? == 0 && self.source.shared().ring.is_empty() {
             self.intake.rest()?;
+            if let Some(pressure) = &self.pressure {
+                pressure.set_idle(true);
+            }
             return Ok(true);
         }
         self.wake()?;
@@ -255,13 +259,16 @@ impl Engine {
 
     /// Ends what [`Engine::doze`] began.
     pub(super) fn wake(&mut self) -> Result<()> {
+        if let Some(pressure) = &self.pressure {
+            pressure.set_idle(false);
+        }
         self.source.shared_mut().set_idle(false).context(MAPS)
     }
 
     /// Takes records until there are none, or until one is younger than `until` (ns of
     /// `CLOCK_MONOTONIC`), or for a batch.
     fn drain(&mut self, until: u64) -> Result<usize> {
-        let Self { source, intake, taken, .. } = self;
+        let Self { source, intake, taken, pressure, .. } = self;
         let began = now();
         let mut records = 0;
         while records < BATCH {
@@ -274,11 +281,14 @@ impl Engine {
             let Some(time) = time.map(u64::from_ne_bytes) else { continue };
             *taken = time.max(*taken);
             if time > until {
-                return Ok(records);
+                break;
             }
         }
         if records < BATCH && source.shared().ring.is_empty() {
             *taken = began.max(*taken);
+        }
+        if let Some(pressure) = pressure {
+            pressure.are(&intake.alive);
         }
         Ok(records)
     }
@@ -525,8 +535,13 @@ impl Engine {
     }
 
     /// Processes are to wait while this is behind, but for the kin.
-    pub(super) fn press_back(&mut self, guard: Guard, kin: Kin) {
-        self.pressure = Some(Pressure::new(guard, kin));
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub(super) fn press_back(&mut self, guard: Guard, kin: Kin) -> Result<()> {
+        let pressure = Pressure::new(guard, kin, self.source.shared().ring.gauge());
+        self.pressure = Some(pressure.context("cannot start a thread")?);
+        Ok(())
     }
 
     /// Comparisons with /proc are wanted, and their differences are to be counted.

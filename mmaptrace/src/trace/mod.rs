@@ -107,7 +107,7 @@ async fn trace(mut config: Trace, guard: Option<Guard>, launch: Option<Launch>) 
     own.extend(launch.as_ref().map(|launch| launch.pid));
     if let Some(guard) = guard {
         own.push(guard.pid());
-        engine.press_back(guard, kin(&config.target, launch.as_ref()));
+        engine.press_back(guard, kin(&config.target, launch.as_ref()))?;
     }
     if config.stacks.user || config.stacks.kernel {
         own.extend(engine.intake.flow.mirror().symbols().start());

@@ -120,6 +120,7 @@ pub(crate) const ROOTLESS: &[Skip] = &[
     ("processes_that_come_and_go_for_long_leave_nothing", "emulated"),
     ("python_with_threads_that_map", "no python3"),
     ("shell_children_are_followed", "no bash"),
+    ("several_programs_wait_while_names_change", "emulated"),
     ("the_reader_of_standard_output_does_not_read", "emulated"),
     ("times_are_those_of_the_day_in_a_time_namespace", "no unshare -T"),
     ("vfork_and_exec_of_python", "no python3"),

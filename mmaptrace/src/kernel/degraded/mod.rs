@@ -109,7 +109,7 @@ impl Degraded {
             .load(OBJECT)
             .map_err(|error| object_error(&error))?;
         settings.follow.set_cgroup(&mut ebpf)?;
-        let shared = Shared::of(&mut ebpf)?;
+        let shared = Shared::of(&mut ebpf, settings.ring_bytes)?;
         for (program, tracepoint) in PROGRAMS {
             attach(&mut ebpf, program, tracepoint)?;
         }
