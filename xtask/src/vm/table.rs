@@ -173,3 +173,24 @@ fn print_reasons(rows: &BTreeMap<&str, Vec<Option<&Cell>>>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::kernels::KERNELS;
+
+    #[test]
+    fn a_skip_that_is_not_listed_is_a_failure() {
+        let kernel = |tier| KERNELS.iter().find(|kernel| kernel.tier == tier).expect("one of each");
+        let tally = |tier, name: &str, why: &str| {
+            Cell::of(name, Outcome::Skipped(why.to_owned()), kernel(tier)).tally()
+        };
+        let (listed, part) = ROOTLESS[0];
+        let listed = format!("file: {listed}");
+        assert_eq!(tally(Tier::Exact, &listed, &format!("{part}, say")), Tally::LEFT_OUT);
+        assert_eq!(tally(Tier::Exact, &listed, "another reason"), Tally::FAILED);
+        assert_eq!(tally(Tier::Exact, "file: another_test", part), Tally::FAILED);
+        assert_eq!(tally(Tier::Exact, "file: another_test", EXACT_ONLY), Tally::FAILED);
+        assert_eq!(tally(Tier::Degraded, "file: another_test", EXACT_ONLY), Tally::LEFT_OUT);
+    }
+}
