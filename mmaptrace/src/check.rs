@@ -12,6 +12,7 @@ use crate::{
         source::{self, DEGRADED, Why},
     },
     machine,
+    trace::OTHER_PIDS,
 };
 
 /// The ring of the trial: as small as can be.
@@ -48,7 +49,12 @@ pub fn run() -> Result<Exit> {
         Err(error) => lines
             .push(format!("types    {error}: the kernel must be built with CONFIG_DEBUG_INFO_BTF")),
     }
-    lines.push(in_initial_pid_namespace());
+    let is_initial = machine::in_initial_pid_namespace();
+    lines.push(if is_initial {
+        "pids     this is the initial PID namespace".to_owned()
+    } else {
+        format!("pids     {OTHER_PIDS}")
+    });
     let settings = Settings {
         ring_bytes: RING,
         calls: true,
@@ -56,44 +62,36 @@ pub fn run() -> Result<Exit> {
         durations: false,
         follow: Follow::default(),
     };
-    let exit = match source::open(&settings) {
+    let tier = match source::open(&settings) {
         Ok((source, why)) => {
             lines.push(match why {
                 None => "programs the kernel takes and attaches all of them".to_owned(),
                 Some(Why::Forced) => "programs MMAPTRACE_TIER asks for others".to_owned(),
                 Some(Why::Refused(error)) => format!("programs {}", explain(&error)),
             });
-            lines.push(match source.tier() {
-                Tier::Exact => "tier     exact".to_owned(),
-                Tier::Degraded => format!("tier     degraded: {DEGRADED}"),
-            });
-            Exit::Success
+            Some(source.tier())
         }
         Err(error) => {
             lines.push(format!("programs {}", explain(&error)));
-            lines.push("tier     none: mmaptrace cannot trace here".to_owned());
-            Exit::Failure
+            None
         }
     };
+    // Whatever the kernel takes, a trace is refused where PIDs are others.
+    let tier = tier.filter(|_| is_initial);
+    lines.push(match tier {
+        Some(Tier::Exact) => "tier     exact".to_owned(),
+        Some(Tier::Degraded) => format!("tier     degraded: {DEGRADED}"),
+        None => "tier     none: mmaptrace cannot trace here".to_owned(),
+    });
     let mut text = lines.join("\n");
     text.push('\n');
     std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
-    Ok(exit)
+    Ok(if tier.is_some() { Exit::Success } else { Exit::Failure })
 }
 
 fn explain(error: &LoadError) -> String {
     match error.advice() {
         Some(advice) => format!("{error}; {advice}"),
         None => error.to_string(),
-    }
-}
-
-fn in_initial_pid_namespace() -> String {
-    if machine::in_initial_pid_namespace() {
-        "pids     this is the initial PID namespace".to_owned()
-    } else {
-        "pids     this is not the initial PID namespace: PIDs here are not those the kernel tells, \
-         and -p finds nothing"
-            .to_owned()
     }
 }

@@ -274,12 +274,16 @@ fn no_capability_to_look() {
 /// PIDs that are not the kernel's would be looked for in vain.
 #[test]
 fn another_pid_namespace() {
+    const NAME: &str = "another_pid_namespace";
     needs_root!("another_pid_namespace");
     let args = ["--pid", "--fork", "--mount-proc"];
-    let Some(traced) = through("another_pid_namespace", "unshare", &args, &["-p", "1"]) else {
-        return;
-    };
+    let Some(traced) = through(NAME, "unshare", &args, &["-p", "1"]) else { return };
     assert_refused(&traced, &["PID namespace"]);
+    let Some(checked) = through(NAME, "unshare", &args, &["check"]) else { return };
+    assert_eq!(checked.code(), Some(1), "{}", checked.text());
+    let text = checked.text();
+    assert!(text.contains("PIDs in this PID namespace are not the kernel's"), "{text}");
+    assert!(text.ends_with("tier     none: mmaptrace cannot trace here\n"), "{text}");
 }
 
 #[test]

@@ -56,6 +56,10 @@ const PATIENCE: u32 = 50;
 /// How long it sleeps at most: what tells no record, as a file's new name, is seen then.
 const SLEEP: Duration = Duration::from_millis(250);
 
+/// Why nothing is traced from another PID namespace than the initial one.
+pub const OTHER_PIDS: &str =
+    "PIDs in this PID namespace are not the kernel's; run it outside the container";
+
 /// Traces, until there is nothing left to trace or the user says so.
 ///
 /// # Errors
@@ -79,7 +83,7 @@ async fn trace(mut config: Trace, guard: Option<Guard>, launch: Option<Launch>) 
     // From here on no signal ends the process without the last line.
     let signals = Signals::new().context("cannot handle signals")?;
     if !machine::in_initial_pid_namespace() {
-        bail!("PIDs in this PID namespace are not the kernel's; run it outside the container");
+        bail!(OTHER_PIDS);
     }
     config.target.pids = follow::check(&config.target, config.wait)?;
     let began = Instant::now();
