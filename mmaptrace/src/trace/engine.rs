@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     os::fd::{AsFd as _, OwnedFd},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -43,8 +43,11 @@ const NEXT_LOOK: Duration = Duration::from_millis(1);
 /// How long the mmap lock of a process is waited for: by who wants to trace it, and for pictures and what else
 /// is read of it later, while nothing else is done.
 const ATTACHING: Duration = Duration::from_secs(10);
-/// See [`ATTACHING`].
+/// See [`ATTACHING`]. Where pictures of several are asked for in one go it is of them all together.
 const LOCKED: Duration = Duration::from_secs(1);
+/// With less than this left of that the others wait for the next time: a lock that anybody holds for a moment
+/// would be taken for one that is held for long.
+const LEAST: Duration = Duration::from_millis(8);
 /// How long a model in doubt waits for its next picture, in ns: at first, and at most.
 const MIN_PATIENCE: u64 = 1_000_000;
 /// See [`MIN_PATIENCE`].
@@ -81,6 +84,8 @@ pub(super) struct Engine {
     healing: Healing,
     /// When names of files are looked at again, ns of `CLOCK_MONOTONIC`.
     rename_at: u64,
+    /// The PID at which pictures of several broke off, and go on.
+    next_picture: u32,
     /// The last round has begun.
     ends: bool,
     /// Whether the last round has taken all that was in the ring, and its lines find a reader.
@@ -135,6 +140,7 @@ impl Engine {
             taken: 0,
             healing: Healing { at: 0, patience: MIN_PATIENCE, asked: 0, has_told: false },
             rename_at: 0,
+            next_picture: 0,
             readers: Readers::default(),
             ends: false,
             up_to_date: true,
@@ -347,7 +353,7 @@ impl Engine {
         let model = self.intake.model();
         let stale = model.spaces().filter(|it| it.doubt().is_none() && it.renames() < renames);
         let pids = stale.filter_map(|space| Some(model.process_of(space.id())?.pid));
-        self.pictures_while_there_is_room(pids.collect::<Vec<_>>())?;
+        self.pictures_while_there_is_room(pids.collect())?;
         let took = now() - began;
         self.rename_at = began + RENAMED.max(SHARE * took);
         Ok(())
@@ -395,22 +401,30 @@ impl Engine {
 
     /// Asks for a picture of a process and takes it. Whether it was to be had, or the process has ended.
     pub(super) fn picture(&mut self, pid: u32) -> Result<bool> {
-        let taken = self.source.seed(pid, LOCKED);
+        self.picture_within(pid, LOCKED)
+    }
+
+    fn picture_within(&mut self, pid: u32, patience: Duration) -> Result<bool> {
+        let taken = self.source.seed(pid, patience);
         self.catch_up()?;
         Ok(matches!(taken, Ok(()) | Err(SeedError::NoProcess | SeedError::NoSpace)))
     }
 
     /// The same of several, one at a time, for the ring may have room for no more; but of no more than do
-    /// not make too much wait to be written. The others are to be asked for again.
-    pub(super) fn pictures_while_there_is_room(
-        &mut self,
-        pids: impl IntoIterator<Item = u32>,
-    ) -> Result<()> {
-        for pid in pids {
-            if self.is_congested() {
+    /// not make too much wait to be written, nor for longer than [`LOCKED`] in all. Each is waited for half of
+    /// what is left of that, so that one whose memory is locked does not keep the others from their turn. The
+    /// others are to be asked for again, and those that had no turn come first then.
+    pub(super) fn pictures_while_there_is_room(&mut self, pids: BTreeSet<u32>) -> Result<()> {
+        let until = Instant::now() + LOCKED;
+        let after = pids.range(self.next_picture..).copied();
+        let order: Vec<_> = after.chain(pids.range(..self.next_picture).copied()).collect();
+        for pid in order {
+            let left = until.saturating_duration_since(Instant::now());
+            if self.is_congested() || left < LEAST {
+                self.next_picture = pid;
                 break;
             }
-            self.picture(pid)?;
+            self.picture_within(pid, left / 2)?;
         }
         Ok(())
     }

@@ -165,7 +165,7 @@ impl Engine {
 
     /// The processes of which it is not known where they run: they are about to end, or their end or an
     /// exec was lost.
-    fn without_a_space(&self) -> Vec<u32> {
+    fn without_a_space(&self) -> BTreeSet<u32> {
         let homeless = self.intake.model().processes().filter(|process| process.space.is_none());
         homeless.map(|process| process.pid).collect()
     }
