@@ -41,6 +41,12 @@ impl Process {
     }
 }
 
+/// Whether a space that has not ended is exact, also in what only a picture shows. Of one that has ended there
+/// was none for that reason, maybe.
+const fn is_exact_now(space: &Space) -> bool {
+    space.doubt_of_picture().is_none()
+}
+
 /// Ended processes that are remembered together only: there were some thousands more since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forgotten {
@@ -157,7 +163,7 @@ impl Processes {
     pub(crate) fn are_exact<'a>(&self, space: impl Fn(SpaceId) -> Option<&'a Space>) -> bool {
         let is_exact = |process: &Process| {
             let space = process.space.and_then(&space);
-            space.map_or(process.exact, |space| space.doubt().is_none())
+            space.map_or(process.exact, is_exact_now)
         };
         !self.forgotten.in_doubt && self.ended.iter().chain(self.live.values()).all(is_exact)
     }
@@ -175,6 +181,7 @@ impl Processes {
             let mut process = process.clone();
             if let Some(space) = process.space.and_then(&space) {
                 process.look_at(space);
+                process.exact = is_exact_now(space);
             }
             for (&id, _) in self.owners.iter().filter(|&(_, &pid)| pid == process.pid) {
                 if let Some(space) = space(id) {

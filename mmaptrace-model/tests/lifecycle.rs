@@ -424,7 +424,8 @@ fn a_loss_is_told_by_a_record_of_its_own() {
     assert_eq!(model.totals().lost, 2);
 }
 
-/// A dump that needs a picture and gets none is in doubt; what comes after it is not.
+/// A dump that needs a picture and gets none is in doubt, and so are the totals of then; what comes after it is
+/// not.
 #[test]
 fn a_picture_that_is_missing_is_no_doubt_of_commits() {
     let mut model = seeded();
@@ -435,10 +436,11 @@ fn a_picture_that_is_missing_is_no_doubt_of_commits() {
         Some(Doubt::NoPicture)
     );
     assert_eq!(model.in_doubt().count(), 0, "nothing is asked for again");
-    assert!(model.process_totals().all(|process| process.exact));
+    assert!(!model.is_exact() && model.process_totals().all(|process| !process.exact));
     let events = apply(&mut model, &commit_words(&counted(12, 2), &regions(2)));
     assert!(matches!(events[..], [Event::Commit { exact: true, .. }]), "{events:?}");
     assert_eq!(model.space_of(100).and_then(Space::doubt), None);
+    assert!(model.is_exact() && model.process_totals().all(|process| process.exact));
 }
 
 /// User space tells of losses when it knows of them, before it has read what was written earlier.

@@ -6,9 +6,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use mmaptrace_tests::{
-    Outcome, Process, Scratch, Tracer, Victim, assert_exact, cases, children, difference, dump_as,
-    is_emulated, is_loaded, is_stopped, maps, mmaptrace, needs_root, often, programs, skip, until,
-    victim, victim_path,
+    Finished, Outcome, Process, Scratch, Tracer, Victim, assert_exact, cases, children, difference,
+    dump_as, is_emulated, is_loaded, is_stopped, maps, mmaptrace, needs_root, now, often, programs,
+    run, skip, until, victim, victim_path,
 };
 
 /// Waits until the model of a process that stands still is exact again, and holds that it is.
@@ -361,6 +361,60 @@ cases! { LIMITS:
     all_regions: ["mprotect", "munmap"];
 }
 
+/// A file gets another name while the memory that it is mapped in is locked: the old one is not said to be
+/// exact, neither at the end nor of a moment that is past.
+#[test]
+fn a_new_name_in_memory_that_is_locked() {
+    const NAME: &str = "a_new_name_in_memory_that_is_locked";
+    needs_root!(NAME);
+    let scratch = Scratch::new();
+    let names = [scratch.join("one"), scratch.join("other")];
+    std::fs::copy(victim_path!(), &names[0]).expect("a copy");
+    let start = |case| Victim::start_if_supported(&names[0], case, &[scratch.path()]);
+    let mut victim = match start("fuse_answers_late") {
+        Ok(victim) => victim,
+        Err(why) => return skip(NAME, &why),
+    };
+    let (pid, server) = (victim.pid(), children(victim.pid())[0]);
+    let mut tracer = Tracer::record(&[pid], &[]);
+    let mut other = victim!("stand_still");
+    let mut remembering = Tracer::attach_all(&[pid, other.pid()], &[]);
+    victim.go();
+    until_locked(pid);
+    std::fs::rename(&names[0], &names[1]).expect("another name");
+    let renamed = now();
+    let assert_doubted = |found: &Finished| {
+        assert_eq!(found.code(), Some(0), "{}", found.stderr);
+        assert!(found.stderr.contains("NOT known to be exact"), "{}", found.stderr);
+    };
+    assert_doubted(&dump_as(pid, &["--at", &renamed]));
+    assert_exact(other.pid());
+    for tracer in [&mut tracer, &mut remembering] {
+        tracer.process().signal(libc::SIGINT);
+        let summary =
+            || tracer.stderr().lines().find(|it| it.contains(" events, ")).map(str::to_owned);
+        let summary = until("the last line", summary);
+        assert!(summary.contains("0 lost, ") && summary.contains("NOT EXACT"), "{summary}");
+    }
+    for at in [&renamed[..], "-0s"] {
+        let mut dump = mmaptrace(&["dump", "--at", at, &pid.to_string(), "-i"]);
+        assert_doubted(&run(dump.arg(tracer.recording())));
+    }
+    // SAFETY: a plain call.
+    unsafe { libc::kill(server.cast_signed(), libc::SIGKILL) };
+    for tracer in [&mut tracer, &mut remembering] {
+        assert_eq!(tracer.process().wait().code(), Some(0));
+    }
+    other.work();
+}
+
+fn until_locked(pid: u32) {
+    until("a victim that waits", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains(") D ").then_some(())
+    });
+}
+
 /// Who waits for the lock of its memory cannot be woken: the tracer goes on without, and ends when it is told to.
 #[test]
 fn memory_that_is_locked_for_ever() {
@@ -379,10 +433,7 @@ fn memory_that_is_locked_for_ever() {
     // The newer one is asked.
     let mut tracer = Tracer::attach_all(&[pid, other.pid()], &["--verify=0.1"]);
     victim.go();
-    until("a victim that waits", || {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.contains(") D ").then_some(())
-    });
+    until_locked(pid);
     // Then pictures of all are asked for.
     let names = [scratch.join("one"), scratch.join("other")];
     std::fs::write(&names[0], "").expect("a file");

@@ -114,20 +114,31 @@ impl Past {
     }
 
     /// Whether files of a space may have had other names at a point than these: the next reading of all its
-    /// regions finds others, and no commit says before that nobody has changed any.
+    /// regions finds others, and no commit says before that nobody has changed any. Where there is neither it
+    /// tells that one was needed and not to be had; or the past was cut, and somebody has changed some.
     fn may_be_renamed(&mut self, point: Point, names: &Names) -> Result<bool> {
         if names.files.is_empty() {
             return Ok(false);
         }
-        let mut verdict = None;
+        let is_cut = self.end().is_none();
+        let (mut verdict, mut is_doubtful) = (None, false);
         self.read_after(point, |later, model| {
             verdict = match later {
-                Later::Item(item) => names.are_still_those(item).then_some(false),
-                Later::Events(_) => names.differ(model),
+                Later::Item(item) => {
+                    let renames = renames_of(item);
+                    is_doubtful |= is_cut && renames.is_some_and(|it| it > names.renames);
+                    (renames == Some(names.renames)).then_some(false)
+                }
+                Later::Events(_) => {
+                    let space = model.space(names.space);
+                    let doubt = space.and_then(Space::doubt_of_picture);
+                    is_doubtful |= doubt == Some(Doubt::NoPicture);
+                    names.differ(model)
+                }
             };
             if verdict.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        Ok(verdict.unwrap_or(false))
+        Ok(verdict.unwrap_or(is_doubtful))
     }
 
     /// What all comes to; or what it had come to when a running tracer told what it knows.
@@ -231,13 +242,6 @@ impl Names {
         Self { space: space.id(), renames: space.renames(), files }
     }
 
-    /// Whether an item says that no call has changed any since: each commit, of whichever space, tells how many
-    /// there were.
-    fn are_still_those(&self, item: &Item<'_>) -> bool {
-        let Item::Record(bytes) = item else { return false };
-        matches!(decode(bytes), Ok(Record::Commit(commit, _)) if commit.renames == self.renames)
-    }
-
     /// Whether one that is mapped still is called otherwise, if all regions were read since; or the space has
     /// ended.
     fn differ(&self, model: &Model) -> Option<bool> {
@@ -248,6 +252,15 @@ impl Names {
                 .iter()
                 .any(|(file, names)| now.files.get(file).is_some_and(|now| !names.is_subset(now))),
         )
+    }
+}
+
+/// How many calls had changed names of any files, by whomever: each commit, of whichever space, tells.
+fn renames_of(item: &Item<'_>) -> Option<u64> {
+    let Item::Record(bytes) = item else { return None };
+    match decode(bytes) {
+        Ok(Record::Commit(commit, _)) => Some(commit.renames),
+        Ok(_) | Err(_) => None,
     }
 }
 

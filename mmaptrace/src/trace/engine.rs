@@ -350,13 +350,32 @@ impl Engine {
         }
         self.doubt_passing_names()?;
         let renames = self.source.renames().context(MAPS)?;
-        let model = self.intake.model();
-        let stale = model.spaces().filter(|it| it.doubt().is_none() && it.renames() < renames);
-        let pids = stale.filter_map(|space| Some(model.process_of(space.id())?.pid));
-        self.pictures_while_there_is_room(pids.collect())?;
+        self.pictures_while_there_is_room(self.with_stale_names(renames))?;
         let took = now() - began;
         self.rename_at = began + RENAMED.max(SHARE * took);
         Ok(())
+    }
+
+    /// The same without regard to when, for the last time. Returns those of which there is no picture: their
+    /// names may be older than the last rename that is known.
+    fn rename_at_last(&mut self) -> Result<BTreeSet<u32>> {
+        self.doubt_passing_names()?;
+        let renames = self.source.renames().context(MAPS)?;
+        let mut unpictured = BTreeSet::new();
+        // Those that were not reached come first the next time, and who is locked is not waited for again.
+        for _ in 0..ATTEMPTS {
+            unpictured = self.pictures_while_there_is_room(self.with_stale_names(renames))?;
+        }
+        Ok(unpictured)
+    }
+
+    /// A process of each space whose files may have got other names since it was last read, if there were so
+    /// many renames, or of which a picture was needed and not to be had. Those in doubt are asked for anyway.
+    fn with_stale_names(&self, renames: u64) -> BTreeSet<u32> {
+        let model = self.intake.model();
+        let is_stale = |it: &&Space| it.renames() < renames || it.doubt_of_picture().is_some();
+        let stale = model.spaces().filter(|it| it.doubt().is_none()).filter(is_stale);
+        stale.filter_map(|space| Some(model.process_of(space.id())?.pid)).collect()
     }
 
     /// Forgets, here and in the kernel, the names that no region has any more.
@@ -412,9 +431,13 @@ impl Engine {
 
     /// The same of several, one at a time, for the ring may have room for no more; but of no more than do
     /// not make too much wait to be written, nor for longer than [`LOCKED`] in all. Each is waited for half of
-    /// what is left of that, so that one whose memory is locked does not keep the others from their turn. The
-    /// others are to be asked for again, and those that had no turn come first then.
-    pub(super) fn pictures_while_there_is_room(&mut self, pids: BTreeSet<u32>) -> Result<()> {
+    /// what is left of that, so that one whose memory is locked does not keep the others from their turn.
+    /// Returns those of which there is none: they are to be asked for again, and those that had no turn come
+    /// first then.
+    pub(super) fn pictures_while_there_is_room(
+        &mut self,
+        mut pids: BTreeSet<u32>,
+    ) -> Result<BTreeSet<u32>> {
         let until = Instant::now() + LOCKED;
         let after = pids.range(self.next_picture..).copied();
         let order: Vec<_> = after.chain(pids.range(..self.next_picture).copied()).collect();
@@ -424,9 +447,11 @@ impl Engine {
                 self.next_picture = pid;
                 break;
             }
-            self.picture_within(pid, left / 2)?;
+            if self.picture_within(pid, left / 2)? {
+                pids.remove(&pid);
+            }
         }
-        Ok(())
+        Ok(pids)
     }
 
     /// Whether all is over: no process left, and nothing that tells of them on its way.
@@ -615,8 +640,7 @@ impl Engine {
         self.healing.at = 0;
         self.heal()?;
         // Who looks back takes it that there were none otherwise.
-        self.rename_at = 0;
-        self.rename()?;
+        let unpictured = self.rename_at_last()?;
         self.catch_up()?;
         self.heal()?;
         if self.source.tier() == Tier::Degraded {
@@ -629,6 +653,9 @@ impl Engine {
         }
         // Where the ring was full to the last, no record tells of what was lost.
         self.tell_of_all_losses()?;
+        // Nor does any that files of these may have other names, unless they were read since.
+        let stale = self.with_stale_names(self.source.renames().context(MAPS)?);
+        stale.intersection(&unpictured).try_for_each(|&pid| self.tell_of_no_picture(pid))?;
         let end = self.totals(status);
         // Whoever reads may wait for them.
         self.pressure = None;

@@ -164,6 +164,12 @@ const DEGRADED: &[LeftOut] = &[
     without("errors", &["a_kernel_thread", "a_tracer_that_fails_waits", "a_zombie"], 3, THE_TIER),
     without("export", ALL, 11, UNSEEN),
     without("faults", &["a_child_whose_fork", "an_exec_that_is_lost"], 2, LESS_IS_LOST),
+    without(
+        "faults",
+        &["a_new_name_in_memory"],
+        1,
+        "a name that is in doubt before it is looked at",
+    ),
     without("faults", &["a_picture_larger"], 1, "a picture that takes the way of all records"),
     without("faults", &["between_a_commit"], 1, "a change that is told before its call returns"),
     without("history", ALL, 13, UNSEEN),
