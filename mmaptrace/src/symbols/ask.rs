@@ -1,4 +1,5 @@
-//! What the tracer asks the process that reads the files, and what that answers: a line of JSON each.
+//! What the tracer asks the process that reads the files, and what that answers: a line of JSON each, but two
+//! where a file was found.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,14 @@ impl Question {
             Self::Function { file, .. } | Self::BuildId { file } => Some(file),
         }
     }
+
+    /// The same, to be changed.
+    pub(super) const fn file_mut(&mut self) -> Option<&mut Wanted> {
+        match self {
+            Self::Kernel { .. } => None,
+            Self::Function { file, .. } | Self::BuildId { file } => Some(file),
+        }
+    }
 }
 
 /// What is known of a file.
@@ -40,11 +49,18 @@ pub(super) struct Wanted {
     pub(super) ino: u64,
     /// Its build id, where that was told.
     pub(super) build_id: Option<Vec<u8>>,
+    /// It is not to be read if others than root can change it.
+    pub(super) only_trusted: bool,
 }
 
 /// What is answered.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
+    /// The file is open. Another answer follows, unless it is not to be read.
+    Opened {
+        /// Whether nobody but root can change it.
+        trusted: bool,
+    },
     /// The function, if that could be found.
     Function(Option<Symbol>),
     /// The build id, if the file is there, an ELF file, and has one.

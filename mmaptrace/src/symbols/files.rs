@@ -9,71 +9,174 @@ use std::{
         fd::{AsRawFd as _, FromRawFd as _},
         unix::{
             ffi::OsStrExt as _,
-            fs::{MetadataExt as _, OpenOptionsExt as _},
+            fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
         },
     },
     path::{Path, PathBuf},
 };
 
-use blazesym::helper::read_elf_build_id;
+use blazesym::{helper::read_elf_build_id, symbolize::Symbolizer};
 
-use super::ask::Wanted;
+use super::{ask::Wanted, reader::symbolizer};
 use crate::machine::thread_with_memory;
 
 /// Files that are kept open; a process has 1024 descriptors, and blazesym keeps its own.
 const FILES: usize = 200;
-/// The most bytes of files that are kept as copies, see [`Found::of`]. It is memory.
-const COPIED: u64 = 256 << 20;
+/// The longest file that is copied, see [`OpenFile::of`], in bytes. It is memory.
+const LONGEST: u64 = 256 << 20;
+/// The most bytes of copies that are kept.
+const COPIED: u64 = 2 * LONGEST;
+/// Keys of files that are known. One more, and all are forgotten: they are found again.
+const KEYS: usize = 1 << 12;
 
 /// All that were asked for.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// By what the model has them as; `None`: not to be had.
-    found: HashMap<u64, Option<Found>>,
-    /// Bytes of copies.
-    copied: u64,
+    /// Which they are, by what the model has them as; `None`: not to be had.
+    keys: HashMap<u64, Option<Identity>>,
+    /// The last one that was asked for is last.
+    open: Vec<OpenFile>,
+}
+
+/// What is found.
+#[derive(Debug)]
+pub(super) enum Found<'a> {
+    /// Not that file, or it cannot be read.
+    Nothing,
+    /// One that others than root can change, where only others are wanted.
+    Untrusted,
+    /// A file to read.
+    File(&'a OpenFile),
 }
 
 impl Files {
-    /// Whether it is time to forget all: they are found again.
-    pub(super) fn are_many(&self) -> bool {
-        self.found.len() > FILES || self.copied > COPIED
-    }
-
     /// The file itself, where the kernel still tells it, deleted or in another namespace as it may
     /// be; else what is at its path now, if that is still the same file.
-    pub(super) fn find(&mut self, wanted: &Wanted) -> Option<&Found> {
-        let Self { found, copied } = self;
-        let found = found.entry(wanted.key).or_insert_with(|| {
-            let found = mapped(wanted).or_else(|| at_path(wanted))?;
-            *copied += found.copied;
-            Some(found)
-        });
-        found.as_ref()
+    pub(super) fn find(&mut self, wanted: &Wanted) -> Found<'_> {
+        let known = match self.keys.get(&wanted.key).copied() {
+            Some(None) => return Found::Nothing,
+            Some(Some(identity)) if self.reuse(identity) => Ok(Some(identity)),
+            _ => self.look_for(wanted),
+        };
+        let Ok(known) = known else { return Found::Untrusted };
+        if self.keys.len() >= KEYS {
+            self.keys.clear();
+        }
+        self.keys.insert(wanted.key, known);
+        known.and_then(|_| self.open.last()).map_or(Found::Nothing, Found::File)
+    }
+
+    /// Opens the file, as the last one; `None`: it is not to be had.
+    fn look_for(&mut self, wanted: &Wanted) -> Result<Option<Identity>, Untrusted> {
+        let build_id = wanted.build_id.as_deref();
+        let mapped = mapped(wanted).map(|file| (file, None));
+        let candidates = mapped.into_iter().chain(at_path(wanted).map(|file| (file, build_id)));
+        for (file, id) in candidates {
+            let Some(identity) = self.take(file, wanted.only_trusted)? else { continue };
+            let is_same = |file: &OpenFile| id.is_none() || file.build_id().as_deref() == id;
+            if self.open.last().is_some_and(is_same) {
+                return Ok(Some(identity));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a file among those that are open, as the last one; `None`: it cannot be read.
+    fn take(&mut self, file: File, only_trusted: bool) -> Result<Option<Identity>, Untrusted> {
+        let Ok(metadata) = file.metadata() else { return Ok(None) };
+        let identity = Identity::of(&metadata);
+        if self.reuse(identity) {
+            return Ok(Some(identity));
+        }
+        if !is_elf(&file) || !identity.trusted && metadata.len() > LONGEST {
+            return Ok(None);
+        }
+        if only_trusted && !identity.trusted {
+            return Err(Untrusted);
+        }
+        self.make_room(if identity.trusted { 0 } else { metadata.len() });
+        let Ok(file) = OpenFile::of(file, identity) else { return Ok(None) };
+        self.open.push(file);
+        Ok(Some(identity))
+    }
+
+    /// Makes a file that is open the last one. Whether it is.
+    fn reuse(&mut self, identity: Identity) -> bool {
+        let Some(at) = self.open.iter().position(|file| file.identity == identity) else {
+            return false;
+        };
+        self.open[at..].rotate_left(1);
+        true
+    }
+
+    /// Closes those that were not asked for the longest, until there is room for one more, with a copy of so
+    /// many bytes.
+    fn make_room(&mut self, bytes: u64) {
+        let mut copied = self.open.iter().map(|file| file.copied).sum::<u64>() + bytes;
+        while self.open.len() >= FILES || copied > COPIED && !self.open.is_empty() {
+            copied -= self.open.remove(0).copied;
+        }
+    }
+}
+
+/// It is not wanted, for others than root can change it.
+#[derive(Debug)]
+struct Untrusted;
+
+/// What makes a file the same under another path: its copies are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    dev: u64,
+    ino: u64,
+    /// In bytes.
+    size: u64,
+    /// `st_mtime`, in s and ns.
+    changed: (i64, i64),
+    /// Whether nobody but root can change it.
+    trusted: bool,
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            dev: metadata.dev(),
+            ino: metadata.ino(),
+            size: metadata.size(),
+            changed: (metadata.mtime(), metadata.mtime_nsec()),
+            trusted: metadata.uid() == 0 && metadata.mode() & 0o022 == 0,
+        }
     }
 }
 
 /// A file, open.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct OpenFile {
     file: File,
-    /// Whether nobody but root can change it.
-    pub(super) trusted: bool,
+    identity: Identity,
     /// Bytes of the copy that it is.
     copied: u64,
+    /// What was read of it. It keeps that, and a mapping, for as long as it lives.
+    pub(super) symbolizer: Symbolizer,
 }
 
-impl Found {
+impl OpenFile {
     /// blazesym maps what it reads, and whoever shortens a mapped file kills its readers: a file
     /// that others than root can change is copied.
-    fn of(file: File) -> Option<Self> {
-        let metadata = file.metadata().ok()?;
-        if metadata.uid() == 0 && metadata.mode() & 0o022 == 0 {
-            return Some(Self { file, trusted: true, copied: 0 });
+    fn of(file: File, identity: Identity) -> io::Result<Self> {
+        if identity.trusted {
+            return Ok(Self { file, identity, copied: 0, symbolizer: symbolizer().build() });
         }
-        let file = (metadata.len() <= COPIED).then(|| copy(&file).ok()).flatten()?;
-        let copied = file.metadata().ok()?.len();
-        Some(Self { file, trusted: false, copied })
+        let file = copy(&file)?;
+        let copied = file.metadata()?.len();
+        // What it says of where its debugging information is cannot be believed.
+        let none: [&Path; 0] = [];
+        let symbolizer = symbolizer().set_debug_dirs(Some(none)).build();
+        Ok(Self { file, identity, copied, symbolizer })
+    }
+
+    /// Whether nobody but root can change it.
+    pub(super) const fn is_trusted(&self) -> bool {
+        self.identity.trusted
     }
 
     /// Where to read it, for as long as this lives.
@@ -87,31 +190,32 @@ impl Found {
     }
 }
 
+fn is_elf(file: &File) -> bool {
+    let mut magic = [0; 4];
+    file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"\x7fELF"
+}
+
 /// By the kernel's link to what is mapped there.
-fn mapped(wanted: &Wanted) -> Option<Found> {
+fn mapped(wanted: &Wanted) -> Option<File> {
     let (pid, range) = wanted.process?;
     let ((start, end), tid) = (range?, thread_with_memory(pid));
     let link = format!("/proc/{tid}/map_files/{start:x}-{end:x}");
     let place = File::options().read(true).custom_flags(libc::O_PATH).open(link).ok()?;
-    open(&place).ok().and_then(Found::of)
+    open(&place).ok()
 }
 
-/// What has its path now, if it has its identity as well.
-fn at_path(wanted: &Wanted) -> Option<Found> {
-    let path = Path::new(OsStr::from_bytes(&wanted.path)).strip_prefix("/").ok()?;
+/// What has its path now, in the process's root and in this one's: where its build id is not known, only if it
+/// has its inode.
+fn at_path(wanted: &Wanted) -> impl Iterator<Item = File> {
+    let path = Path::new(OsStr::from_bytes(&wanted.path)).strip_prefix("/").ok();
     let process = |(pid, _)| PathBuf::from(format!("/proc/{}/root", thread_with_memory(pid)));
     let roots = wanted.process.map(process).into_iter().chain([PathBuf::from("/")]);
-    let mut places = roots.filter_map(|root| place(&root, path).ok());
-    places.find_map(|place| match &wanted.build_id {
-        None => {
-            let same = place.metadata().is_ok_and(|metadata| is_same(&metadata, wanted));
-            same.then(|| open(&place).ok()).flatten().and_then(Found::of)
-        }
-        Some(id) => {
-            let found = open(&place).ok().and_then(Found::of)?;
-            (found.build_id().as_ref() == Some(id)).then_some(found)
-        }
-    })
+    let places = roots.filter_map(move |root| place(&root, path?).ok());
+    let is_it = |place: &File| {
+        wanted.build_id.is_some()
+            || place.metadata().is_ok_and(|metadata| is_same(&metadata, wanted))
+    };
+    places.filter(is_it).filter_map(|place| open(&place).ok())
 }
 
 fn is_same(metadata: &Metadata, wanted: &Wanted) -> bool {
@@ -164,15 +268,80 @@ fn copy(mut from: &File) -> io::Result<File> {
         File::from_raw_fd(fd)
     };
     // It may grow meanwhile.
-    io::copy(&mut io::Read::take(&mut from, COPIED), &mut to)?;
+    io::copy(&mut io::Read::take(&mut from, LONGEST), &mut to)?;
     Ok(to)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink};
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt as _, symlink},
+    };
 
     use super::*;
+
+    /// An empty directory; who makes it removes it.
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("mmaptrace-{name}-{}", std::process::id()));
+        fs::create_dir(&path).expect("a new directory");
+        path
+    }
+
+    fn wanted(key: u64, path: &Path, only_trusted: bool) -> Wanted {
+        let metadata = fs::metadata(path).expect("it is there");
+        let dev = libc::major(metadata.dev()) << 20 | libc::minor(metadata.dev());
+        let path = path.as_os_str().as_bytes().to_vec();
+        let ino = metadata.ino();
+        Wanted { key, process: None, path, dev, ino, build_id: None, only_trusted }
+    }
+
+    /// A file that anyone can change.
+    fn write(path: &Path, what: &[u8]) {
+        fs::write(path, what).expect("a file");
+        let all = fs::Permissions::from_mode(0o666);
+        fs::set_permissions(path, all).expect("it is this user's");
+    }
+
+    #[test]
+    fn a_file_is_copied_once_whatever_its_links_and_only_if_it_is_wanted() {
+        let directory = directory("copied");
+        let (file, link, text) =
+            (directory.join("file"), directory.join("link"), directory.join("text"));
+        write(&file, b"\x7fELF and more");
+        write(&text, b"no such file");
+        fs::hard_link(&file, &link).expect("a link");
+        let mut files = Files::default();
+        assert!(matches!(files.find(&wanted(1, &file, true)), Found::Untrusted));
+        assert!(matches!(files.find(&wanted(1, &file, false)), Found::File(_)));
+        assert!(matches!(files.find(&wanted(3, &link, false)), Found::File(_)));
+        assert!(matches!(files.find(&wanted(5, &text, false)), Found::Nothing));
+        let copied = files.open.iter().map(|file| file.copied).collect::<Vec<_>>();
+        assert_eq!(copied, [13]);
+        fs::remove_dir_all(directory).expect("it is there");
+    }
+
+    #[test]
+    fn those_that_were_not_asked_for_the_longest_make_room() {
+        let directory = directory("room");
+        let mut files = Files::default();
+        let path = |index: usize| directory.join(index.to_string());
+        for index in 0..FILES {
+            write(&path(index), b"\x7fELF");
+            files.find(&wanted(index as u64, &path(index), false));
+        }
+        let inode = |index| fs::metadata(path(index)).expect("it is there").ino();
+        files.find(&wanted(0, &path(0), false));
+        write(&path(FILES), b"\x7fELF");
+        files.find(&wanted(FILES as u64, &path(FILES), false));
+        let open = files.open.iter().map(|file| file.identity.ino).collect::<Vec<_>>();
+        assert_eq!(open.len(), FILES);
+        assert!(!open.contains(&inode(1)), "it is kept");
+        assert_eq!(open[FILES - 2..], [inode(0), inode(FILES)]);
+        files.make_room(COPIED);
+        assert!(files.open.is_empty(), "some of them are kept");
+        fs::remove_dir_all(directory).expect("it is there");
+    }
 
     /// What is at a path below a directory, as far as it would be opened.
     fn open_at(root: &Path, path: &str) -> io::Result<File> {
@@ -181,9 +350,7 @@ mod tests {
 
     #[test]
     fn nothing_but_files_is_opened() {
-        let directory =
-            std::env::temp_dir().join(format!("mmaptrace-place-{}", std::process::id()));
-        fs::create_dir(&directory).expect("a new directory");
+        let directory = directory("place");
         fs::write(directory.join("file"), "x").expect("a file");
         symlink("/file", directory.join("link")).expect("a link to it, as the root has it");
         symlink("/proc/self/exe", directory.join("out")).expect("a link out");

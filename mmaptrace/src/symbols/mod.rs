@@ -3,6 +3,7 @@
 //! Each distinct place is looked up once, when an event that has it is first shown. The kernel's side
 //! and the model know nothing of it, and a recording is named when it is read.
 
+mod account;
 mod ask;
 mod backtraces;
 mod demangle;
@@ -10,7 +11,14 @@ mod files;
 mod reader;
 mod readers;
 
-use std::{cell::RefCell, collections::HashMap, num::NonZeroU64, path::PathBuf, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    num::NonZeroU64,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use mmaptrace_common::record::{BuildId, Header, kind};
 use mmaptrace_model::{
@@ -26,7 +34,7 @@ pub use reader::read;
 pub use readers::ARGUMENT;
 
 use ask::{Answer, Question, Wanted};
-use readers::Readers;
+use readers::{Later, Readers};
 
 /// Stands for the kernel where the key of a file is; that of a file is odd.
 const KERNEL: u64 = 0;
@@ -83,23 +91,32 @@ pub struct Symbols {
     cache: RefCell<Cache>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Cache {
     readers: Readers,
     /// By file and offset; by [`KERNEL`] and address.
     symbols: HashMap<(u64, u64), Option<Arc<Symbol>>>,
     stacks: HashMap<NonZeroU64, (Arc<Stack>, Arc<Backtrace>)>,
+    /// Those of them that have places for which there was no time yet.
+    unfinished: HashSet<NonZeroU64>,
 }
 
 impl Symbols {
     /// `live`: the model is of what runs now, and not of a recording.
     pub fn new(live: bool) -> Self {
-        Self { live, cache: RefCell::default() }
+        let (readers, symbols, stacks) = (Readers::new(live), HashMap::new(), HashMap::new());
+        let cache = RefCell::new(Cache { readers, symbols, stacks, unfinished: HashSet::new() });
+        Self { live, cache }
     }
 
     /// Starts the processes that read the files, which the first question would do otherwise; their PIDs.
     pub fn start(&self) -> Vec<u32> {
         self.cache.borrow().readers.start().collect()
+    }
+
+    /// How long the processes that read the files were waited for so far.
+    pub fn waited(&self) -> Duration {
+        self.cache.borrow().readers.waited()
     }
 
     /// The stack of a key, which an event of `space` has.
@@ -111,6 +128,7 @@ impl Symbols {
     ) -> Option<Arc<Backtrace>> {
         let stack = model.stacks().get(key)?;
         let cache = &mut *self.cache.borrow_mut();
+        cache.try_again();
         if let Some((known, named)) = cache.stacks.get(&key)
             && Arc::ptr_eq(known, stack)
         {
@@ -118,6 +136,7 @@ impl Symbols {
         }
         cache.make_room();
         let mut frames = Vec::with_capacity(stack.frames.len());
+        let mut is_finished = true;
         for (index, frame) in stack.frames.iter().enumerate() {
             let build_id = frame.file().and_then(|file| model.stacks().build_id(file)).cloned();
             // What is to be returned to may be past the end of the function that called.
@@ -128,8 +147,10 @@ impl Symbols {
                     let wanted = || self.wanted(model, space, frame, build_id.as_deref());
                     cache.function(key, offset, back, wanted)
                 }
-                Place::Special { .. } | Place::Anonymous { .. } | Place::Unmapped => None,
+                Place::Special { .. } | Place::Anonymous { .. } | Place::Unmapped => Ok(None),
             };
+            is_finished &= symbol.is_ok();
+            let symbol = symbol.unwrap_or_default();
             frames.push(NamedFrame { frame: frame.clone(), symbol, build_id });
         }
         let mut named = Backtrace { frames, cut: None };
@@ -140,6 +161,9 @@ impl Symbols {
         };
         let named = Arc::new(named);
         cache.stacks.insert(key, (Arc::clone(stack), Arc::clone(&named)));
+        if !is_finished {
+            cache.unfinished.insert(key);
+        }
         Some(named)
     }
 
@@ -147,9 +171,11 @@ impl Symbols {
     pub fn identify(&self, model: &Model, file: &Unidentified) -> Vec<u64> {
         let key = file.frame.file().unwrap_or(KERNEL);
         let wanted = self.wanted(model, file.space, &file.frame, None);
-        let answer = wanted
-            .and_then(|file| self.cache.borrow_mut().readers.ask(&Question::BuildId { file }));
+        let answer = wanted.and_then(|file| {
+            self.cache.borrow_mut().readers.ask(Question::BuildId { file }).ok()?
+        });
         let id = match answer {
+            // Where there was no time for it, there is none.
             Some(Answer::BuildId(Some(id))) => id,
             _ => Vec::new(),
         };
@@ -180,7 +206,15 @@ impl Symbols {
             (process.pid, region.map(|region| (region.start, region.end)))
         });
         let (path, build_id) = (path.to_vec(), build_id.map(<[u8]>::to_vec));
-        Some(Wanted { key: *key, process, path, dev: *dev, ino: *ino, build_id })
+        Some(Wanted {
+            key: *key,
+            process,
+            path,
+            dev: *dev,
+            ino: *ino,
+            build_id,
+            only_trusted: false,
+        })
     }
 }
 
@@ -190,6 +224,16 @@ impl Cache {
         if self.symbols.len() > KEPT || self.stacks.len() > KEPT {
             self.symbols.clear();
             self.stacks.clear();
+            self.unfinished.clear();
+        }
+    }
+
+    /// Forgets the stacks for which there was no time, once there is.
+    fn try_again(&mut self) {
+        if !self.unfinished.is_empty() && self.readers.have_time() {
+            for key in self.unfinished.drain() {
+                self.stacks.remove(&key);
+            }
         }
     }
 
@@ -200,12 +244,12 @@ impl Cache {
         offset: u64,
         back: u64,
         wanted: impl FnOnce() -> Option<Wanted>,
-    ) -> Option<Arc<Symbol>> {
+    ) -> Result<Option<Arc<Symbol>>, Later> {
         self.symbol((file, offset), || Some(Question::Function { file: wanted()?, offset, back }))
     }
 
     /// The function of the kernel `back` bytes before an address.
-    fn kernel(&mut self, address: u64, back: u64) -> Option<Arc<Symbol>> {
+    fn kernel(&mut self, address: u64, back: u64) -> Result<Option<Arc<Symbol>>, Later> {
         self.symbol((KERNEL, address), || Some(Question::Kernel { address, back }))
     }
 
@@ -213,13 +257,18 @@ impl Cache {
         &mut self,
         place: (u64, u64),
         question: impl FnOnce() -> Option<Question>,
-    ) -> Option<Arc<Symbol>> {
+    ) -> Result<Option<Arc<Symbol>>, Later> {
         let Self { readers, symbols, .. } = self;
-        let symbol = symbols.entry(place).or_insert_with(|| {
-            let Some(Answer::Function(symbol)) = readers.ask(&question()?) else { return None };
-            symbol.map(Arc::new)
-        });
-        symbol.clone()
+        if let Some(known) = symbols.get(&place) {
+            return Ok(known.clone());
+        }
+        let answer = question().map_or(Ok(None), |question| readers.ask(question))?;
+        let symbol = match answer {
+            Some(Answer::Function(symbol)) => symbol.map(Arc::new),
+            _ => None,
+        };
+        symbols.insert(place, symbol.clone());
+        Ok(symbol)
     }
 }
 

@@ -3,24 +3,21 @@
 //! Whoever may be traced may choose what these files hold. One that makes its reader take all memory,
 //! come to nothing, or wait for ever ends this process, or has it ended, and nothing else.
 
-use std::{
-    io::{self, BufRead as _, BufReader, Write as _},
-    path::Path,
-};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 
 use blazesym::{
     MaybeDefault,
     symbolize::{
-        Input, Symbolizer,
+        Builder, Input, Symbolizer,
         source::{Elf, Kernel, Source},
     },
 };
 
 use super::{
     Symbol,
-    ask::{Answer, Question, Wanted},
+    ask::{Answer, Question},
     demangle::demangled,
-    files::{Files, Found},
+    files::{Files, Found, OpenFile},
 };
 
 /// What it may take for itself, in bytes; files that are mapped and copies of files are beside that.
@@ -37,11 +34,12 @@ pub fn read() -> io::Result<()> {
     let mut reader = Reader::new();
     let mut out = io::stdout().lock();
     for line in BufReader::new(io::stdin()).lines() {
-        let answer = reader.answer(&serde_json::from_str(&line?)?);
-        let mut answer = serde_json::to_vec(&answer)?;
-        answer.push(b'\n');
-        out.write_all(&answer)?;
-        out.flush()?;
+        reader.answer(&serde_json::from_str(&line?)?, |answer| {
+            let mut answer = serde_json::to_vec(&answer)?;
+            answer.push(b'\n');
+            out.write_all(&answer)?;
+            out.flush()
+        })?;
     }
     Ok(())
 }
@@ -64,50 +62,36 @@ fn keep_to_itself() {
 
 /// Finds functions.
 struct Reader {
-    /// Of files that only root can change: what they say of where their debugging information is
-    /// can be believed.
-    trusted: Symbolizer,
-    /// Of all others.
-    others: Symbolizer,
+    kernel: Symbolizer,
     files: Files,
 }
 
 impl Reader {
     fn new() -> Self {
-        let none: [&Path; 0] = [];
-        let symbolizer =
-            || Symbolizer::builder().enable_inlined_fns(false).enable_demangling(false);
-        Self {
-            trusted: symbolizer().build(),
-            others: symbolizer().set_debug_dirs(Some(none)).build(),
-            files: Files::default(),
-        }
+        Self { kernel: symbolizer().build(), files: Files::default() }
     }
 
-    fn answer(&mut self, question: &Question) -> Answer {
-        if self.files.are_many() {
-            *self = Self::new();
-        }
-        match question {
-            Question::Kernel { address, back } => Answer::Function(self.kernel(*address, *back)),
-            Question::Function { file, offset, back } => {
-                Answer::Function(self.function(file, *offset, *back))
+    /// Tells what is asked for, and before that whether a file that was found is trusted: the time that it takes
+    /// to read it depends on who made it.
+    fn answer(
+        &mut self,
+        question: &Question,
+        mut tell: impl FnMut(Answer) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let file = match question.file().map(|file| self.files.find(file)) {
+            Some(Found::Untrusted) => return tell(Answer::Opened { trusted: false }),
+            Some(Found::File(file)) => {
+                tell(Answer::Opened { trusted: file.is_trusted() })?;
+                Some(file)
             }
-            Question::BuildId { file } => {
-                Answer::BuildId(self.files.find(file).and_then(Found::build_id))
+            Some(Found::Nothing) | None => None,
+        };
+        tell(match *question {
+            Question::Kernel { address, back } => Answer::Function(self.kernel(address, back)),
+            Question::Function { offset, back, .. } => {
+                Answer::Function(file.and_then(|file| function(file, offset, back)))
             }
-        }
-    }
-
-    fn function(&mut self, file: &Wanted, offset: u64, back: u64) -> Option<Symbol> {
-        let found = self.files.find(file)?;
-        let symbolizer = if found.trusted { &self.trusted } else { &self.others };
-        let input = Input::FileOffset(offset.wrapping_sub(back));
-        let mut elf = Elf::new(found.path());
-        look_up(symbolizer, &Source::Elf(elf.clone()), input, back).or_else(|| {
-            // Debugging information that cannot be read hides the symbols that can.
-            elf.debug_syms = false;
-            look_up(symbolizer, &Source::Elf(elf), input, back)
+            Question::BuildId { .. } => Answer::BuildId(file.and_then(OpenFile::build_id)),
         })
     }
 
@@ -115,8 +99,22 @@ impl Reader {
         // An image of the kernel, if there is one, takes long to read and tells no more functions.
         let kernel = Kernel { vmlinux: MaybeDefault::None, ..Kernel::default() };
         let input = Input::AbsAddr(address.wrapping_sub(back));
-        look_up(&self.trusted, &Source::Kernel(kernel), input, back)
+        look_up(&self.kernel, &Source::Kernel(kernel), input, back)
     }
+}
+
+pub(super) fn symbolizer() -> Builder {
+    Symbolizer::builder().enable_inlined_fns(false).enable_demangling(false)
+}
+
+fn function(file: &OpenFile, offset: u64, back: u64) -> Option<Symbol> {
+    let input = Input::FileOffset(offset.wrapping_sub(back));
+    let mut elf = Elf::new(file.path());
+    look_up(&file.symbolizer, &Source::Elf(elf.clone()), input, back).or_else(|| {
+        // Debugging information that cannot be read hides the symbols that can.
+        elf.debug_syms = false;
+        look_up(&file.symbolizer, &Source::Elf(elf), input, back)
+    })
 }
 
 fn look_up(

@@ -29,6 +29,8 @@ use crate::{
 /// Records taken from the ring before anything else gets a turn: signals and clients wait no longer
 /// than these take, on a machine however busy.
 const BATCH: usize = 1 << 13;
+/// How long names of functions are waited for before anything else gets a turn.
+const WAITED: Duration = Duration::from_millis(50);
 /// How often a picture is asked for before a dump is given as it is.
 pub(super) const ATTEMPTS: usize = 3;
 
@@ -93,6 +95,13 @@ pub(super) struct Engine {
     /// It was not known at the end that all processes are where they are known to be.
     unplaced: bool,
     readers: Readers,
+}
+
+/// What [`Engine::drain`] took.
+struct Taken {
+    records: usize,
+    /// Whether it was too much for one turn: there may be more.
+    is_full: bool,
 }
 
 /// How doubts are looked after.
@@ -189,9 +198,10 @@ impl Engine {
         // What waits to be written is bounded; what comes meanwhile waits in the ring, and what
         // finds no room there is counted.
         let congested = self.is_congested();
-        let records = if congested { 0 } else { self.drain(u64::MAX)? };
+        let nothing = Taken { records: 0, is_full: false };
+        let Taken { records, is_full } = if congested { nothing } else { self.drain(u64::MAX)? };
         if let Some(pressure) = &self.pressure {
-            if congested || records == BATCH {
+            if congested || is_full {
                 pressure.stop();
             } else {
                 pressure.go_on();
@@ -202,7 +212,7 @@ impl Engine {
         self.forget_ended()?;
         // What else there is to do takes all that is in the ring at once, to which there is no bound
         // but the ring's size.
-        self.up_to_date = records < BATCH && !self.is_congested();
+        self.up_to_date = !is_full && !self.is_congested();
         if self.up_to_date {
             self.look_for_losses()?;
             self.look_for_gaps_at_times()?;
@@ -214,7 +224,7 @@ impl Engine {
         }
         let quiet = records == 0 && !congested && self.source.shared().ring.is_empty();
         self.intake.tick(quiet)?;
-        if records < BATCH {
+        if !is_full {
             self.intake.flow.flush().context(WRITE)?;
         }
         Ok(records)
@@ -252,7 +262,7 @@ impl Engine {
     /// Asks to be woken by the next record. `false`: one has come meanwhile.
     pub(super) fn doze(&mut self) -> Result<bool> {
         self.source.shared_mut().set_idle(true).context(MAPS)?;
-        if self.drain(u64::MAX)? == 0 && self.source.shared().ring.is_empty() {
+        if self.drain(u64::MAX)?.records == 0 && self.source.shared().ring.is_empty() {
             self.intake.rest()?;
             if let Some(pressure) = &self.pressure {
                 pressure.set_idle(true);
@@ -272,12 +282,14 @@ impl Engine {
     }
 
     /// Takes records until there are none, or until one is younger than `until` (ns of
-    /// `CLOCK_MONOTONIC`), or for a batch.
-    fn drain(&mut self, until: u64) -> Result<usize> {
+    /// `CLOCK_MONOTONIC`), or for a batch, or until names were waited for too long.
+    fn drain(&mut self, until: u64) -> Result<Taken> {
         let Self { source, intake, taken, pressure, .. } = self;
-        let began = now();
+        let waited = |intake: &Intake| intake.mirror().symbols().waited();
+        let (began, patience) = (now(), waited(intake) + WAITED);
         let mut records = 0;
-        while records < BATCH {
+        let is_full = |records, intake: &Intake| records == BATCH || waited(intake) > patience;
+        while !is_full(records, intake) {
             let Some(record) = source.next() else { break };
             records += 1;
             intake.record(&record)?;
@@ -290,13 +302,14 @@ impl Engine {
                 break;
             }
         }
-        if records < BATCH && source.shared().ring.is_empty() {
+        let is_full = is_full(records, intake);
+        if !is_full && source.shared().ring.is_empty() {
             *taken = began.max(*taken);
         }
         if let Some(pressure) = pressure {
             pressure.are(&intake.alive);
         }
-        Ok(records)
+        Ok(Taken { records, is_full })
     }
 
     /// Asks for pictures of the spaces in doubt, and for those that were asked for and lost; not
@@ -537,8 +550,8 @@ impl Engine {
         let end = self.source.shared().ring.end();
         let until = now();
         loop {
-            let records = self.drain(until)?;
-            if records < BATCH && self.source.shared().ring.has_reached(end) {
+            let Taken { records, is_full } = self.drain(until)?;
+            if !is_full && self.source.shared().ring.has_reached(end) {
                 return Ok(());
             }
             if records == 0 {
