@@ -213,21 +213,22 @@ impl Engine {
         // What else there is to do takes all that is in the ring at once, to which there is no bound
         // but the ring's size.
         self.up_to_date = !is_full && !self.is_congested();
-        if self.up_to_date {
-            self.look_for_losses()?;
-            self.look_for_gaps_at_times()?;
-            self.place_at_times()?;
-        }
+        self.if_up_to_date(Self::look_for_losses)?;
+        self.if_up_to_date(Self::look_for_gaps_at_times)?;
+        self.if_up_to_date(Self::place_at_times)?;
         self.heal()?;
-        if self.up_to_date {
-            self.rename()?;
-        }
+        self.if_up_to_date(Self::rename)?;
         let quiet = records == 0 && !congested && self.source.shared().ring.is_empty();
         self.intake.tick(quiet)?;
         if !is_full {
             self.intake.flow.flush().context(WRITE)?;
         }
         Ok(records)
+    }
+
+    /// Does what takes all that is in the ring, unless what did so before has left too much to be written.
+    fn if_up_to_date(&mut self, work: fn(&mut Self) -> Result<()>) -> Result<()> {
+        if self.up_to_date && !self.is_congested() { work(self) } else { Ok(()) }
     }
 
     /// Whether so much waits to be written that nothing is to come to it; but at the end all is taken.
