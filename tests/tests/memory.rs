@@ -41,7 +41,8 @@ fn a_million_regions_take_no_more_than_400_mib() {
 }
 
 /// Of a flood that nobody reads of no more is kept than may wait to be written: 8 MiB, and what all that is
-/// in the ring makes of them. What is lost is counted, and told to who reads later.
+/// in the ring makes of them, up to 9 MiB; where the machine is slow the ring fills again while losses
+/// are looked for, which takes all that is in it up to four times over. What is lost is counted, and told to who reads later.
 #[test]
 fn a_flood_that_nobody_reads_of_takes_no_more() {
     needs_root!("a_flood_that_nobody_reads_of_takes_no_more");
@@ -70,7 +71,7 @@ fn a_flood_that_nobody_reads_of_takes_no_more() {
         std::thread::sleep(Duration::from_millis(300));
         (grown(&mut tracer) == was).then_some(was)
     });
-    assert!(growth < 24 << 10, "{growth} KiB more");
+    assert!(growth < 48 << 10, "{growth} KiB more");
     let trace = tracer.finish_unread(|| pids.iter().for_each(|&pid| assert_exact(pid)));
     trace.assert_lost_and_healed();
 }
