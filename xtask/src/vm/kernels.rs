@@ -97,11 +97,11 @@ pub(crate) const KERNELS: &[Kernel] = &[
 /// Tests that skip on each kernel, for there is no root file system with the programs they run.
 pub(crate) const ROOTLESS: &[Skip] = &[
     ("a_hundred_thousand_events_are_shown", "no chromium"),
+    ("a_new_name_in_memory_that_is_locked", "open 2"),
     ("a_page_does_what_is_asked_of_it", "no chromium"),
     ("a_page_ends_with_what_maps_says", "no chromium"),
     ("a_page_is_walked_with_tab", "no chromium"),
     ("a_profile_is_one_to_pprof", "no go"),
-    ("a_new_name_in_memory_that_is_locked", "open 2"),
     ("a_program_that_waits_for_a_recording_goes_on", "emulated"),
     ("a_program_that_waits_outlives_the_tracer", "emulated"),
     ("a_program_waits_for_the_reader", "emulated"),
