@@ -155,7 +155,8 @@ pub const NOWHERE: u64 = u64::MAX;
 pub struct Commit {
     /// `kind` is [`kind::COMMIT`].
     pub header: Header,
-    /// The commit id: even, and 2 more from commit to commit where [`flag::SEQUENCED`] is set.
+    /// The commit id: even, and 2 more from commit to commit. Without [`flag::SEQUENCED`] those of readers of the
+    /// lock may come in another order than they were counted in.
     pub id: u64,
     /// The regions that follow are all there is from this address ...
     pub lo: u64,

@@ -26,6 +26,8 @@ use crate::{
 };
 
 const PAGE: u64 = 4096;
+/// How often a number is asked for that another reader of the lock takes meanwhile.
+const PATIENCE: u32 = 64;
 /// The name of a thread of the kernel (`mm/khugepaged.c`), in its two halves.
 const KHUGEPAGED: [u64; 2] =
     [u64::from_le_bytes(*b"khugepag"), u64::from_le_bytes(*b"ed\0\0\0\0\0\0")];
@@ -33,7 +35,8 @@ const KHUGEPAGED: [u64; 2] =
 /// What an `mm_struct` says of itself.
 #[derive(Clone, Copy)]
 struct Counters {
-    /// The id of the commit that ends with this release.
+    /// The id of the commit that ends with this release; where the kernel has none, of the last one that was
+    /// counted, until [`Counters::count`].
     id: u64,
     total_vm: u64,
     stack_vm: u64,
@@ -52,7 +55,7 @@ impl Counters {
         // SAFETY: as above.
         unsafe {
             let id = if layout!(mm_lock_seq) == ABSENT {
-                last_id + 2
+                last_id
             } else {
                 // Odd while the lock is held for writing, and raised again when it is let go.
                 u64::from(load::<u32>(mm, layout!(mm_lock_seq)).wrapping_add(1) & !1)
@@ -71,12 +74,33 @@ impl Counters {
         }
     }
 
-    /// Whether what `/proc/PID/maps` derives names from is other than `space` knows.
+    /// Where the kernel does not number commits, takes the next number, and break and stack as they are
+    /// between the taking of the last one and of this. Of two readers of the lock who tell of them the one
+    /// with the larger number knows better, whoever comes first. `false`: others took each that was asked for.
+    ///
+    /// # Safety
+    /// `mm` is a BTF pointer to an `mm_struct`.
     #[inline(always)]
-    fn moved(&self, space: &Space) -> bool {
-        self.brk != space.brk
-            || self.start_brk != space.start_brk
-            || self.start_stack != space.start_stack
+    unsafe fn count(&mut self, mm: *const c_void, space: &mut Space) -> bool {
+        if layout!(mm_lock_seq) != ABSENT {
+            return true;
+        }
+        let mut turns = 0;
+        while turns < PATIENCE {
+            // SAFETY: as above, and the number is a field of a reference.
+            unsafe {
+                let last = core::ptr::read_volatile(&raw const space.id);
+                self.start_brk = load(mm, layout!(mm_start_brk));
+                self.brk = load(mm, layout!(mm_brk));
+                self.start_stack = load(mm, layout!(mm_start_stack));
+                self.id = last + 2;
+                if space::compare_exchange(&raw mut space.id, last, self.id) == last {
+                    return true;
+                }
+            }
+            turns += 1;
+        }
+        false
     }
 
     /// Whether nothing was sent of the commit before this one.
@@ -91,10 +115,6 @@ impl Counters {
     fn note(&self, space: &mut Space, tid: u32, grows: bool) {
         if layout!(mm_lock_seq) != ABSENT {
             space.id = self.id;
-        } else if self.id > space.id {
-            // If another reader counts on meanwhile, it is by this, or by more.
-            // SAFETY: it is a field of a reference.
-            unsafe { space::compare_exchange(&raw mut space.id, self.id - 2, self.id) };
         }
         // In this order: who finds its unmapping noted finds by whom.
         // SAFETY: both are fields of a reference.
@@ -200,9 +220,9 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
         return false;
     }
     // SAFETY: as above.
-    let now = unsafe { Counters::of(mm, space.id) };
+    let mut now = unsafe { Counters::of(mm, space.id) };
     // The other program of this hook has told it. A reader's finds nothing new by itself.
-    if write && now.id == space.id {
+    if write && layout!(mm_lock_seq) != ABSENT && now.id == space.id {
         return false;
     }
     // SAFETY: it is the current task.
@@ -228,7 +248,7 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
         }
     } else if grew {
         // A fault grew a stack, which one nobody tells. Before 6.5 that is done under the read
-        // lock, beside an unmapping that may be half accounted.
+        // lock, beside an unmapping that may be half accounted, and of which others are then the count.
         if layout!(growth_locked) != 0 {
             flags |= flag::COUNTED;
         }
@@ -243,7 +263,7 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
         let smaller = now.total_vm != space.total_vm
             && (!is_brk || shrinks(actor.entry.args[0], space, &now));
         let ranges = Ranges::of(rule, &actor.entry, space, now.brk);
-        if smaller {
+        if smaller && layout!(growth_locked) != 0 {
             flags |= flag::COUNTED;
         }
         if smaller && rule & 15 == Range::Unmap as u8 {
@@ -259,12 +279,9 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
         } else {
             Ranges::ALL
         }
-    } else if now.moved(space)
-        && rule & 15 == Range::Prctl as u8
-        && int(actor.entry.args[0]) == option::PR_SET_MM
-    {
-        // It changes the layout under the read lock. If it is no such call that lets go, the break
-        // has moved in a shrinking brk of another thread, which is about to tell of it.
+    } else if rule & 15 == Range::Prctl as u8 && int(actor.entry.args[0]) == option::PR_SET_MM {
+        // It changes the layout under the read lock. Whether it has is not asked: others may have noted so
+        // that have not told of it yet.
         Ranges::default()
     } else if unmaps && now.total_vm < space.total_vm {
         // A fault at a signal's frame, beside another's unmapping. Or a debugger had set what the call
@@ -275,6 +292,11 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
     };
     if now.leaves_hole(space) {
         flags |= flag::CHECKED;
+    }
+    // SAFETY: as above.
+    if !unsafe { now.count(mm, space) } {
+        emit::count_loss(key);
+        return false;
     }
     now.note(space, actor.ids.1, write || grew);
     now.note_layout(space);
@@ -406,8 +428,9 @@ pub(crate) unsafe fn whole(
     if cause == cause::SEED && space.begins != 0 {
         return false;
     }
-    // SAFETY: as above. A picture is no commit: without ids of the kernel's own it takes the last.
-    let now = unsafe { Counters::of(mm, space.id.wrapping_sub(2)) };
+    // SAFETY: as above. A picture is no commit: without ids of the kernel's own it takes the last. That is
+    // looked at first, so that it shows all that was counted up to it.
+    let now = unsafe { Counters::of(mm, core::ptr::read_volatile(&raw const space.id)) };
     // At a seed of a space that is known, a fault of another thread that has grown a stack may be about to
     // tell of it, and a call that it has moved the break or the stack. And whose unmapping it is that was
     // noted here has yet to tell of it, and corrects that.
@@ -535,8 +558,8 @@ pub(crate) unsafe fn see_growth(mm: *const c_void) {
 }
 
 /// Sends the commit that [`released`] or [`asked`] has made ready. A `PR_SET_MM` beside a reader may have
-/// moved the break or the stack since, and have noted and told so before this was, which says what was: then
-/// notes and sends that as it is.
+/// moved the break or the stack since, and have told so before this was, which says what was: where that does
+/// not show by their numbers, notes and sends it as it is.
 ///
 /// # Safety
 /// `mm` is the BTF pointer the tracepoint was given.
@@ -547,7 +570,7 @@ pub(crate) unsafe fn send_released(mm: *const c_void, write: bool) {
     };
     send_parts(walk);
     // SAFETY: as above.
-    if !write && unsafe { renew_layout(mm, walk) } {
+    if !write && layout!(mm_lock_seq) != ABSENT && unsafe { renew_layout(mm, walk) } {
         walk::send_nothing(walk);
         // Of a break that goes on moving a picture is to tell.
         // SAFETY: as above.
@@ -592,10 +615,6 @@ unsafe fn renew_layout(mm: *const c_void, walk: *mut Walk) -> bool {
             if !follows_picture {
                 ((*space).start_brk, (*space).brk, (*space).start_stack) =
                     (start_brk, brk, start_stack);
-            }
-            // Another reader may have counted on, and come before this.
-            if layout!(mm_lock_seq) == ABSENT {
-                commit.id = (*space).id;
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::model::Model;
 
 /// The version of the bytes, which they begin with. To be raised with every change of the types in
 /// a [`Model`].
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 
 /// Why bytes are no model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

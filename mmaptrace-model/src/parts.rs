@@ -1,8 +1,8 @@
 //! The parts of commits, until their last has come.
 //!
-//! All parts of a commit are written under one hold of the lock, so that no commit of another id
-//! comes between them. One of the same id may: two threads that hold the lock for reading, the
-//! tracer's and one that downgraded its write lock.
+//! All parts of a commit are written under one hold of the lock, so that no commit of a writer
+//! comes between them. One of another thread that holds the lock for reading, too, may: of the same id, or,
+//! where the kernel does not number commits, of another.
 
 use std::ops::Range;
 
@@ -18,12 +18,14 @@ pub(crate) struct Pending(#[serde(serialize_with = "open")] Vec<Parts>);
 
 impl Pending {
     /// Closes what waits for parts that will not come, as `commit` is of another id. Whether there
-    /// was any, but for a picture that `commit` may overtake.
+    /// was any.
     pub(crate) fn close_others(&mut self, commit: &record::Commit) -> bool {
+        if is_beside_others(commit) {
+            return false;
+        }
         let mut closed = false;
         for parts in &mut self.0 {
-            let may_come = parts.reader > PIDS && !is_numbered(commit);
-            closed |= parts.open && parts.id != commit.id && !may_come;
+            closed |= parts.open && parts.id != commit.id;
             parts.open &= parts.id == commit.id;
         }
         closed
@@ -78,14 +80,16 @@ fn reader(commit: &record::Commit) -> u32 {
     if commit.cause == cause::SEED { !pid } else { tid }
 }
 
-/// The most that is a PID (`include/linux/threads.h`: far less); see [`reader`].
-const PIDS: u32 = i32::MAX.cast_unsigned();
-
-/// Whether the kernel numbers commits, which readers of the lock have then in common; or there are none. Else
-/// the programs count those of writers and readers alike, and a reader may be overtaken by the next on its
-/// way.
+/// Whether the number is the kernel's own, which readers of the lock have then in common; or nobody held the
+/// lock. Else the programs count those of writers and readers alike.
 pub(crate) const fn is_numbered(commit: &record::Commit) -> bool {
     commit.header.flags & (flag::SEQUENCED | flag::UNLOCKED) != 0
+}
+
+/// Whether it is of a reader of the lock that has a number of its own, or a picture beside such: one may
+/// overtake another on its way. None overtakes a writer, nor is overtaken by one.
+pub(crate) const fn is_beside_others(commit: &record::Commit) -> bool {
+    !is_numbered(commit) && commit.header.flags & flag::WRITE == 0
 }
 
 /// A part that no kernel writes.
@@ -112,13 +116,14 @@ impl Parts {
     ) -> Result<(), Malformed> {
         let whole = commit.header.flags & flag::WHOLE != 0;
         // A reading of the whole space goes on where it left off; else it is another one.
-        let goes_on = self.whole == whole && (!whole || self.end() == Some(commit.lo));
+        let goes_on = self.id == commit.id
+            && self.whole == whole
+            && (!whole || self.end() == Some(commit.lo));
         let interrupted = self.open && !goes_on;
         if !self.open || interrupted {
             (self.id, self.reader, self.whole) = (commit.id, reader(commit), whole);
             self.complete = true;
-            self.regions.clear();
-            self.ranges.clear();
+            self.clear();
         }
         self.open = commit.header.flags & flag::MORE != 0;
         let taken = self.take(commit, regions);
@@ -189,6 +194,12 @@ impl Parts {
         }
         self.ranges.truncate(kept);
         std::mem::swap(&mut self.regions, &mut self.united);
+    }
+
+    /// Drops what was read.
+    pub(crate) fn clear(&mut self) {
+        self.regions.clear();
+        self.ranges.clear();
     }
 
     /// Whether they are all of the space: none is missing at the start, between or at the end.

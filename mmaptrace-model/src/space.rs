@@ -67,10 +67,14 @@ pub struct Space {
     #[serde(with = "keyframe::map")]
     map: Map,
     layout: Layout,
-    /// The last commit applied, once there was one.
+    /// The last commit applied, once there was one; the one with the largest number, if some were late.
     commit: Option<u64>,
     /// The commit that told of its image, if none came after that.
     image: Option<u64>,
+    /// What was done up to this one the last reading of the whole space has shown.
+    shown: u64,
+    /// Those since then that others have overtaken, and that have not come yet.
+    missing: Vec<u64>,
     /// The last commit after which there was no doubt.
     sure: u64,
     doubt: Option<Doubt>,
@@ -121,6 +125,8 @@ impl Space {
             layout: Layout::default(),
             commit: None,
             image: None,
+            shown: 0,
+            missing: Vec::new(),
             sure: 0,
             doubt: Some(Doubt::Unseeded),
             reading: Reading::Locked,
@@ -186,6 +192,7 @@ impl Space {
     pub const fn doubt(&self) -> Option<Doubt> {
         match (self.doubt, self.reading) {
             (None, Reading::Unlocked) => Some(Doubt::Unlocked),
+            (None, _) if !self.missing.is_empty() => Some(Doubt::Hole(self.missing.len() as u64)),
             (doubt, _) => doubt,
         }
     }

@@ -195,17 +195,39 @@ fn a_picture_that_was_overtaken_is_not_taken() {
     more.header.flags |= flag::MORE;
     assert_eq!(apply(&mut model, &commit_words(&more, &is)), []);
     let mut next = counted(14, &was);
-    next.header.flags = flag::WRITE | flag::COUNTED;
+    next.header.flags = flag::COUNTED;
     let events = apply(&mut model, &commit_words(&next, &was));
     assert!(matches!(events[..], [Event::Commit { .. }]), "{events:?}");
     assert_eq!(apply(&mut model, &commit_words(&last, &[])), []);
     assert_eq!(space_of(&model), (None, 14, 1));
+}
 
-    // What is no picture is told once: one is to show what both did.
-    (whole.cause, whole.hi) = (cause::GROWTH, u64::MAX);
-    let events = apply(&mut model, &commit_words(&whole, &is));
-    assert!(matches!(events[..], [Event::Doubt { why: Doubt::Malformed, .. }]), "{events:?}");
-    assert_eq!(space_of(&model), (Some(Doubt::Malformed), 14, 1));
+/// Of two readers of the lock who tell where the break is the one with the larger number is right; until both
+/// have come it is known that one is missing.
+#[test]
+fn a_reader_may_overtake_another() {
+    let all = [region(1, 3, 3)];
+    let mut model = seeded(10, &all);
+    let at = |id, brk| {
+        let mut commit = record::Commit { brk, lo: 0, hi: 0, ..counted(id, &all) };
+        commit.header.flags = 0;
+        commit_words(&commit, &[])
+    };
+    let events = apply(&mut model, &at(14, 14));
+    assert!(matches!(events[..], [Event::Commit { id: 14, exact: false, .. }]), "{events:?}");
+    assert_eq!(space(&model).doubt(), Some(Doubt::Hole(1)));
+    let events = apply(&mut model, &at(12, 12));
+    assert!(matches!(events[..], [Event::Commit { id: 12, exact: true, .. }]), "{events:?}");
+    assert_eq!((space(&model).doubt(), space(&model).layout().brk), (None, 14));
+
+    // No reader comes after a writer.
+    apply(&mut model, &at(18, 18));
+    let mut writer = counted(20, &all);
+    writer.header.flags = flag::WRITE | flag::COUNTED;
+    let events = apply(&mut model, &commit_words(&writer, &all));
+    assert!(matches!(events[0], Event::Doubt { why: Doubt::Hole(1), after: 14, .. }), "{events:?}");
+    assert_eq!(apply(&mut model, &at(16, 16)), []);
+    assert_eq!((space(&model).doubts(), space(&model).layout().brk), (2, writer.brk));
 }
 
 #[test]

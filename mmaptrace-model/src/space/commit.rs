@@ -6,7 +6,7 @@ use crate::{
     effect::{self, Effect},
     event::{Cause, Doubt, Effects, Event, Stacks, Syscall, Task},
     map::Disordered,
-    parts::{Parts, is_numbered},
+    parts::{Parts, is_beside_others},
     region::{Backing, Flags, PAGE, Region},
 };
 
@@ -14,6 +14,9 @@ use super::{Layout, Read, Reading, Renaming, Space};
 
 /// The end of all addresses: the start of the last page, which is never mapped.
 const ADDRESSES: u64 = u64::MAX - PAGE + 1;
+
+/// How many readers of the lock may have been overtaken by one.
+const READERS: u64 = 1 << 12;
 
 /// How long a call may take to return once files have other names, in ns.
 const RENAMING: u64 = 1_000_000_000;
@@ -36,6 +39,8 @@ enum Order {
     Next,
     /// After so many others that did not come.
     Hole(u64),
+    /// Of a reader of the lock that the last one has overtaken; or that of which a picture has shown it.
+    Late,
     /// Before the last one; or odd, in the middle of a commit.
     Wrong,
 }
@@ -74,16 +79,14 @@ impl Space {
     ) -> Option<Done> {
         let (time, flags) = (commit.header.time, commit.header.flags);
         let claims_whole = flags & flag::WHOLE != 0;
-        let (cause, order) = (cause_of(commit), self.order(commit.id));
-        let is_overtaken = order == Order::Wrong && !is_numbered(commit);
-        if is_overtaken && claims_whole && cause == Some(Cause::Seed) {
-            // It has the number of the commit before it, and may not show what another told that has overtaken
-            // it. Who needs it asks again.
+        let (cause, order) = (cause_of(commit), self.order(commit));
+        if order == Order::Late && cause == Some(Cause::Seed) {
+            // It may not show what another told that has overtaken it. Who needs it asks again.
             return None;
         }
-        // What is older than what is known is refused; but a whole space is taken as what it was, unless one
-        // that is known may have been overtaken.
-        let is_refused = order == Order::Wrong && (is_overtaken || !claims_whole);
+        // What is older than what is known is refused; but a whole space is taken as what it was, where the
+        // kernel itself says when that was.
+        let is_refused = order == Order::Wrong && (!claims_whole || is_beside_others(commit));
         let Some(cause) = cause.filter(|_| !is_refused) else {
             self.raise(time, Doubt::Malformed, out);
             return None;
@@ -91,9 +94,18 @@ impl Space {
         // What those in the hole did, if anything, shows in a reading of the whole space: that which
         // follows; or this, which may show what another thread is about to tell as well.
         let (checks, to_be_checked) = (cause == Cause::Seed, flags & flag::CHECKED != 0);
+        if !is_beside_others(commit) && !self.missing.is_empty() {
+            // None comes after what a writer has done.
+            self.raise(time, Doubt::Hole(self.missing.len() as u64), out);
+            self.missing.clear();
+        }
         match order {
-            Order::First | Order::Again | Order::Next => {}
+            Order::First | Order::Again | Order::Next | Order::Late => {}
             Order::Hole(_) if checks || to_be_checked => {}
+            // Those may come later.
+            Order::Hole(missing) if is_beside_others(commit) && missing <= READERS => {
+                self.missing.extend((1..=missing).map(|before| commit.id - 2 * before));
+            }
             Order::Hole(missing) => self.raise(time, Doubt::Hole(missing), out),
             Order::Wrong => self.raise(time, Doubt::Malformed, out),
         }
@@ -103,6 +115,14 @@ impl Space {
             self.raise(time, Doubt::Malformed, out);
         }
 
+        let is_late = order == Order::Late;
+        if is_late {
+            self.missing.retain(|&missing| missing != commit.id);
+        }
+        if is_late && commit.id <= self.shown {
+            // It may have been read before others did what is known by now.
+            parts.clear();
+        }
         let was = self.map.len() as u64;
         let mut effects = Effects::new();
         if let Err(why) = self.replace(parts, whole, &mut effects) {
@@ -111,7 +131,7 @@ impl Space {
         if effects.iter().any(is_of_code) {
             self.code += 1;
         }
-        let brk = self.move_to(commit, cause);
+        let brk = if is_late { None } else { self.move_to(commit, cause) };
         // Ids of the hook's counting stay while another thread is in the middle of an unmapping.
         let certain = flags & (flag::SEQUENCED | flag::COUNTED) != 0;
         if whole && certain && checks {
@@ -122,7 +142,10 @@ impl Space {
             }
         }
         // What was lost after it was read it does not show: who told of that may have overtaken it.
-        let proven = self.verify(commit, whole, out) && whole && !self.lost_since(&commit.header);
+        let proven = !is_late
+            && self.verify(commit, whole, out)
+            && whole
+            && !self.lost_since(&commit.header);
         let healed = if proven { self.doubt.take() } else { None };
         let unlocked = self.reading == Reading::Unlocked && !whole;
         self.reading = if unlocked || flags & flag::UNLOCKED != 0 {
@@ -130,9 +153,13 @@ impl Space {
         } else {
             Reading::Locked
         };
+        if whole && (!is_late || commit.id > self.shown) {
+            self.shown = commit.id;
+            self.missing.retain(|&missing| missing > commit.id);
+        }
         let exact = self.doubt().is_none() && !to_be_checked;
         if exact {
-            self.sure = commit.id;
+            self.sure = self.commit();
         }
         let differences = effects.len() as u64;
         if self.read == Read::Never && cause != Cause::Exec {
@@ -141,6 +168,8 @@ impl Space {
         }
         if whole {
             self.read = Read::Once;
+        }
+        if whole && !is_late {
             self.renames = commit.renames;
         }
 
@@ -179,12 +208,22 @@ impl Space {
         (self.read == Read::Once && was != commit.brk).then_some((was, commit.brk))
     }
 
-    /// How `id` follows the last commit's.
-    fn order(&self, id: u64) -> Order {
+    /// How a commit follows the last one.
+    fn order(&self, commit: &record::Commit) -> Order {
+        let id = commit.id;
         if !id.is_multiple_of(2) {
             return Order::Wrong;
         }
         let Some(last) = self.commit else { return Order::First };
+        let is_late = is_beside_others(commit)
+            && match commit.cause {
+                cause::SEED => id < last,
+                cause::FORK | cause::EXEC => false,
+                _ => id <= self.shown || self.missing.contains(&id),
+            };
+        if is_late {
+            return Order::Late;
+        }
         let ahead = match (u32::try_from(last), u32::try_from(id)) {
             // `mm_lock_seq` has 32 bits, and comes back to 0.
             (Ok(last), Ok(id)) => i64::from(id.wrapping_sub(last).cast_signed()),
@@ -290,7 +329,7 @@ impl Space {
             }
             Order::Next => 1,
             Order::Hole(missing) => missing + 1,
-            Order::First | Order::Wrong => return None,
+            Order::First | Order::Late | Order::Wrong => return None,
         };
         let sequenced = commit.header.flags & flag::SEQUENCED != 0;
         let is_untold = sequenced && wrong.any(|effect| !may_be_under_way(effect));
@@ -304,7 +343,8 @@ impl Space {
     /// be, and so are the regions if all are read; `total_vm` is not.
     fn verify(&mut self, commit: &record::Commit, whole: bool, out: &mut Vec<Event>) -> bool {
         let time = commit.header.time;
-        let counted = commit.header.flags & flag::COUNTED != 0;
+        // It counts what is missing, too.
+        let counted = commit.header.flags & flag::COUNTED != 0 && self.missing.is_empty();
         let (kernel, model) = (u64::from(commit.map_count), self.map.len() as u64);
         if kernel != model && (counted || whole) {
             self.raise(time, Doubt::Count { kernel, model }, out);
