@@ -74,15 +74,25 @@ impl Counters {
         }
     }
 
-    /// Where the kernel does not number commits, takes the next number, and break and stack as they are
-    /// between the taking of the last one and of this. Of two readers of the lock who tell of them the one
-    /// with the larger number knows better, whoever comes first. `false`: others took each that was asked for.
+    /// Whether what `/proc/PID/maps` derives names from is other than `space` knows.
+    #[inline(always)]
+    fn moved(&self, space: &Space) -> bool {
+        self.brk != space.brk
+            || self.start_brk != space.start_brk
+            || self.start_stack != space.start_stack
+    }
+
+    /// Notes where break and stack are told to be, and where the kernel does not number commits, takes the
+    /// next number, and both as they are between the taking of the last one and of this. Of two readers of the
+    /// lock who tell of them the one with the larger number knows better, whoever comes first. `false`:
+    /// others took each that was asked for.
     ///
     /// # Safety
     /// `mm` is a BTF pointer to an `mm_struct`.
     #[inline(always)]
     unsafe fn count(&mut self, mm: *const c_void, space: &mut Space) -> bool {
         if layout!(mm_lock_seq) != ABSENT {
+            self.note_layout(space);
             return true;
         }
         let mut turns = 0;
@@ -94,6 +104,8 @@ impl Counters {
                 self.brk = load(mm, layout!(mm_brk));
                 self.start_stack = load(mm, layout!(mm_start_stack));
                 self.id = last + 2;
+                // Before it is counted: who counts next notes what is newer after this.
+                self.note_layout(space);
                 if space::compare_exchange(&raw mut space.id, last, self.id) == last {
                     return true;
                 }
@@ -263,7 +275,8 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
         let smaller = now.total_vm != space.total_vm
             && (!is_brk || shrinks(actor.entry.args[0], space, &now));
         let ranges = Ranges::of(rule, &actor.entry, space, now.brk);
-        if smaller && layout!(growth_locked) != 0 {
+        // What a stack that is unmapped leaves hides what another has grown by: that shows by the count alone.
+        if smaller && (layout!(growth_locked) != 0 || now.stack_vm < space.stack_vm) {
             flags |= flag::COUNTED;
         }
         if smaller && rule & 15 == Range::Unmap as u8 {
@@ -279,9 +292,13 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
         } else {
             Ranges::ALL
         }
-    } else if rule & 15 == Range::Prctl as u8 && int(actor.entry.args[0]) == option::PR_SET_MM {
-        // It changes the layout under the read lock. Whether it has is not asked: others may have noted so
-        // that have not told of it yet.
+    } else if rule & 15 == Range::Prctl as u8
+        && int(actor.entry.args[0]) == option::PR_SET_MM
+        && (layout!(mm_lock_seq) == ABSENT || now.moved(space))
+    {
+        // It changes the layout under the read lock. If it is no such call that lets go, the break
+        // has moved in a shrinking brk of another thread, which is about to tell of it. Where each has its
+        // own number, whether it has is not asked: who has noted it may have been before.
         Ranges::default()
     } else if unmaps && now.total_vm < space.total_vm {
         // A fault at a signal's frame, beside another's unmapping. Or a debugger had set what the call
@@ -299,7 +316,6 @@ pub(crate) unsafe fn released(mm: *const c_void, space: &mut Space, write: bool)
         return false;
     }
     now.note(space, actor.ids.1, write || grew);
-    now.note_layout(space);
     space.nr = actor.entry.nr;
     space.result = actor.result;
     if write {

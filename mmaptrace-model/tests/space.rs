@@ -220,6 +220,13 @@ fn a_reader_may_overtake_another() {
     assert!(matches!(events[..], [Event::Commit { id: 12, exact: true, .. }]), "{events:?}");
     assert_eq!((space(&model).doubt(), space(&model).layout().brk), (None, 14));
 
+    // Not so many.
+    let mut far = Model::from_keyframe(&model.to_keyframe()).expect("as made");
+    apply(&mut far, &at(0x7000_0000, 1));
+    assert_eq!(space(&far).doubt(), Some(Doubt::Hole(0x3800_0000 - 8)));
+    apply(&mut far, &at(0x20, 1));
+    assert_eq!(space(&far).layout().brk, 1);
+
     // No reader comes after a writer.
     apply(&mut model, &at(18, 18));
     let mut writer = counted(20, &all);

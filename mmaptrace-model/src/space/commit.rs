@@ -6,7 +6,7 @@ use crate::{
     effect::{self, Effect},
     event::{Cause, Doubt, Effects, Event, Stacks, Syscall, Task},
     map::Disordered,
-    parts::{Parts, is_beside_others},
+    parts::{Parts, is_beside_others, is_numbered},
     region::{Backing, Flags, PAGE, Region},
 };
 
@@ -15,7 +15,7 @@ use super::{Layout, Read, Reading, Renaming, Space};
 /// The end of all addresses: the start of the last page, which is never mapped.
 const ADDRESSES: u64 = u64::MAX - PAGE + 1;
 
-/// How many readers of the lock may have been overtaken by one.
+/// How many readers of the lock may have been overtaken at once.
 const READERS: u64 = 1 << 12;
 
 /// How long a call may take to return once files have other names, in ns.
@@ -103,7 +103,9 @@ impl Space {
             Order::First | Order::Again | Order::Next | Order::Late => {}
             Order::Hole(_) if checks || to_be_checked => {}
             // Those may come later.
-            Order::Hole(missing) if is_beside_others(commit) && missing <= READERS => {
+            Order::Hole(missing)
+                if is_beside_others(commit) && self.missing.len() as u64 + missing <= READERS =>
+            {
                 self.missing.extend((1..=missing).map(|before| commit.id - 2 * before));
             }
             Order::Hole(missing) => self.raise(time, Doubt::Hole(missing), out),
@@ -226,7 +228,9 @@ impl Space {
         }
         let ahead = match (u32::try_from(last), u32::try_from(id)) {
             // `mm_lock_seq` has 32 bits, and comes back to 0.
-            (Ok(last), Ok(id)) => i64::from(id.wrapping_sub(last).cast_signed()),
+            (Ok(last), Ok(id)) if is_numbered(commit) => {
+                i64::from(id.wrapping_sub(last).cast_signed())
+            }
             (Ok(_) | Err(_), Ok(_) | Err(_)) => id.wrapping_sub(last).cast_signed(),
         };
         match ahead {
