@@ -44,6 +44,8 @@ layout! {
     task_signal,
     /// `task_struct.thread_info.status`
     task_status,
+    /// `task_struct.stack`
+    task_stack,
     /// `signal_struct.live.counter`
     signal_live,
     /// `signal_struct.nr_threads`: threads that are not released yet.

@@ -211,6 +211,29 @@ impl Entry {
     pub(crate) const NONE: Self = Self { nr: -1, compat: false, at_work: false, args: [0; 6] };
 }
 
+/// How far above the start of a task's stack its registers are: the same for all. 0: nobody has asked yet.
+#[unsafe(no_mangle)]
+static mut REGISTERS: u64 = 0;
+
+/// The address of the registers with which a task entered the kernel. The call that tells it is made once: it
+/// costs what a return costs with the mitigations of a machine.
+///
+/// # Safety
+/// `task` is the BTF pointer of a user task.
+#[inline(always)]
+unsafe fn registers_of(task: *mut task_struct) -> u64 {
+    // SAFETY: as above; whoever is first writes what all others would.
+    unsafe {
+        let stack = number(load_address(task.cast(), layout!(task_stack)));
+        let mut above = core::ptr::read_volatile(&raw const REGISTERS);
+        if above == 0 {
+            above = number(bpf_task_pt_regs(task) as u64) - stack;
+            core::ptr::write_volatile(&raw mut REGISTERS, above);
+        }
+        stack + above
+    }
+}
+
 /// `-ENOSYS`
 const ENOSYS: i64 = -38;
 
@@ -271,7 +294,16 @@ impl Entry {
     #[inline(always)]
     pub(crate) unsafe fn of(task: *mut task_struct) -> Self {
         // SAFETY: every user task has its registers there.
-        unsafe { Self::from_regs(bpf_task_pt_regs(task) as *const c_void, is_compat(task.cast())) }
+        unsafe {
+            let compat = is_compat(task.cast());
+            match Words::get() {
+                Some(words) => {
+                    let regs = registers_of(task);
+                    Self::from_words(|offset| words.at(regs + u64::from(offset)), compat)
+                }
+                None => Self::from_regs(bpf_task_pt_regs(task) as *const c_void, compat),
+            }
+        }
     }
 
     /// From registers at hand.
@@ -281,47 +313,55 @@ impl Entry {
     #[inline(always)]
     pub(crate) unsafe fn from_regs(regs: *const c_void, compat: bool) -> Self {
         // SAFETY: as above.
-        unsafe {
-            let nr = load::<u64>(regs, regs::ORIG_AX) as i32;
-            let register = |offset: u32| load::<u64>(regs, offset);
-            let args = if compat {
-                let half = |offset: u32| u64::from(register(offset) as u32);
-                [
-                    half(regs::BX),
-                    half(regs::CX),
-                    half(regs::DX),
-                    half(regs::SI),
-                    half(regs::DI),
-                    half(regs::BP),
-                ]
-            } else {
-                [
-                    register(regs::DI),
-                    register(regs::SI),
-                    register(regs::DX),
-                    register(regs::R10),
-                    register(regs::R8),
-                    register(regs::R9),
-                ]
-            };
-            // What the entry code leaves there until the call is done.
-            let at_work = register(regs::AX) as i64 == ENOSYS;
-            Self { nr, compat, at_work, args }
-        }
+        Self::from_words(|offset| unsafe { load(regs, offset) }, compat)
     }
 
-    /// Of registers at hand: the call's [`Entry::rule`] alone, which lets most calls go.
+    /// From what tells each register, by its place.
+    #[inline(always)]
+    fn from_words(register: impl Fn(u32) -> u64, compat: bool) -> Self {
+        let nr = register(regs::ORIG_AX) as i32;
+        let args = if compat {
+            let half = |offset: u32| u64::from(register(offset) as u32);
+            [
+                half(regs::BX),
+                half(regs::CX),
+                half(regs::DX),
+                half(regs::SI),
+                half(regs::DI),
+                half(regs::BP),
+            ]
+        } else {
+            [
+                register(regs::DI),
+                register(regs::SI),
+                register(regs::DX),
+                register(regs::R10),
+                register(regs::R8),
+                register(regs::R9),
+            ]
+        };
+        // What the entry code leaves there until the call is done.
+        let at_work = register(regs::AX) as i64 == ENOSYS;
+        Self { nr, compat, at_work, args }
+    }
+
+    /// Of registers at hand: the task, and the call's [`Entry::rule`]. `None`, for most calls, if it is not in
+    /// the table.
     ///
     /// # Safety
     /// It is a BTF pointer, to the current task's.
     #[inline(always)]
-    pub(crate) unsafe fn rule_of(regs: *const c_void) -> u8 {
+    pub(crate) unsafe fn rule_of(regs: *const c_void) -> Option<(*const c_void, u8)> {
         // SAFETY: as above.
-        let nr = unsafe { load::<u64>(regs, regs::ORIG_AX) } as i32;
-        match rules(nr) {
-            0 => 0,
-            // SAFETY: it is the current task.
-            both => one(both, unsafe { is_compat(current().cast()) }),
+        let both = rules(unsafe { load::<u64>(regs, regs::ORIG_AX) } as i32);
+        if both == 0 {
+            return None;
+        }
+        let task: *const c_void = current().cast();
+        // SAFETY: it is the current task.
+        match one(both, unsafe { is_compat(task) }) {
+            0 => None,
+            rule => Some((task, rule)),
         }
     }
 

@@ -72,6 +72,7 @@ fn release(ctx: &BtfTracePointContext, write: u64) -> i32 {
     let is_ready = unsafe {
         // The tracer's own reading of a program's memory may grow a stack there, as anybody's.
         if !write
+            && commit::is_asked()
             && ids_of(current().cast()).0 == layout!(tracer)
             && commit::asked(mm as *const c_void)
         {
@@ -155,10 +156,9 @@ pub(crate) fn work_queued(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_enter")]
 pub(crate) fn call_enter(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: argument 0 is the current task's registers.
-    if unsafe { Entry::rule_of(argument(&ctx, 0) as *const c_void) } == 0 {
+    let Some((task, _)) = (unsafe { Entry::rule_of(argument(&ctx, 0) as *const c_void) }) else {
         return 0;
-    }
-    let task: *const c_void = current().cast();
+    };
     // SAFETY: it is the current task.
     let mm = unsafe { load_address(task, layout!(task_mm)) };
     if space::find(mm).is_some() {
@@ -191,10 +191,9 @@ const DUMPED: u32 = 0x80;
 pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
     let regs = argument(&ctx, 0) as *const c_void;
     // SAFETY: argument 0 is the current task's registers.
-    let rule = unsafe { Entry::rule_of(regs) };
-    if rule == 0 {
+    let Some((task, rule)) = (unsafe { Entry::rule_of(regs) }) else {
         return 0;
-    }
+    };
     let _alone = Alone::begin();
     let result = argument(&ctx, 1) as i64;
     let report = rule >> 4;
@@ -205,14 +204,13 @@ pub(crate) fn call_exit(ctx: BtfTracePointContext) -> i32 {
             let moves = rule & 15 == Moves::Always as u8
                 || directory
                     && unsafe {
-                        let entry = Entry::from_regs(regs, is_compat(current().cast()));
+                        let entry = Entry::from_regs(regs, is_compat(task));
                         entry.args[2] & AT_REMOVEDIR != 0
                     };
             name::count(Renames { calls: 1, moves: u64::from(moves), untold: 0 });
         }
         return 0;
     }
-    let task: *const c_void = current().cast();
     // SAFETY: it is the current task.
     let mm = unsafe { load_address(task, layout!(task_mm)) };
     if let Some(space) = space::find(mm) {

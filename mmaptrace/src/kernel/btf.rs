@@ -126,6 +126,7 @@ impl Types {
             task_exit_code: need("task_struct", "exit_code")?,
             task_signal: need("task_struct", "signal")?,
             task_status: need("task_struct", "thread_info.status")?,
+            task_stack: need("task_struct", "stack")?,
             signal_live: need("signal_struct", "live.counter")?,
             signal_nr_threads: need("signal_struct", "nr_threads")?,
             mm_root: need("mm_struct", "mm_mt.ma_root")?,
