@@ -160,6 +160,8 @@ layout! {
     /// Not an offset: 1 where memory of files may have an `anon_name` too (6.2 and later). Before
     /// that its place is another's where there is a file.
     named_files,
+    /// Not an offset: bytes of the ring, a power of two; see [`crate::ring`]
+    ring,
     /// Not an offset: 1 if a commit may tell what its call returns, so that nothing has to be said
     /// of its return.
     early_returns,

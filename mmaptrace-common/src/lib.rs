@@ -8,4 +8,5 @@ pub mod control;
 pub mod kfunc;
 pub mod layout;
 pub mod record;
+pub mod ring;
 pub mod syscalls;

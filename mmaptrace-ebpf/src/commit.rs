@@ -479,8 +479,7 @@ pub(crate) unsafe fn whole(
 fn end(mm: u64, ids: (u32, u32)) {
     let size = size_of::<mmaptrace_common::record::Header>() as u32;
     let header = emit::header(kind::END, 0, size, mm, ids, Tally::at(mm));
-    // SAFETY: the record is on the stack.
-    unsafe { emit::send((&raw const header).cast(), size, mm) };
+    emit::send_whole(&header, mm);
     space::forget(mm);
 }
 

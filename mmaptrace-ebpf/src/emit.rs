@@ -5,7 +5,7 @@ use core::{arch::asm, ffi::c_void};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use mmaptrace_common::{control::Space, record::Header};
 
-use crate::{ring, space};
+use crate::{maps::Part, records, ring, space};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 #[inline(always)]
@@ -57,7 +57,23 @@ impl Tally {
 #[inline(always)]
 pub(crate) unsafe fn send(record: *const c_void, size: u32, mm: u64) -> bool {
     // SAFETY: as above.
-    let sent = unsafe { ring::output(record, size) };
+    is_sent(unsafe { records::send(record, size) }, mm)
+}
+
+/// Sends a record of `mm` that has nothing after it, or counts a loss.
+#[inline(always)]
+pub(crate) fn send_whole<T>(record: &T, mm: u64) -> bool {
+    is_sent(records::send_whole(record), mm)
+}
+
+/// Sends a commit of `mm` with so many regions, or counts a loss.
+#[inline(always)]
+pub(crate) fn send_part(part: &Part, count: u32, mm: u64) -> bool {
+    is_sent(records::send_part(part, count), mm)
+}
+
+#[inline(always)]
+fn is_sent(sent: bool, mm: u64) -> bool {
     if !sent {
         count_loss_of(mm);
     }

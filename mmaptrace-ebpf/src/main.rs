@@ -38,6 +38,8 @@ mod programs;
 #[cfg(target_arch = "bpf")]
 mod range;
 #[cfg(target_arch = "bpf")]
+mod records;
+#[cfg(target_arch = "bpf")]
 mod report;
 #[cfg(target_arch = "bpf")]
 mod ring;

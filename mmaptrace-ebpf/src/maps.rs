@@ -10,9 +10,18 @@ use mmaptrace_common::{
         Call, Commit, Exec, NAME_MAX, Name, PATH_TEXT_MAX, Path, REGIONS_PER_PART, Region,
         STACK_MAX, Stack, TEXT_MAX,
     },
+    ring::{Positions, Segment},
 };
 
 use crate::{claim::Busy, emit::Tally, range::Ranges};
+
+/// How far both sides have come in [`SEGMENTS`].
+#[map]
+pub(crate) static POSITIONS: Array<Positions> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// All records. User space sets how many there are.
+#[map]
+pub(crate) static SEGMENTS: Array<Segment> = Array::with_max_entries(64, BPF_F_MMAPABLE);
 
 /// Followed address spaces, by their [`place`](mmaptrace_common::control::place).
 #[map]
@@ -69,6 +78,8 @@ pub(crate) static STACK_TEXT: PerCpuArray<StackText> = PerCpuArray::with_max_ent
 
 /// Allocate elements when they are needed: a full table of spaces would be 10 MiB.
 const BPF_F_NO_PREALLOC: u32 = 1;
+/// User space may map the elements.
+const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// A failed exec's record under construction.
 #[map]

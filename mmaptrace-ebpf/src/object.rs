@@ -7,7 +7,8 @@ use aya_ebpf::{
 };
 use mmaptrace_common::control::{Control, Faults};
 
-/// All records. User space sets its size.
+/// All records of the degraded tier, whose size user space sets. What wakes the reader, in the exact one: its
+/// records are in `SEGMENTS`.
 #[map]
 pub(crate) static RING: RingBuf = RingBuf::with_byte_size(1 << 26, 0);
 

@@ -258,8 +258,7 @@ fn send_call(call: &Entry, result: i64, mm: u64, tally: Tally, ids: (u32, u32), 
             return;
         }
     }
-    // SAFETY: the record is on the stack.
-    unsafe { emit::send((&raw const record).cast(), size, mm) };
+    emit::send_whole(&record, mm);
 }
 
 /// Sends a call's return with the string at a user address. `false`: there is none to be read, or
@@ -363,7 +362,7 @@ unsafe fn forked(parent: *const c_void, child: *const c_void) -> bool {
         let tally = Tally::of(space);
         let header = emit::header(kind::FORK, flags, size, child_mm as u64, (pid, tid), tally);
         let record = Fork { header, child_pid, child_tid, comm: comm(child) };
-        emit::send((&raw const record).cast(), size, child_mm as u64);
+        emit::send_whole(&record, child_mm as u64);
         !shared && commit::whole(child_mm, cause::FORK, 0, (child_pid, child_tid), comm(child))
     }
 }
@@ -515,7 +514,7 @@ pub(crate) fn task_exit(ctx: BtfTracePointContext) -> i32 {
         let size = size_of::<Exit>() as u32;
         let header = emit::header(kind::EXIT, flags, size, mm, (pid, tid), Tally::at(mm));
         let record = Exit { header, status, pad: 0 };
-        emit::send((&raw const record).cast(), size, mm);
+        emit::send_whole(&record, mm);
     }
     0
 }

@@ -61,18 +61,24 @@ pub(crate) unsafe fn add(counter: *mut u64, count: u64) {
     unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) count) };
 }
 
+/// Whether the reader sleeps until it is woken.
+#[inline(always)]
+pub(crate) fn is_awaited() -> bool {
+    // SAFETY: the element is there.
+    CONTROL
+        .get_ptr(0)
+        .is_some_and(|control| unsafe { core::ptr::read_volatile(&raw const (*control).idle) } != 0)
+}
+
 /// The flag for this record: a reader that sleeps for long is woken, once.
 #[inline(always)]
 fn wake() -> u64 {
-    let Some(control) = CONTROL.get_ptr_mut(0) else {
+    if !is_awaited() {
         return NO_WAKEUP;
-    };
-    // SAFETY: the element is there. Two CPUs may both find it set: that wakes twice, no harm.
-    unsafe {
-        if core::ptr::read_volatile(&raw const (*control).idle) == 0 {
-            return NO_WAKEUP;
-        }
-        core::ptr::write_volatile(&raw mut (*control).idle, 0);
+    }
+    if let Some(control) = CONTROL.get_ptr_mut(0) {
+        // SAFETY: the element is there. Two CPUs may both find it set: that wakes twice, no harm.
+        unsafe { core::ptr::write_volatile(&raw mut (*control).idle, 0) };
     }
     FORCE_WAKEUP
 }

@@ -434,8 +434,7 @@ fn flush(walk: &mut Walk, more: bool) {
     commit.lo = walk.from;
     commit.hi = walk.to & !(PAGE - 1);
     commit.count = count;
-    // SAFETY: the element is of at least that size.
-    if !unsafe { emit::send((&raw const walk.part).cast(), size, walk.mm) } {
+    if !emit::send_part(&walk.part, count, walk.mm) {
         walk.tally.lost += 1;
     }
     walk.count = 0;

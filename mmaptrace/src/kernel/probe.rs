@@ -15,6 +15,7 @@ use aya::{
 use mmaptrace_common::{
     control, kfunc,
     layout::{ABSENT, Layout},
+    ring,
 };
 use zerocopy::IntoBytes as _;
 
@@ -73,6 +74,8 @@ const TWICE: [(&str, &str, &str); 2] = [
 ];
 /// Stacks whose keys are remembered, and threads whose calls are.
 const REMEMBERED: u32 = 1 << 14;
+/// Bytes of the kernel's ring buffer that only wakes: the least there is.
+const WAKE_UPS: u32 = 4096;
 
 impl Probe {
     /// Loads and attaches the programs. Nothing is followed yet, unless `settings.follow` says so.
@@ -110,6 +113,7 @@ impl Probe {
             // How long a call took shows at its return only.
             early_returns: u32::from(settings.calls && !settings.durations),
             vsyscall: u32::from(has_vsyscall()),
+            ring: settings.ring_bytes,
             ..types.layout()?
         };
         settings.follow.set(&mut layout);
@@ -120,7 +124,8 @@ impl Probe {
             .override_global("LAYOUT", layout.as_bytes(), true)
             .override_global("NAME", &settings.follow.padded_name()[..], true)
             .override_global("NAME_KEY", &name_key[..], true)
-            .map_max_entries("RING", settings.ring_bytes)
+            .map_max_entries("RING", WAKE_UPS)
+            .map_max_entries("SEGMENTS", ring::segments(settings.ring_bytes))
             .map_max_entries("STACKS", room(settings.stacks != Stacks::default()))
             .map_max_entries("ENTERED", room(settings.durations))
             .load(&object)

@@ -53,6 +53,7 @@ impl Shared {
     /// # Errors
     /// The map cannot be accessed.
     pub fn set_idle(&mut self, idle: bool) -> Result<(), MapError> {
+        self.ring.settle();
         self.update(|control| control.idle = u32::from(idle))
     }
 

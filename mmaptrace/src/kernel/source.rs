@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use aya::maps::{MapError, ring_buf::RingBufItem};
+use aya::maps::MapError;
 use zerocopy::IntoBytes as _;
 
 use super::{
     Degraded, LoadError, Probe, SeedError, Settings, Shared, load::asked_for, probe::to_refuse,
+    ring::Item,
 };
 
 /// What the kernel's side can do.
@@ -132,7 +133,7 @@ pub trait Source {
 /// The bytes of a record, aligned to 8.
 pub enum Bytes<'a> {
     /// In the ring.
-    Ring(RingBufItem<'a>),
+    Ring(Item<'a>),
     /// Made by this side.
     Made(Vec<u64>),
 }

@@ -1,0 +1,214 @@
+//! The ring that records go into, see [`mmaptrace_common::ring`].
+//!
+//! The kernel has one of its own, of which no more than the wake-up is used here: to put a record into it takes
+//! seven calls, and with the mitigations of a machine each return costs as much as all that is done here.
+
+use core::{
+    ffi::c_void,
+    sync::atomic::{Ordering, compiler_fence},
+};
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use mmaptrace_common::{
+    record::{Commit, Header, REGIONS_PER_PART, Region},
+    ring::{Positions, SEGMENT, room},
+};
+
+use crate::{
+    kernel::{layout, mask},
+    maps::{POSITIONS, Part, SEGMENTS},
+    ring,
+    space::compare_exchange,
+};
+
+/// How often room is asked for that another CPU takes meanwhile.
+const PATIENCE: u32 = 64;
+/// Regions that are copied here, for most commits have no more; a call copies others.
+const FEW: usize = 4;
+/// No position, which is of whole words: there is no room.
+const FULL: u64 = u64::MAX;
+/// No position: another CPU has taken it meanwhile.
+const TAKEN: u64 = u64::MAX - 1;
+/// Bytes in a word.
+const WORD: usize = 8;
+
+/// Sends `size` bytes. `false`: there was no room, which is counted.
+///
+/// # Safety
+/// `size` bytes are there, of which the first are a header with that size.
+#[inline(always)]
+pub(crate) unsafe fn send(record: *const c_void, size: u32) -> bool {
+    let Some(to) = begin(size) else {
+        return false;
+    };
+    // SAFETY: there is room for any record after each place where one may begin; its first word comes last.
+    unsafe {
+        bpf_probe_read_kernel(
+            to.add(1).cast(),
+            size - WORD as u32,
+            record.byte_add(WORD).cast(),
+        );
+        publish(to, record.cast());
+    }
+    true
+}
+
+/// The same of a record that has nothing after it: as [`send`], but without a call.
+#[inline(always)]
+pub(crate) fn send_whole<T>(record: &T) -> bool {
+    let Some(to) = begin(size_of::<T>() as u32) else {
+        return false;
+    };
+    let from = (&raw const *record).cast::<u64>();
+    // SAFETY: as in `send`.
+    unsafe {
+        copy(to, from, 1, size_of::<T>() / WORD);
+        publish(to, from);
+    }
+    true
+}
+
+/// The same of a commit with so many regions.
+#[inline(always)]
+pub(crate) fn send_part(part: &Part, count: u32) -> bool {
+    const REGION: usize = size_of::<Region>() / WORD;
+    const COMMIT: usize = size_of::<Commit>() / WORD;
+    const { assert!(REGIONS_PER_PART.is_power_of_two()) };
+    let size = size_of::<Commit>() as u32 + count * size_of::<Region>() as u32;
+    let Some(to) = begin(size) else {
+        return false;
+    };
+    let from = (&raw const *part).cast::<u64>();
+    // SAFETY: as in `send`; `count` regions are there.
+    unsafe {
+        copy(to, from, 1, COMMIT);
+        if count as usize <= FEW {
+            let mut at = 0;
+            while at < FEW {
+                if at >= count as usize {
+                    break;
+                }
+                let first = COMMIT + at * REGION;
+                copy(to, from, first, first + REGION);
+                at += 1;
+            }
+        } else {
+            let regions = mask::<{ 2 * REGIONS_PER_PART - 1 }>(count as usize);
+            bpf_probe_read_kernel(
+                to.add(COMMIT).cast(),
+                (regions * size_of::<Region>()) as u32,
+                from.add(COMMIT).cast(),
+            );
+        }
+        publish(to, from);
+    }
+    true
+}
+
+/// Takes room for a record; where it begins. Who reads waits for it from now on.
+#[inline(always)]
+fn begin(size: u32) -> Option<*mut u64> {
+    let to = taken(size);
+    if to.is_none() {
+        ring::count_loss();
+    }
+    to
+}
+
+#[inline(always)]
+fn taken(size: u32) -> Option<*mut u64> {
+    let positions = POSITIONS.get_ptr_mut(0)?;
+    // SAFETY: the element is there.
+    let mut at = unsafe { exchanged(positions, size) };
+    if at == TAKEN {
+        at = take_slowly(size) as u64;
+    }
+    if at == FULL {
+        return None;
+    }
+    let at = at & (u64::from(layout!(ring)) - 1);
+    let segment = SEGMENTS.get_ptr_mut((at / SEGMENT as u64) as u32)?;
+    let at = mask::<{ SEGMENT - WORD }>(at as usize);
+    // SAFETY: it is within the element.
+    Some(unsafe { segment.cast::<u64>().byte_add(at) })
+}
+
+/// For whom another CPU was faster. A global function, see `walk::descend`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn take_slowly(size: u32) -> i64 {
+    let Some(positions) = POSITIONS.get_ptr_mut(0) else {
+        return FULL as i64;
+    };
+    let mut turns = 0;
+    while turns < PATIENCE {
+        // SAFETY: the element is there.
+        let at = unsafe { exchanged(positions, size) };
+        if at != TAKEN {
+            return at as i64;
+        }
+        turns += 1;
+    }
+    FULL as i64
+}
+
+/// Asks for room once: the position that it begins at, [`FULL`], or [`TAKEN`].
+///
+/// # Safety
+/// It is the element of the map.
+#[inline(always)]
+unsafe fn exchanged(positions: *mut Positions, size: u32) -> u64 {
+    let (need, ring) = (room(size), u64::from(layout!(ring)));
+    // SAFETY: as above. What was read first: where the next record begins is never behind it then.
+    unsafe {
+        let seen = core::ptr::read_volatile(&raw const (*positions).seen);
+        let mut begun = core::ptr::read_volatile(&raw const (*positions).begun);
+        if begun - seen + need > ring {
+            let read = core::ptr::read_volatile(&raw const (*positions).read);
+            core::ptr::write_volatile(&raw mut (*positions).seen, read);
+            begun = core::ptr::read_volatile(&raw const (*positions).begun);
+            if begun - read + need > ring {
+                return FULL;
+            }
+        }
+        if compare_exchange(&raw mut (*positions).begun, begun, begun + need) == begun {
+            begun
+        } else {
+            TAKEN
+        }
+    }
+}
+
+/// Has a record read whose other words are there: writes the first, and wakes who sleeps. The exchange by which
+/// its room was taken came before the look at whether it sleeps: it sees that there is one before it does.
+///
+/// # Safety
+/// `record` is in a map or on the stack.
+#[inline(always)]
+unsafe fn publish(to: *mut u64, record: *const u64) {
+    // The machine keeps the order of stores.
+    compiler_fence(Ordering::Release);
+    // SAFETY: as above.
+    unsafe { core::ptr::write_volatile(to, core::ptr::read_volatile(record)) };
+    if ring::is_awaited() {
+        let nothing = 0_u64;
+        // SAFETY: it is on the stack.
+        unsafe { ring::output((&raw const nothing).cast(), size_of_val(&nothing) as u32) };
+    }
+}
+
+/// Copies words.
+///
+/// # Safety
+/// They are there, on both sides.
+#[inline(always)]
+unsafe fn copy(to: *mut u64, from: *const u64, first: usize, end: usize) {
+    let mut at = first;
+    while at < end {
+        // SAFETY: as above. Volatile: the compiler would make a call of it.
+        unsafe { core::ptr::write_volatile(to.add(at), core::ptr::read_volatile(from.add(at))) };
+        at += 1;
+    }
+}
+
+const _: () = assert!(size_of::<Header>() > WORD);
