@@ -30,6 +30,10 @@ const ARANGE: u64 = 3;
 const POINTERS: u64 = 4096;
 /// Steps of one walk: more than `vm.max_map_count` and the nodes above them at any setting in use.
 const STEPS: u32 = 1 << 20;
+/// Levels of one step. Of more, and of more entries, there are more steps.
+const LEVELS: u32 = 4;
+/// Entries of a leaf in one step.
+const ENTRIES: u32 = 8;
 /// What is read of a file, a dentry and an inode, in bytes: user space saw that it is enough.
 const HEAD: u32 = 128;
 /// Bytes in a page.
@@ -123,24 +127,32 @@ pub(crate) fn send_nothing(walk: *mut Walk) {
     send_hole(walk, 0, 0);
 }
 
-/// One step.
+/// One step: down to a leaf, as a rule, and through it.
 unsafe extern "C" fn step(_: u32, _: *mut c_void) -> i64 {
     let Some(walk) = WALK.get_ptr_mut(0) else {
         return 1;
     };
     // SAFETY: as in `begin`.
     let walk = unsafe { &mut *walk };
-    if walk.leaf == 0 {
-        // The verifier knows nothing of what a global function returns.
-        mask::<1>(descend() as usize) as i64
-    } else {
-        entry(walk)
+    if walk.leaf == 0 && descend() != 0 {
+        return 1;
     }
+    let mut entries = 0;
+    while entries < ENTRIES {
+        if walk.leaf == 0 {
+            break;
+        }
+        if entry(walk) != 0 {
+            return 1;
+        }
+        entries += 1;
+    }
+    0
 }
 
-/// One level down, towards `address`. Not 0: there is none.
+/// Down towards `address`, some levels at a time. Not 0: there is nothing.
 ///
-/// A global function, as is [`read_file`]: the verifier looks at it once, and not again for every
+/// A global function, as is [`read_backing`]: the verifier looks at it once, and not again for every
 /// way that leads to it, which makes loading several times as fast.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -150,12 +162,28 @@ pub(crate) extern "C" fn descend() -> i32 {
     };
     // SAFETY: as in `begin`.
     let walk = unsafe { &mut *walk };
+    let mut levels = 0;
+    while levels < LEVELS {
+        if walk.leaf != 0 {
+            break;
+        }
+        if !go_down(walk) {
+            return 1;
+        }
+        levels += 1;
+    }
+    0
+}
+
+/// One level. `false`: there is none.
+#[inline(always)]
+fn go_down(walk: &mut Walk) -> bool {
     if walk.entry < POINTERS {
-        return 1;
+        return false;
     }
     let Some(node) = Head::of(&mut walk.node, walk.entry & !255, 256).filter(Head::is_in_tree)
     else {
-        return 1;
+        return false;
     };
     let kind = (walk.entry >> 3) & 15;
     let (pivots, slots) = if kind == ARANGE { (9, 10) } else { (15, 16) };
@@ -187,7 +215,7 @@ pub(crate) extern "C" fn descend() -> i32 {
         walk.max = upper;
         walk.entry = node.word(slots + slot);
     }
-    0
+    true
 }
 
 /// One entry of a leaf: a region or a hole.
@@ -218,7 +246,7 @@ fn entry(walk: &mut Walk) -> i64 {
     }
     if mapped && !before {
         if walk.count as usize >= REGIONS_PER_PART {
-            flush(walk, true);
+            flush_more();
         }
         if !region(walk, vma) {
             return 1;
@@ -276,37 +304,30 @@ fn region(walk: &mut Walk, vma: u64) -> bool {
     out.dev = 0;
     out.name = 0;
     out.backing = backing::ANON;
-    let file = field!(vma, vma_file);
-    let anon_name = if layout!(vma_anon_name) == ABSENT { 0 } else { field!(vma, vma_anon_name) };
-    if file != 0 {
-        out.backing = backing::FILE;
-        read_file(file);
-    } else {
-        let ops = field!(vma, vma_ops);
-        if ops != 0 && read::<u64>(ops + u64::from(layout!(ops_name))).unwrap_or(0) != 0 {
-            let mapping = field!(vma, vma_private);
-            let text: u64 = read(mapping + u64::from(layout!(special_name))).unwrap_or(0);
-            if text != 0 {
-                out.backing = backing::SPECIAL;
-                out.name = name::special(walk, text);
-            }
-        }
-    }
-    if anon_name >= POINTERS
-        && out.backing != backing::SPECIAL
-        && (file == 0 || layout!(named_files) != 0)
-    {
-        out.backing = if file == 0 { backing::NAMED } else { backing::NAMED_SHARED };
-        out.name = name::anonymous(walk, anon_name + u64::from(layout!(anon_name_text)));
+    if field!(vma, vma_file) != 0 || field!(vma, vma_ops) != 0 || anon_name(&vma) != 0 {
+        read_backing(vma.address);
     }
     true
 }
 
-/// Reads what a file is, and sees that its path is known. Whatever of it cannot be read, the region is
-/// what it is all the same.
+/// Where the name of anonymous memory is, in the kernel; 0: it has none.
+#[inline(always)]
+fn anon_name<const LENGTH: usize>(vma: &Head<'_, LENGTH>) -> u64 {
+    if layout!(vma_anon_name) == ABSENT {
+        return 0;
+    }
+    match field!(vma, vma_anon_name) {
+        address if address >= POINTERS => address,
+        _ => 0,
+    }
+}
+
+/// Reads what a region has besides memory: a file or a name.
+///
+/// A global function, see [`descend`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn read_file(file: u64) -> i32 {
+pub(crate) extern "C" fn read_backing(vma: u64) -> i32 {
     let Some(walk) = WALK.get_ptr_mut(0) else {
         return 0;
     };
@@ -316,8 +337,35 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
         let regions = (&raw mut (*walk).part.regions).cast::<Region>();
         (&mut *walk, &mut *regions.add(index))
     };
+    let vma = Head::again(&walk.vma, vma);
+    let (file, ops) = (field!(vma, vma_file), field!(vma, vma_ops));
+    let (private, anon_name) = (field!(vma, vma_private), anon_name(&vma));
+    if file != 0 {
+        out.backing = backing::FILE;
+        read_file(walk, out, file);
+    } else if ops != 0 && word(ops + u64::from(layout!(ops_name))) != 0 {
+        let text = word(private + u64::from(layout!(special_name)));
+        if text != 0 {
+            out.backing = backing::SPECIAL;
+            out.name = name::special(walk, text);
+        }
+    }
+    if anon_name != 0
+        && out.backing != backing::SPECIAL
+        && (file == 0 || layout!(named_files) != 0)
+    {
+        out.backing = if file == 0 { backing::NAMED } else { backing::NAMED_SHARED };
+        out.name = name::anonymous(walk, anon_name + u64::from(layout!(anon_name_text)));
+    }
+    0
+}
+
+/// Reads what a file is, and sees that its path is known. Whatever of it cannot be read, the region is
+/// what it is all the same.
+#[inline(always)]
+fn read_file(walk: &mut Walk, out: &mut Region, file: u64) {
     let Some(opened) = Head::of(&mut walk.file, file, HEAD) else {
-        return 0;
+        return;
     };
     // What the user opened may be another file than the one that is mapped, which is of the layer
     // below.
@@ -333,7 +381,7 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
         (field!(opened, file_mnt), field!(opened, file_dentry))
     };
     let Some(head) = Head::of(&mut walk.dentry_head, dentry, HEAD) else {
-        return 0;
+        return;
     };
     let as_opened = backed && layout!(backing_as_opened) != 0;
     let inode = if as_opened { field!(head, dentry_inode) } else { field!(opened, file_inode) };
@@ -346,7 +394,7 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
         }
         None => 0,
     };
-    out.dev = read(superblock + u64::from(layout!(sb_dev))).unwrap_or(0);
+    out.dev = word(superblock + u64::from(layout!(sb_dev))) as u32;
     walk.mnt = mnt;
     walk.dentry = dentry;
     walk.ino = out.ino;
@@ -365,7 +413,6 @@ pub(crate) extern "C" fn read_file(file: u64) -> i32 {
     walk.key = key | 1;
     out.name = walk.key;
     name::path(walk, unhashed && parent != dentry);
-    0
 }
 
 /// The word at any kernel address; 0 where nothing is mapped.
@@ -420,6 +467,17 @@ impl<'a, const LENGTH: usize> Head<'a, LENGTH> {
         let parent = self.word(0);
         parent != 0 && parent & !255 != self.address
     }
+}
+
+/// Sends a record that is full. A global function, see [`descend`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn flush_more() -> i32 {
+    if let Some(walk) = WALK.get_ptr_mut(0) {
+        // SAFETY: as in `begin`.
+        flush(unsafe { &mut *walk }, true);
+    }
+    0
 }
 
 /// Sends what was gathered since the last time.
