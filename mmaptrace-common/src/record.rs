@@ -401,9 +401,7 @@ const _: () = {
     assert!(core::mem::offset_of!(Commit, args) == 112);
     assert!(size_of::<Path>() + PATH_TEXT_MAX + NAME_MAX <= crate::ring::SLACK);
     assert!(size_of::<Exec>() + 2 * TEXT_MAX <= crate::ring::SLACK);
-    assert!(
-        size_of::<Commit>() + REGIONS_PER_PART * size_of::<Region>() <= crate::ring::SLACK
-    );
+    assert!(size_of::<Commit>() + REGIONS_PER_PART * size_of::<Region>() <= crate::ring::SLACK);
 };
 
 /// The most regions in one [`Commit`] part. The record is built in a per-CPU buffer, and per-CPU

@@ -10,8 +10,9 @@
 /// Bytes of a ring that are one element of the `SEGMENTS` map, if it has that many: a power of two.
 pub const SEGMENT: usize = 1 << 20;
 
-/// Room for the largest record, in bytes: that of a path.
-pub const SLACK: usize = 20 << 10;
+/// Room for the largest record, in bytes: that of a path. A power of two, for verifiers before Linux 6.12 take
+/// no other bound of what is copied.
+pub const SLACK: usize = 32 << 10;
 
 /// An element of the `SEGMENTS` map.
 pub type Segment = [u64; (SEGMENT + SLACK) / 8];
@@ -35,7 +36,7 @@ pub struct Positions {
 
 /// How many bytes of the ring a record of so many bytes takes.
 #[must_use]
-#[inline(always)]
+#[inline]
 pub const fn room(size: u32) -> u64 {
     (size as u64 + 7) & !7
 }

@@ -379,9 +379,9 @@ fn placed(rule: u8, call: &Entry, space: &Space) -> i64 {
 #[inline(always)]
 pub(crate) fn is_asked() -> bool {
     // SAFETY: the element is there.
-    CONTROL
-        .get_ptr(0)
-        .is_some_and(|control| unsafe { core::ptr::read_volatile(&raw const (*control).seed_tid) } != 0)
+    CONTROL.get_ptr(0).is_some_and(
+        |control| unsafe { core::ptr::read_volatile(&raw const (*control).seed_tid) } != 0,
+    )
 }
 
 /// The tracer let go of a lock: if it asked for a picture, takes it. `true`: it is ready to

@@ -11,7 +11,7 @@ use core::{
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use mmaptrace_common::{
     record::{Commit, Header, REGIONS_PER_PART, Region},
-    ring::{Positions, SEGMENT, room},
+    ring::{Positions, SEGMENT, SLACK, room},
 };
 
 use crate::{
@@ -43,11 +43,8 @@ pub(crate) unsafe fn send(record: *const c_void, size: u32) -> bool {
     };
     // SAFETY: there is room for any record after each place where one may begin; its first word comes last.
     unsafe {
-        bpf_probe_read_kernel(
-            to.add(1).cast(),
-            size - WORD as u32,
-            record.byte_add(WORD).cast(),
-        );
+        let rest = mask::<{ SLACK - 1 }>((size - WORD as u32) as usize) as u32;
+        bpf_probe_read_kernel(to.add(1).cast(), rest, record.byte_add(WORD).cast());
         publish(to, record.cast());
     }
     true
@@ -73,7 +70,7 @@ pub(crate) fn send_whole<T>(record: &T) -> bool {
 pub(crate) fn send_part(part: &Part, count: u32) -> bool {
     const REGION: usize = size_of::<Region>() / WORD;
     const COMMIT: usize = size_of::<Commit>() / WORD;
-    const { assert!(REGIONS_PER_PART.is_power_of_two()) };
+    const { assert!(REGIONS_PER_PART * size_of::<Region>() < SLACK / 2) };
     let size = size_of::<Commit>() as u32 + count * size_of::<Region>() as u32;
     let Some(to) = begin(size) else {
         return false;
@@ -93,12 +90,8 @@ pub(crate) fn send_part(part: &Part, count: u32) -> bool {
                 at += 1;
             }
         } else {
-            let regions = mask::<{ 2 * REGIONS_PER_PART - 1 }>(count as usize);
-            bpf_probe_read_kernel(
-                to.add(COMMIT).cast(),
-                (regions * size_of::<Region>()) as u32,
-                from.add(COMMIT).cast(),
-            );
+            let bytes = mask::<{ SLACK / 2 - 1 }>(count as usize * size_of::<Region>()) as u32;
+            bpf_probe_read_kernel(to.add(COMMIT).cast(), bytes, from.add(COMMIT).cast());
         }
         publish(to, from);
     }

@@ -350,9 +350,7 @@ pub(crate) extern "C" fn read_backing(vma: u64) -> i32 {
             out.name = name::special(walk, text);
         }
     }
-    if anon_name != 0
-        && out.backing != backing::SPECIAL
-        && (file == 0 || layout!(named_files) != 0)
+    if anon_name != 0 && out.backing != backing::SPECIAL && (file == 0 || layout!(named_files) != 0)
     {
         out.backing = if file == 0 { backing::NAMED } else { backing::NAMED_SHARED };
         out.name = name::anonymous(walk, anon_name + u64::from(layout!(anon_name_text)));

@@ -105,7 +105,8 @@ impl Ring {
         // SAFETY: the place is within an element, and has room for any record behind it. What others write
         // there they write before its first word, and not again until this side has given it back.
         unsafe {
-            let first = records.start.add(offset / SEGMENT).byte_add(offset % SEGMENT).cast::<u64>();
+            let first =
+                records.start.add(offset / SEGMENT).byte_add(offset % SEGMENT).cast::<u64>();
             let word = AtomicU64::from_ptr(first.as_ptr()).load(Ordering::Acquire);
             // The second half of a header's first word.
             let size = (word >> 32) as u32;

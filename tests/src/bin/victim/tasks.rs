@@ -286,6 +286,10 @@ fn fork_and_end() -> Outcome {
         for _ in 0..400 {
             churn();
         }
+        // Of these there are smaller records than of what the child begins with.
+        for _ in 0..10 {
+            let _ = std::thread::spawn(|| ()).join();
+        }
         let child = clone(libc::SIGCHLD);
         if child == 0 {
             until_adopted(own, churn);
