@@ -16,6 +16,7 @@ use crate::{
     kernel::{ids, layout, mask, read},
     maps::{NAME_TEXT, NAMES, PATH_TEXT, RENAMES, WALK, Walk},
     ring,
+    walk::reread,
 };
 
 /// `DCACHE_OP_REVALIDATE` (`include/linux/dcache.h`)
@@ -286,7 +287,7 @@ pub(crate) fn special(walk: &mut Walk, text: u64) -> u64 {
 #[inline(always)]
 pub(crate) fn anonymous(walk: &mut Walk, text: u64) -> u64 {
     send_name(text, 1);
-    walk.key
+    reread(&walk.key)
 }
 
 /// Sends a name under `walk.key`, or, if `hash` is not 0, under a key made of it, and only if that

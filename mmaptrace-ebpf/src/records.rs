@@ -8,7 +8,7 @@ use core::{
     sync::atomic::{Ordering, compiler_fence},
 };
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_ringbuf_output};
 use mmaptrace_common::{
     record::{Commit, Header, REGIONS_PER_PART, Region},
     ring::{Positions, SEGMENT, SLACK, room},
@@ -17,12 +17,13 @@ use mmaptrace_common::{
 use crate::{
     kernel::{layout, mask},
     maps::{POSITIONS, Part, SEGMENTS},
+    object::RING,
     ring,
     space::compare_exchange,
 };
 
-/// How often room is asked for that another CPU takes meanwhile.
-const PATIENCE: u32 = 64;
+/// How often room is asked for that another CPU takes meanwhile: one of them gets on each time.
+const PATIENCE: u32 = 1 << 16;
 /// Regions that are copied here, for most commits have no more; a call copies others.
 const FEW: usize = 4;
 /// No position, which is of whole words: there is no room.
@@ -130,19 +131,30 @@ fn taken(size: u32) -> Option<*mut u64> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn take_slowly(size: u32) -> i64 {
+    let mut request = Request { size, at: TAKEN };
+    // SAFETY: the callback is of the type the helper wants, and takes what it is given here.
+    unsafe { bpf_loop(PATIENCE, take_once as *mut c_void, (&raw mut request).cast(), 0) };
+    if request.at == TAKEN { FULL as i64 } else { request.at as i64 }
+}
+
+/// What [`take_slowly`] asks for, and gets.
+struct Request {
+    size: u32,
+    at: u64,
+}
+
+/// Once. Not 0: that is it.
+unsafe extern "C" fn take_once(_: u32, request: *mut c_void) -> i64 {
     let Some(positions) = POSITIONS.get_ptr_mut(0) else {
-        return FULL as i64;
+        return 1;
     };
-    let mut turns = 0;
-    while turns < PATIENCE {
-        // SAFETY: the element is there.
-        let at = unsafe { exchanged(positions, size) };
-        if at != TAKEN {
-            return at as i64;
-        }
-        turns += 1;
+    // SAFETY: it is what `take_slowly` gave, and the element is there.
+    unsafe {
+        let request = request.cast::<Request>();
+        let at = exchanged(positions, (*request).size);
+        (*request).at = at;
+        (at != TAKEN).into()
     }
-    FULL as i64
 }
 
 /// Asks for room once: the position that it begins at, [`FULL`], or [`TAKEN`].
@@ -184,9 +196,16 @@ unsafe fn publish(to: *mut u64, record: *const u64) {
     // SAFETY: as above.
     unsafe { core::ptr::write_volatile(to, core::ptr::read_volatile(record)) };
     if ring::is_awaited() {
-        let nothing = 0_u64;
-        // SAFETY: it is on the stack.
-        unsafe { ring::output((&raw const nothing).cast(), size_of_val(&nothing) as u32) };
+        let mut nothing = 0_u64;
+        // SAFETY: it is on the stack. There is room: user space takes out all before it sleeps.
+        unsafe {
+            bpf_ringbuf_output(
+                (&raw const RING).cast_mut().cast(),
+                (&raw mut nothing).cast(),
+                size_of_val(&nothing) as u64,
+                ring::wake(),
+            );
+        }
     }
 }
 

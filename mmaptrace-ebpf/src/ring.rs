@@ -1,36 +1,13 @@
-//! Bytes into the ring, for a reader that sleeps or does not. Both objects share it.
+//! What both objects have to do with their rings: to wake who reads, and to count what was not sent.
 
-use core::{arch::asm, ffi::c_void};
+use core::arch::asm;
 
-use aya_ebpf::helpers::generated::bpf_ringbuf_output;
-
-use crate::object::{CONTROL, FAULTS, RING};
+use crate::object::{CONTROL, FAULTS};
 
 /// `BPF_RB_NO_WAKEUP`: the reader comes by on its own.
 const NO_WAKEUP: u64 = 1;
 /// `BPF_RB_FORCE_WAKEUP`: it sleeps until told.
 const FORCE_WAKEUP: u64 = 2;
-
-/// Sends `size` bytes. `false`: there was no room, which is counted.
-///
-/// # Safety
-/// `size` bytes are there, in a map or on the stack.
-#[inline(always)]
-pub(crate) unsafe fn output(record: *const c_void, size: u32) -> bool {
-    // SAFETY: as above.
-    let sent = unsafe {
-        bpf_ringbuf_output(
-            (&raw const RING).cast_mut().cast(),
-            record.cast_mut(),
-            size.into(),
-            wake(),
-        )
-    } == 0;
-    if !sent {
-        count_loss();
-    }
-    sent
-}
 
 /// Counts a record that was not sent.
 #[inline(always)]
@@ -70,9 +47,9 @@ pub(crate) fn is_awaited() -> bool {
         .is_some_and(|control| unsafe { core::ptr::read_volatile(&raw const (*control).idle) } != 0)
 }
 
-/// The flag for this record: a reader that sleeps for long is woken, once.
+/// The flag for what goes into the kernel's ring: a reader that sleeps for long is woken, once.
 #[inline(always)]
-fn wake() -> u64 {
+pub(crate) fn wake() -> u64 {
     if !is_awaited() {
         return NO_WAKEUP;
     }

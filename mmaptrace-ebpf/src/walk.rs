@@ -254,7 +254,7 @@ fn entry(walk: &mut Walk) -> i64 {
         if walk.lower <= walk.expected && walk.expected <= upper {
             walk.flags |= u32::from(flag::RETURNS);
         }
-        walk.count += 1;
+        walk.count = reread(&walk.count) + 1;
     }
     walk.to = upper.wrapping_add(1);
     if (upper >= walk.last && !mapped) || upper == u64::MAX {
@@ -287,7 +287,7 @@ macro_rules! field {
 /// Reads one region.
 #[inline(always)]
 fn region(walk: &mut Walk, vma: u64) -> bool {
-    let index = mask::<{ REGIONS_PER_PART - 1 }>(walk.count as usize);
+    let index = mask::<{ REGIONS_PER_PART - 1 }>(reread(&walk.count) as usize);
     // SAFETY: the index is masked to the array's length.
     let out = unsafe { &mut *walk.part.regions.as_mut_ptr().add(index) };
     let Some(vma) = Head::of(&mut walk.vma, vma, layout!(vma_size)) else {
@@ -411,6 +411,14 @@ fn read_file(walk: &mut Walk, out: &mut Region, file: u64) {
     walk.key = key | 1;
     out.name = walk.key;
     name::path(walk, unhashed && parent != dentry);
+}
+
+/// A field that a global function may have changed, of which the compiler does not know that it has the
+/// same walk.
+#[inline(always)]
+pub(crate) fn reread<T: Copy>(field: &T) -> T {
+    // SAFETY: it is a reference.
+    unsafe { core::ptr::read_volatile(field) }
 }
 
 /// The word at any kernel address; 0 where nothing is mapped.

@@ -3,13 +3,11 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "the macro hands each program its context")]
 
-use core::ffi::c_void;
-
 use aya_ebpf::{
     EbpfContext as _,
     helpers::{
         bpf_get_current_comm,
-        generated::{bpf_get_current_task, bpf_ktime_get_ns},
+        generated::{bpf_get_current_task, bpf_ktime_get_ns, bpf_ringbuf_output},
     },
     macros::raw_tracepoint,
     programs::RawTracePointContext,
@@ -22,7 +20,7 @@ use mmaptrace_common::{
 use crate::{
     kernel::{Entry, TS_COMPAT, ids, layout, read},
     maps::{BORN, PROCESSES},
-    object::CGROUP,
+    object::{CGROUP, RING},
     report, ring,
 };
 
@@ -203,9 +201,19 @@ fn header(kind: u16, flags: u16, size: usize, (pid, tid): (u32, u32)) -> Header 
 #[inline(always)]
 fn send<T>(record: &T, pid: u32) {
     // SAFETY: all of it is there.
-    let sent =
-        unsafe { ring::output((&raw const *record).cast::<c_void>(), size_of::<T>() as u32) };
-    if !sent && let Some(process) = PROCESSES.get_ptr_mut(pid) {
+    let status = unsafe {
+        bpf_ringbuf_output(
+            (&raw const RING).cast_mut().cast(),
+            (&raw const *record).cast_mut().cast(),
+            size_of::<T>() as u64,
+            ring::wake(),
+        )
+    };
+    if status == 0 {
+        return;
+    }
+    ring::count_loss();
+    if let Some(process) = PROCESSES.get_ptr_mut(pid) {
         // SAFETY: the element stays valid for the length of a run.
         unsafe { ring::add(&raw mut (*process).lost, 1) };
     }

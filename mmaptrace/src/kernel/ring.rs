@@ -97,7 +97,7 @@ impl Ring {
     /// The next record, if it is complete.
     #[inline]
     pub fn take(&mut self) -> Option<Item<'_>> {
-        let Some(records) = &mut self.records else {
+        let Some(start) = self.records.as_ref().map(|records| records.start) else {
             return self.library.next().map(Item::Library);
         };
         let at = self.reader.read;
@@ -105,20 +105,26 @@ impl Ring {
         // SAFETY: the place is within an element, and has room for any record behind it. What others write
         // there they write before its first word, and not again until this side has given it back.
         unsafe {
-            let first =
-                records.start.add(offset / SEGMENT).byte_add(offset % SEGMENT).cast::<u64>();
+            let first = start.add(offset / SEGMENT).byte_add(offset % SEGMENT).cast::<u64>();
             let word = AtomicU64::from_ptr(first.as_ptr()).load(Ordering::Acquire);
             // The second half of a header's first word.
             let size = (word >> 32) as u32;
             if word == 0 || at - self.reader.told >= self.size / SHARE {
-                self.reader.told = at;
-                self.positions.read().store(at, Ordering::Release);
+                self.give_back();
             }
             if word == 0 {
                 return None;
             }
             let bytes = slice::from_raw_parts_mut(first.cast().as_ptr(), size as usize);
             Some(Item::Record(Record { bytes, end: at + room(size), reader: &mut self.reader }))
+        }
+    }
+
+    /// Gives back what was taken; [`Ring::take`] does it for those who go on.
+    pub fn give_back(&mut self) {
+        if self.records.is_some() {
+            self.reader.told = self.reader.read;
+            self.positions.read().store(self.reader.read, Ordering::Release);
         }
     }
 

@@ -303,6 +303,7 @@ impl Engine {
                 break;
             }
         }
+        source.shared_mut().ring.give_back();
         let is_full = is_full(records, intake);
         if !is_full && source.shared().ring.is_empty() {
             *taken = began.max(*taken);
