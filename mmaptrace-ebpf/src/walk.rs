@@ -31,9 +31,9 @@ const POINTERS: u64 = 4096;
 /// Steps of one walk: more than `vm.max_map_count` and the nodes above them at any setting in use.
 const STEPS: u32 = 1 << 20;
 /// Levels of one step. Of more, and of more entries, there are more steps.
-const LEVELS: u32 = 4;
+const LEVELS: u32 = 2;
 /// Entries of a leaf in one step.
-const ENTRIES: u32 = 8;
+const ENTRIES: u32 = 4;
 /// What is read of a file, a dentry and an inode, in bytes: user space saw that it is enough.
 const HEAD: u32 = 128;
 /// Bytes in a page.
